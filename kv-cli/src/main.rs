@@ -1,0 +1,2 @@
+//! kvlog
+fn main() {}

@@ -1,0 +1,3 @@
+//! kv-log-engine
+
+pub mod storage;

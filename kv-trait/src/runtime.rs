@@ -1,0 +1,46 @@
+//! The runtime seam: the little that a store cannot do for itself.
+//!
+//! A runtime is a value. Nothing here detects executors at compile time, starts threads or keeps time.
+
+use crate::Result;
+use std::fmt;
+use std::task::{Context, Poll};
+
+/// Work that may block the thread it runs on.
+pub type BlockingWork = Box<dyn FnOnce() + Send + 'static>;
+
+/// Names a pool of blocking threads: two equal values reach the same pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolId(u64);
+
+impl PoolId {
+    /// A pool known by this number.
+    #[must_use]
+    pub const fn new(id: u64) -> Self {
+        Self(id)
+    }
+}
+
+/// What a store asks of an async runtime.
+///
+/// # Duties of an implementor
+/// - Work handed to [`Runtime::spawn_blocking`] runs once on a thread where waiting is allowed, or is **dropped**
+///   unrun (a runtime that shuts down does that). It is never forgotten.
+/// - No method blocks, and none panics outside a runtime.
+pub trait Runtime: Clone + fmt::Debug + Send + Sync + 'static {
+    /// The pool of blocking threads that this thread would reach now.
+    ///
+    /// # Errors
+    /// `Unavailable`: this thread is not inside a runtime.
+    fn pool(&self) -> Result<PoolId>;
+
+    /// Runs `work` on a thread that may block, now or soon, without waiting for it.
+    ///
+    /// # Errors
+    /// `Unavailable`: there is no such thread to be had. `work` was dropped.
+    fn spawn_blocking(&self, work: BlockingWork) -> Result<()>;
+
+    /// Whether a task that could go on without waiting should: the runtime's cooperative budget, where it has one.
+    /// `Pending` has arranged for the task to be woken.
+    fn poll_proceed(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
