@@ -1,7 +1,36 @@
-//! kv-trait
+//! The contract of a durable key-value store for async Rust.
+//!
+//! [`KVStore`] is what a store offers. Around it stand what every store shares: the [`Error`] with its
+//! [effect](Effect), the [`Runtime`] seam and the [limits](KEY_BYTES_MAX).
+//! No I/O happens here, no thread is started, and no executor is named.
+//!
+//! # Words
+//! They are defined here once; everything else only says which applies.
+//!
+//! - **Acknowledged**: the call returned `Ok`.
+//! - **Durable**: survives a loss of power at this instant. The bytes are synced, and so is every directory entry
+//!   that leads to them. The operating system's page cache is not durable.
+//! - **Visible**: some reader can see it, in this process or another.
+//! - **Effect**: what an error says about the write it belongs to. *Nothing*: the write is in no later state of the
+//!   store. *Unknown*: whether it happened shows only after the store was opened again; it is then whole or absent,
+//!   never half. *Applied*: it is durable and visible, and only the answer could not be produced. See [`Effect`].
+//! - **Cancel safe**: a future may be dropped at any time, and what that does is defined. The order of writes is the
+//!   order in which their futures are first polled. Dropped before its first poll, or while still waiting in line for
+//!   room: nothing happened. Dropped later: the operation finishes or fails as if it had been awaited, whole; only
+//!   its answer is lost. It never harms other callers.
+//!
+//! The first three are never synonyms. For a store that keeps the contract, acknowledged implies durable, and visible
+//! implies durable.
+
 mod error;
 mod limits;
 mod runtime;
+mod store;
+
 pub use error::{Effect, Error, ErrorKind, Result};
 pub use limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use runtime::{BlockingWork, PoolId, Runtime};
+pub use store::KVStore;
+
+/// Re-exported so that an implementor of [`KVStore`] writes the attribute of the same version as the trait.
+pub use async_trait::async_trait;

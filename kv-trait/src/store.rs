@@ -1,0 +1,194 @@
+//! The contract itself: what every store offers, whatever stands behind it.
+//!
+//! [`KVStore`] is small on purpose. Its five methods work on a map in memory, on one machine's disk and across a
+//! network alike; what only some stores can do (batches, scans, snapshots) belongs into traits of its own.
+//! The words *acknowledged*, *durable*, *visible*, *effect* and *cancel safe* are those of the crate documentation.
+
+use crate::{Effect, Result};
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// A map from keys to values that outlives the process, shared by any number of tasks.
+///
+/// Every method takes `&self`. The trait is dyn-compatible: `Arc<dyn KVStore<K, V>>` is a store, and so are `&T`,
+/// `Box<T>` and `Arc<T>` of one. An absent key is `Ok(None)`, never an error.
+///
+/// # Duties of an implementor
+/// - **One order.** All writes form one sequence, and each operation takes effect at one point between its first
+///   poll and its answer. `set` and `delete` answer with the value that this order says was there before: over the
+///   history of one key the prior values form a chain without gap or repeat.
+/// - **Acknowledged implies durable**, **visible implies durable**: an answer, prior values and `None` included, never
+///   depends on a write that a power cut could still take back. A store that is weaker says so in its name and in
+///   its documentation.
+/// - **Errors tell the effect.** [`Error::effect`](crate::Error::effect) is true whenever it says
+///   [`Effect::Nothing`] or [`Effect::Applied`]; in doubt it is [`Effect::Unknown`]. Reads fail with
+///   [`Effect::Nothing`].
+/// - **Whole or not at all**: a write is never seen in part, neither by a reader nor after a crash.
+/// - Every method is cancel safe, and none blocks the thread that polls it.
+///
+/// # Rights of a caller
+/// - After an acknowledged write, every `get` that starts later sees it or a later write, on every task and thread,
+///   also after a crash and reopen.
+/// - Methods may be called concurrently without a lock of the caller's own; which of two concurrent writes to one
+///   key comes first is the store's choice, and the prior values show which.
+/// - A future may be dropped at any time: that harms neither the store nor other callers.
+/// - After an error with effect *nothing* the call may be repeated. After *unknown* only a reopened store knows.
+///
+/// # Example
+/// A store in memory: what a test may use in place of a real one. It promises no durability, and its name says so.
+///
+/// ```
+/// use kv_trait::{KVStore, Result};
+/// use std::collections::BTreeMap;
+/// use std::sync::{Arc, Mutex, PoisonError};
+///
+/// #[derive(Default)]
+/// struct VolatileMap<K, V>(Mutex<BTreeMap<K, V>>);
+///
+/// #[async_trait::async_trait]
+/// impl<K, V> KVStore<K, V> for VolatileMap<K, V>
+/// where
+///     K: Ord + Clone + Send + Sync + 'static,
+///     V: Clone + Send + Sync + 'static,
+/// {
+///     async fn get(&self, key: &K) -> Result<Option<V>> {
+///         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
+///     }
+///     async fn set(&self, key: &K, value: &V) -> Result<Option<V>> {
+///         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+///         Ok(map.insert(key.clone(), value.clone()))
+///     }
+///     async fn delete(&self, key: &K) -> Result<Option<V>> {
+///         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key))
+///     }
+/// }
+///
+/// async fn count_visit(store: Arc<dyn KVStore<String, u64>>) -> Result<Option<u64>> {
+///     let page = "front".to_owned();
+///     store.put(&page, &1).await?;
+///     store.set(&page, &2).await
+/// }
+///
+/// # use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
+/// let mut visit = pin!(count_visit(Arc::new(VolatileMap::default())));
+/// # // Nothing in it waits, so one poll is enough.
+/// # let poll = visit.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+/// # let Poll::Ready(before) = poll else { panic!("a map in memory never waits") };
+/// assert_eq!(before?, Some(1));
+/// # Ok::<(), kv_trait::Error>(())
+/// ```
+#[async_trait]
+pub trait KVStore<K, V>: Send + Sync
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    /// The value stored under `key`, or `None` if there is none.
+    ///
+    /// What it answers is durable.
+    ///
+    /// # Cancel safety
+    /// Dropping it has no effect on the store.
+    ///
+    /// # Errors
+    /// `Codec`: the key cannot be encoded, or the stored bytes are no `V`. `TooLarge`: the encoded key is longer
+    /// than [`KEY_BYTES_MAX`](crate::KEY_BYTES_MAX). `Corrupt`, `Io`: the value cannot be read. `Closed`,
+    /// `Unavailable`: there is nobody to answer.
+    async fn get(&self, key: &K) -> Result<Option<V>>;
+
+    /// Stores `value` under `key` and answers with the value it replaced, or `None` if there was none.
+    ///
+    /// Resolves once the write is durable and visible. [`KVStore::put`] does the same without asking for the prior
+    /// value, which may spare a read.
+    ///
+    /// # Cancel safety
+    /// Cancel safe, as the crate documentation defines it.
+    ///
+    /// # Errors
+    /// As [`KVStore::get`], and with effect *nothing* also `StorageFull`, `Poisoned`, and `TooLarge` for a value
+    /// longer than [`VALUE_BYTES_MAX`](crate::VALUE_BYTES_MAX). With effect *unknown*: `Io`, `Poisoned`. With effect
+    /// *applied* the write is durable and visible, but the prior value could not be produced.
+    async fn set(&self, key: &K, value: &V) -> Result<Option<V>>;
+
+    /// Removes `key` and answers with the value it had, or `None` if there was none.
+    ///
+    /// Resolves once the removal is durable and visible. Removing an absent key is no error.
+    ///
+    /// # Cancel safety
+    /// Cancel safe, as the crate documentation defines it.
+    ///
+    /// # Errors
+    /// As [`KVStore::set`].
+    async fn delete(&self, key: &K) -> Result<Option<V>>;
+
+    /// Stores `value` under `key` without asking what was there before.
+    ///
+    /// The same write as [`KVStore::set`]. Because nobody asks for the prior value, a prior value that cannot be
+    /// produced (bytes that are no `V`, a damaged record) is no error here. An implementor who can spare the read
+    /// overrides this.
+    ///
+    /// # Cancel safety
+    /// Cancel safe, as the crate documentation defines it.
+    ///
+    /// # Errors
+    /// As [`KVStore::set`], but never with effect *applied*.
+    async fn put(&self, key: &K, value: &V) -> Result<()> {
+        forget_prior(self.set(key, value).await)
+    }
+
+    /// Removes `key` without asking what was there before.
+    ///
+    /// Stands to [`KVStore::delete`] as [`KVStore::put`] stands to [`KVStore::set`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe, as the crate documentation defines it.
+    ///
+    /// # Errors
+    /// As [`KVStore::delete`], but never with effect *applied*.
+    async fn remove(&self, key: &K) -> Result<()> {
+        forget_prior(self.delete(key).await)
+    }
+}
+
+/// Drops the prior value, and with it the error that says only that it could not be produced.
+fn forget_prior<V>(outcome: Result<Option<V>>) -> Result<()> {
+    match outcome {
+        Err(error) if error.effect() != Effect::Applied => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// All five methods are forwarded: a default here would undo an implementor's cheaper `put` and `remove`.
+macro_rules! forward {
+    ($($pointer:ty),+) => {$(
+        #[async_trait]
+        impl<K, V, T> KVStore<K, V> for $pointer
+        where
+            K: Send + Sync + 'static,
+            V: Send + Sync + 'static,
+            T: KVStore<K, V> + ?Sized,
+        {
+            async fn get(&self, key: &K) -> Result<Option<V>> {
+                (**self).get(key).await
+            }
+
+            async fn set(&self, key: &K, value: &V) -> Result<Option<V>> {
+                (**self).set(key, value).await
+            }
+
+            async fn delete(&self, key: &K) -> Result<Option<V>> {
+                (**self).delete(key).await
+            }
+
+            async fn put(&self, key: &K, value: &V) -> Result<()> {
+                (**self).put(key, value).await
+            }
+
+            async fn remove(&self, key: &K) -> Result<()> {
+                (**self).remove(key).await
+            }
+        }
+    )+};
+}
+
+forward!(&T, Box<T>, Arc<T>);
