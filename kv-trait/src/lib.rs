@@ -1,7 +1,7 @@
 //! The contract of a durable key-value store for async Rust.
 //!
 //! [`KVStore`] is what a store offers. Around it stand what every store shares: the [`Error`] with its
-//! [effect](Effect), the [`Runtime`] seam and the [limits](KEY_BYTES_MAX).
+//! [effect](Effect), the [`Runtime`] seam, the [limits](KEY_BYTES_MAX) and the order-preserving encoding of [keys](key).
 //! No I/O happens here, no thread is started, and no executor is named.
 //!
 //! # Words
@@ -23,11 +23,13 @@
 //! implies durable.
 
 mod error;
+pub mod key;
 mod limits;
 mod runtime;
 mod store;
 
 pub use error::{Effect, Error, ErrorKind, Result};
+pub use key::{ByteKey, Key, KeyOf};
 pub use limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use runtime::{BlockingWork, PoolId, Runtime};
 pub use store::KVStore;

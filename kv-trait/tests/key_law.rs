@@ -1,0 +1,189 @@
+//! The law of key encodings over nested types: order kept, round trip, prefixes of tuples are prefixes.
+
+use kv_trait::key::{ByteKey, Key, TotalF32, TotalF64, check_order_preserved, encode};
+use proptest::collection::{btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Shape {
+    Nothing,
+    Named(String),
+    Pair(i16, Vec<String>),
+    Fields { left: Option<u8>, right: ByteKey },
+    Deeper(Box<Self>),
+    Last,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Id(u64);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Name(Box<str>);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Marker;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Record {
+    tag: char,
+    marker: Marker,
+    shape: Shape,
+    size: i128,
+    flags: [bool; 2],
+    weight: TotalF64,
+}
+
+/// Few letters, so that pairs share prefixes; those the escape and the terminator are made of among them.
+fn text() -> impl Strategy<Value = String> {
+    let letter = prop_oneof![
+        3 => Just('\0'),
+        2 => Just('\u{1}'),
+        2 => Just('a'),
+        1 => Just('\u{ff}'),
+        1 => Just('\u{10ffff}'),
+        1 => any::<char>(),
+    ];
+    vec(letter, 0..5).prop_map(String::from_iter)
+}
+
+fn bytes() -> impl Strategy<Value = ByteKey> {
+    let byte = prop_oneof![Just(0), Just(1), Just(0xFF), any::<u8>()];
+    vec(byte, 0..5).prop_map(ByteKey)
+}
+
+fn float() -> impl Strategy<Value = TotalF64> {
+    prop_oneof![
+        Just(f64::NAN),
+        Just(-f64::NAN),
+        Just(0.0),
+        Just(-0.0),
+        Just(f64::INFINITY),
+        Just(f64::NEG_INFINITY),
+        Just(f64::MIN_POSITIVE / 2.0),
+        any::<u64>().prop_map(f64::from_bits),
+    ]
+    .prop_map(TotalF64)
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    let flat = prop_oneof![
+        Just(Shape::Nothing),
+        text().prop_map(Shape::Named),
+        (any::<i16>(), vec(text(), 0..3)).prop_map(|(n, names)| Shape::Pair(n, names)),
+        (option::of(any::<u8>()), bytes()).prop_map(|(left, right)| Shape::Fields { left, right }),
+        Just(Shape::Last),
+    ];
+    flat.prop_recursive(4, 4, 1, |inner| {
+        inner.prop_map(|shape| Shape::Deeper(Box::new(shape)))
+    })
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let number = prop_oneof![Just(0), Just(-1), Just(i128::MIN), any::<i128>()];
+    (any::<char>(), shape(), number, any::<[bool; 2]>(), float()).prop_map(
+        |(tag, shape, size, flags, weight)| Record {
+            tag,
+            marker: Marker,
+            shape,
+            size,
+            flags,
+            weight,
+        },
+    )
+}
+
+fn law<K: Key>(a: &K, b: &K) -> Result<(), TestCaseError> {
+    check_order_preserved(a, b).map_err(|error| TestCaseError::fail(error.to_string()))
+}
+
+macro_rules! laws {
+    ($($name:ident: $strategy:expr;)+) => {
+        proptest! {
+            #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1024, ..ProptestConfig::default() })]
+            $(
+                #[test]
+                fn $name(a in $strategy, b in $strategy) {
+                    law(&a, &b)?;
+                    law(&a, &a)?;
+                }
+            )+
+        }
+    };
+}
+
+laws! {
+    small_numbers_keep_their_order: any::<(u8, i8, u16, i16)>();
+    large_numbers_keep_their_order: any::<(u32, i32, u64, i64)>();
+    largest_numbers_keep_their_order: any::<(u128, i128)>();
+    sizes_keep_their_order: any::<(usize, isize)>();
+    signed_numbers_keep_their_order: any::<i64>();
+    wide_signed_numbers_keep_their_order: any::<i128>();
+    chars_and_bools_keep_their_order: any::<(bool, char)>();
+    floats_keep_their_total_order: float();
+    short_floats_keep_their_total_order: any::<u32>().prop_map(|bits| TotalF32(f32::from_bits(bits)));
+    bare_strings_keep_their_order: text();
+    bare_names_keep_their_order: text().prop_map(|text| Name(text.into()));
+    bare_bytes_keep_their_order: bytes();
+    newtypes_keep_their_order: any::<u64>().prop_map(Id);
+    nested_strings_keep_their_order: (text(), text());
+    nested_bytes_keep_their_order: (bytes(), bytes(), any::<bool>());
+    options_keep_their_order: (option::of(option::of(text())), option::of(any::<i32>()));
+    units_keep_their_order: option::of(Just(()));
+    sequences_keep_their_order: vec(text(), 0..4);
+    nested_sequences_keep_their_order: vec(vec(any::<u8>().prop_map(|n| n % 3), 0..3), 0..3);
+    sequences_of_nothing_keep_their_order: vec(Just(()), 0..4);
+    sets_keep_their_order: btree_set(0_u8..4, 0..4).prop_map(|set: BTreeSet<u8>| set);
+    enums_keep_their_order: shape();
+    results_keep_their_order: prop_oneof![text().prop_map(Ok), any::<i8>().prop_map(Err)];
+    structs_keep_their_order: record();
+    everything_keeps_its_order: (vec(record(), 0..3), option::of(shape()), float(), bytes());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn a_prefix_of_a_tuple_encodes_as_a_prefix(a in text(), b in shape(), c in bytes(), d in float()) {
+        let whole = encode(&(&a, &b, &c, &d)).unwrap();
+        prop_assert!(whole.starts_with(&encode(&(&a,)).unwrap()));
+        prop_assert!(whole.starts_with(&encode(&(&a, &b)).unwrap()));
+        prop_assert!(whole.starts_with(&encode(&(&a, &b, &c)).unwrap()));
+    }
+}
+
+#[test]
+fn floats_are_ordered_from_negative_nan_to_nan() {
+    let rising = [
+        -f64::NAN,
+        f64::NEG_INFINITY,
+        f64::MIN,
+        -1.0,
+        -f64::MIN_POSITIVE,
+        -0.0,
+        0.0,
+        f64::MIN_POSITIVE,
+        1.0,
+        f64::MAX,
+        f64::INFINITY,
+        f64::NAN,
+    ]
+    .map(TotalF64);
+    for pair in rising.windows(2) {
+        assert!(pair[0] < pair[1]);
+        assert!(encode(&pair[0]).unwrap() < encode(&pair[1]).unwrap());
+    }
+}
+
+#[test]
+fn the_law_is_reported_where_an_order_is_not_kept() {
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    enum Misordered {
+        First = 2,
+        Second = 1,
+    }
+    let error = check_order_preserved(&Misordered::First, &Misordered::Second).unwrap_err();
+    assert_eq!(error.kind(), kv_trait::ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("Misordered"), "{error}");
+}
