@@ -1,7 +1,8 @@
 //! The contract of a durable key-value store for async Rust.
 //!
 //! [`KVStore`] is what a store offers. Around it stand what every store shares: the [`Error`] with its
-//! [effect](Effect), the [`Runtime`] seam, the [limits](KEY_BYTES_MAX) and the order-preserving encoding of [keys](key).
+//! [effect](Effect), the [`Runtime`] seam, the [limits](KEY_BYTES_MAX), the order-preserving encoding of [keys](key)
+//! and the [value codecs](codec).
 //! No I/O happens here, no thread is started, and no executor is named.
 //!
 //! # Words
@@ -22,12 +23,14 @@
 //! The first three are never synonyms. For a store that keeps the contract, acknowledged implies durable, and visible
 //! implies durable.
 
+pub mod codec;
 mod error;
 pub mod key;
 mod limits;
 mod runtime;
 mod store;
 
+pub use codec::{Codec, Postcard, Raw};
 pub use error::{Effect, Error, ErrorKind, Result};
 pub use key::{ByteKey, Key, KeyOf};
 pub use limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
