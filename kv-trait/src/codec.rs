@@ -19,8 +19,8 @@ use std::any::type_name;
 /// - `decode` is given what was on a disk. It returns an error for bytes that it did not write, refuses bytes left
 ///   over, and believes no length before allocating.
 ///
-/// A panic, of the codec or of the value's own `Serialize` or `Deserialize`, unwinds to the caller of the store and
-/// leaves the store as it was.
+/// A panic, of the codec or of the value's own `Serialize` or `Deserialize`, unwinds to the caller who brought the value
+/// or asked for it. It must not matter to anybody else: stores run codecs outside their locks.
 pub trait Codec<V>: Send + Sync + 'static {
     /// Names the codec in the store: 1 to 64 of the characters `a-z`, `0-9`, `.`, `_` and `-`.
     const ID: &'static str;

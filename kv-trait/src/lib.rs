@@ -1,8 +1,8 @@
 //! The contract of a durable key-value store for async Rust.
 //!
 //! [`KVStore`] is what a store offers. Around it stand what every store shares: the [`Error`] with its
-//! [effect](Effect), the [`Runtime`] seam, the [limits](KEY_BYTES_MAX), the order-preserving encoding of [keys](key)
-//! and the [value codecs](codec).
+//! [effect](Effect), the [`Runtime`] seam, the [limits](KEY_BYTES_MAX), the order-preserving encoding of [keys](key),
+//! the [value codecs](codec) and the [`Fingerprint`] that keeps a store from being read with the wrong types.
 //! No I/O happens here, no thread is started, and no executor is named.
 //!
 //! # Words
@@ -25,6 +25,7 @@
 
 pub mod codec;
 mod error;
+pub mod fingerprint;
 pub mod key;
 mod limits;
 mod runtime;
@@ -32,6 +33,7 @@ mod store;
 
 pub use codec::{Codec, Postcard, Raw};
 pub use error::{Effect, Error, ErrorKind, Result};
+pub use fingerprint::{CodecId, Fingerprint};
 pub use key::{ByteKey, Key, KeyOf};
 pub use limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use runtime::{BlockingWork, PoolId, Runtime};

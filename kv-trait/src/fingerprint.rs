@@ -1,0 +1,287 @@
+//! What a store remembers about its types, so that it is not read with others.
+//!
+//! serde has no schema, and postcard reads a stored `u64` 300 as the `i64` 150 without an error. So a store records, as
+//! text, the codecs of its keys and values with their versions, and a tag if the user gave one. Opening compares.
+//! Fields that this version does not know are kept and written again: a later version records more.
+
+use crate::codec::Codec;
+use crate::key::{self, Key};
+use crate::{Error, ErrorKind, Result};
+use std::fmt;
+use std::str::FromStr;
+
+/// The longest name of a codec, in bytes.
+pub const CODEC_NAME_BYTES_MAX: usize = 64;
+/// The longest tag, in bytes.
+pub const TAG_BYTES_MAX: usize = 256;
+/// The longest text of a fingerprint, in bytes.
+pub const FINGERPRINT_BYTES_MAX: usize = 4096;
+
+/// A codec by name and version; its text is `name/version`, for example `postcard/1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CodecId {
+    name: String,
+    version: u16,
+}
+
+impl CodecId {
+    /// The codec of this name and version.
+    ///
+    /// # Errors
+    /// `InvalidInput`: the name is not 1 to [`CODEC_NAME_BYTES_MAX`] of the characters `a-z`, `0-9`, `.`, `_` and `-`.
+    pub fn new(name: &str, version: u16) -> Result<Self> {
+        let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+        if name.is_empty() || name.len() > CODEC_NAME_BYTES_MAX || !name.bytes().all(allowed) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "a codec's name is 1 to {CODEC_NAME_BYTES_MAX} of a-z, 0-9, '.', '_' and '-'"
+                ),
+            ));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            version,
+        })
+    }
+
+    /// Bytes as they are.
+    #[must_use]
+    pub fn raw() -> Self {
+        Self::known("raw")
+    }
+
+    /// The order-preserving encoding of keys that are more than a bare string or bytes.
+    #[must_use]
+    pub fn ordered() -> Self {
+        Self::known("ordered")
+    }
+
+    fn known(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: 1,
+        }
+    }
+
+    /// The name, for example `postcard`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version of the format.
+    #[must_use]
+    pub const fn version(&self) -> u16 {
+        self.version
+    }
+}
+
+impl fmt::Display for CodecId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.name, self.version)
+    }
+}
+
+impl FromStr for CodecId {
+    type Err = Error;
+
+    /// Reads `name/version`. Only what [`fmt::Display`] writes is accepted.
+    fn from_str(text: &str) -> Result<Self> {
+        let id = text
+            .split_once('/')
+            .and_then(|(name, version)| Self::new(name, version.parse().ok()?).ok());
+        match id {
+            Some(id) if id.to_string() == text => Ok(id),
+            _ => Err(unreadable("a codec is not written as name/version")),
+        }
+    }
+}
+
+/// The codecs of a store's keys and values, and the user's tag. One word for each thing that must not change.
+///
+/// Its text is one field a line, `name=value`: `key=ordered/1`, `value=postcard/1`, and `tag=...` if there is a tag.
+///
+/// ```
+/// use kv_trait::{Fingerprint, Postcard};
+///
+/// let recorded = Fingerprint::of::<(String, u64), u64, Postcard>(None)?;
+/// assert_eq!(recorded.to_text(), "key=ordered/1\nvalue=postcard/1");
+/// assert_eq!(Fingerprint::parse(&recorded.to_text())?, recorded);
+///
+/// let wanted = Fingerprint::of::<String, u64, Postcard>(None)?;
+/// let refused = recorded.check(&wanted).unwrap_err();
+/// assert_eq!(refused.to_string(), "the store holds keys in ordered/1, the caller wants raw/1");
+/// # Ok::<(), kv_trait::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    key: CodecId,
+    value: CodecId,
+    tag: Option<String>,
+    /// Fields of later versions, as they were read.
+    unknown: Vec<(String, String)>,
+}
+
+impl Fingerprint {
+    /// The fingerprint of a store with these types. `tag` names the schema in the user's own words; it is worth
+    /// changing when a type changes in a way that the codecs cannot see. Runs [`key::probe`].
+    ///
+    /// # Errors
+    /// `InvalidInput`: `K` cannot be decoded again ([`key::probe`] has the causes); the codec's name is not one; the
+    /// tag is empty, longer than [`TAG_BYTES_MAX`], or holds control characters.
+    pub fn of<K: Key, V, C: Codec<V>>(tag: Option<&str>) -> Result<Self> {
+        let key = if key::probe::<K>()?.is_bare() {
+            CodecId::raw()
+        } else {
+            CodecId::ordered()
+        };
+        let tag = tag.map(checked_tag).transpose()?;
+        Ok(Self {
+            key,
+            value: CodecId::new(C::ID, C::VERSION)?,
+            tag,
+            unknown: Vec::new(),
+        })
+    }
+
+    /// The fingerprint of a store of plain bytes.
+    #[must_use]
+    pub fn raw() -> Self {
+        Self {
+            key: CodecId::raw(),
+            value: CodecId::raw(),
+            tag: None,
+            unknown: Vec::new(),
+        }
+    }
+
+    /// How keys are encoded.
+    #[must_use]
+    pub const fn key(&self) -> &CodecId {
+        &self.key
+    }
+
+    /// How values are encoded.
+    #[must_use]
+    pub const fn value(&self) -> &CodecId {
+        &self.value
+    }
+
+    /// The user's name for the schema, if one was given.
+    #[must_use]
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// Whether a store that recorded `self` may be used with the types of `wanted`: both codecs are the same, and a
+    /// tag that both give is the same.
+    ///
+    /// # Errors
+    /// `UnsupportedFormat`: they are not; the message names both sides.
+    pub fn check(&self, wanted: &Self) -> Result<()> {
+        for (what, ours, theirs) in [
+            ("keys", &self.key, &wanted.key),
+            ("values", &self.value, &wanted.value),
+        ] {
+            if ours != theirs {
+                return Err(mismatch(&format!("{what} in {ours}"), &theirs.to_string()));
+            }
+        }
+        match (&self.tag, &wanted.tag) {
+            (Some(ours), Some(theirs)) if ours != theirs => Err(mismatch(
+                &format!("types tagged {ours:?}"),
+                &format!("{theirs:?}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The text that a store records, at most [`FINGERPRINT_BYTES_MAX`] bytes.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = format!("key={}\nvalue={}", self.key, self.value);
+        let tag = self.tag.iter().map(|tag| ("tag", tag.as_str()));
+        let unknown = self
+            .unknown
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in tag.chain(unknown) {
+            text.extend(["\n", name, "=", value]);
+        }
+        text
+    }
+
+    /// Reads what [`Fingerprint::to_text`] writes. Fields of later versions are kept.
+    ///
+    /// # Errors
+    /// `UnsupportedFormat`: the text is too long, or is no fingerprint.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.len() > FINGERPRINT_BYTES_MAX {
+            return Err(unreadable("it is too long"));
+        }
+        let mut fields = Vec::new();
+        for line in text.split('\n') {
+            let field = line.split_once('=');
+            let (name, value) = field.ok_or_else(|| unreadable("a line is not name=value"))?;
+            if name.is_empty() || fields.iter().any(|(other, _)| *other == name) {
+                return Err(unreadable("a field has no name, or stands there twice"));
+            }
+            fields.push((name, value));
+        }
+        let mut take = |wanted: &str| {
+            let at = fields.iter().position(|(name, _)| *name == wanted)?;
+            Some(fields.remove(at).1)
+        };
+        let missing = || unreadable("the codec of keys or values is missing");
+        Ok(Self {
+            key: take("key").ok_or_else(missing)?.parse()?,
+            value: take("value").ok_or_else(missing)?.parse()?,
+            tag: take("tag")
+                .map(checked_tag)
+                .transpose()
+                .map_err(|_invalid| {
+                    unreadable("its tag is empty, too long, or holds control characters")
+                })?,
+            unknown: fields
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        })
+    }
+}
+
+/// `key raw/1, value postcard/1, tag "orders-2"`: for messages.
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key {}, value {}", self.key, self.value)?;
+        match &self.tag {
+            Some(tag) => write!(f, ", tag {tag:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn checked_tag(tag: &str) -> Result<String> {
+    if tag.is_empty() || tag.len() > TAG_BYTES_MAX || tag.chars().any(char::is_control) {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("a tag is 1 to {TAG_BYTES_MAX} bytes without control characters"),
+        ));
+    }
+    Ok(tag.to_owned())
+}
+
+fn mismatch(recorded: &str, wanted: &str) -> Error {
+    Error::new(
+        ErrorKind::UnsupportedFormat,
+        format!("the store holds {recorded}, the caller wants {wanted}"),
+    )
+}
+
+fn unreadable(why: &str) -> Error {
+    Error::new(
+        ErrorKind::UnsupportedFormat,
+        format!("the fingerprint of the store's types cannot be read: {why}"),
+    )
+}
