@@ -44,9 +44,9 @@ pub trait Codec<V>: Send + Sync + 'static {
 /// The default codec: any serde type, as [postcard](https://postcard.jamesmunns.com) writes it. Compact, versioned,
 /// not self-describing: the type decides how bytes are read, so changing a type's fields changes its format.
 ///
-/// Decoding allocates in proportion to the input, a length that is not backed by bytes costs at most 1 MiB. Two things
-/// serde types can do are not bounded here: elements that encode to no bytes at all (`Vec<()>`) are bounded by their
-/// count alone, and a recursive type nests as deep as its bytes say. Do not read stores from strangers with such types.
+/// Decoding allocates in proportion to the input; a length that is not backed by bytes costs at most 1 MiB. Two things
+/// are not bounded: the count of elements that encode to no bytes at all (`Vec<()>`), and the depth of a recursive type,
+/// where hostile bytes can overflow the stack and end the process. Do not read stores from strangers with such types.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a type that has no values")]
 pub enum Postcard {}
