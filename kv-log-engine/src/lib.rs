@@ -1,3 +1,8 @@
-//! kv-log-engine
+//! A durable key-value store as a segment log.
+#![forbid(unsafe_code)]
 
+mod format;
+mod ids;
 pub mod storage;
+
+pub use ids::{SegmentId, Seqno};

@@ -1,0 +1,67 @@
+//! Reading fixed-width little-endian fields from a slice without ever indexing past its end.
+
+use super::Defect;
+
+/// The rest of a slice that is being decoded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], Defect> {
+        let Some((head, rest)) = self.rest.split_at_checked(count) else {
+            return Err(Defect::Truncated {
+                needed: count as u64,
+                found: self.rest.len() as u64,
+            });
+        };
+        self.rest = rest;
+        Ok(head)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Defect> {
+        let Some((head, rest)) = self.rest.split_first_chunk::<N>() else {
+            return Err(Defect::Truncated {
+                needed: N as u64,
+                found: self.rest.len() as u64,
+            });
+        };
+        self.rest = rest;
+        Ok(*head)
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, Defect> {
+        Ok(u8::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, Defect> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, Defect> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, Defect> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// Text with a length of two bytes in front.
+    pub(super) fn text(&mut self, what: &'static str) -> Result<String, Defect> {
+        let length = usize::from(self.u16()?);
+        let bytes = self.take(length)?;
+        String::from_utf8(bytes.to_vec()).map_err(|error| Defect::Field {
+            what,
+            found: error.utf8_error().valid_up_to() as u64,
+        })
+    }
+
+    pub(super) const fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+}

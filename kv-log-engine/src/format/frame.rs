@@ -1,0 +1,439 @@
+//! One frame: the header and checksums around a batch, a mark or a footer. FORMAT.md, "Frame".
+//!
+//! The header carries what recovery needs to tell a torn tail from corruption: *chain* (the predecessor's check),
+//! *mark* (an offset that was durable when the frame was written), *attempt* (two tries at one place differ) and a
+//! *digest* that binds the body. Its own check is keyed by the segment's salt and bound to the frame's offset.
+
+use super::cursor::Cursor;
+use super::record::{self, RECORD_HEADER_BYTES, Record, RecordHeader};
+use super::{Defect, Salt};
+use crate::ids::Seqno;
+
+/// Bytes before a frame's body.
+pub(crate) const FRAME_HEADER_BYTES: usize = 64;
+/// Frames begin at multiples of this.
+pub(crate) const FRAME_ALIGN: u64 = 8;
+/// The longest body: the largest value with its key, or a batch of that size.
+pub(crate) const FRAME_BODY_BYTES_MAX: usize = 1 << 30;
+/// A frame without a body.
+pub(crate) const MARK_FRAME_BYTES: u64 = FRAME_HEADER_BYTES as u64;
+/// The frame that seals a segment.
+pub(crate) const FOOTER_FRAME_BYTES: u64 = (FRAME_HEADER_BYTES + FOOTER_BODY_BYTES) as u64;
+const FOOTER_BODY_BYTES: usize = 48;
+const MAGIC: u32 = 0x4652_564b; // "KVRF" on disk
+const MAGIC_BYTES: [u8; 4] = MAGIC.to_le_bytes();
+const CHECK_AT: usize = FRAME_HEADER_BYTES - 8;
+
+const _: () = assert!((FRAME_HEADER_BYTES as u64).is_multiple_of(FRAME_ALIGN));
+const _: () = assert!(FOOTER_FRAME_BYTES.is_multiple_of(FRAME_ALIGN));
+const _: () = assert!(FRAME_BODY_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(
+    kv_trait::KEY_BYTES_MAX + kv_trait::VALUE_BYTES_MAX + RECORD_HEADER_BYTES
+        <= FRAME_BODY_BYTES_MAX
+);
+
+/// What a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    /// One batch: its records, in order.
+    Batch,
+    /// Nothing but a mark: proves that everything before it was durable.
+    Mark,
+    /// The last frame of a sealed segment.
+    Footer,
+}
+
+impl FrameKind {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Batch => 1,
+            Self::Mark => 2,
+            Self::Footer => 3,
+        }
+    }
+}
+
+/// A frame's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    pub(crate) kind: FrameKind,
+    pub(crate) body_bytes: u32,
+    pub(crate) record_count: u32,
+    pub(crate) first_seqno: Seqno,
+    pub(crate) mark: u64,
+    pub(crate) attempt: u64,
+    pub(crate) chain: u64,
+    pub(crate) digest: u64,
+}
+
+impl FrameHeader {
+    /// Header, body and padding.
+    pub(crate) const fn frame_bytes(&self) -> u64 {
+        frame_bytes(self.body_bytes as usize)
+    }
+
+    /// Writes the header into the first bytes of `frame` and returns its check, the next frame's chain.
+    pub(crate) fn encode(&self, salt: &Salt, offset: u64, frame: &mut [u8]) -> u64 {
+        let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES);
+        bytes.extend_from_slice(&MAGIC_BYTES);
+        bytes.extend_from_slice(&[self.kind.code(), 0, 0, 0]);
+        bytes.extend_from_slice(&self.body_bytes.to_le_bytes());
+        bytes.extend_from_slice(&self.record_count.to_le_bytes());
+        bytes.extend_from_slice(&self.first_seqno.get().to_le_bytes());
+        bytes.extend_from_slice(&self.mark.to_le_bytes());
+        bytes.extend_from_slice(&self.attempt.to_le_bytes());
+        bytes.extend_from_slice(&self.chain.to_le_bytes());
+        bytes.extend_from_slice(&self.digest.to_le_bytes());
+        let check = salt.check(&[&offset.to_le_bytes(), &bytes]);
+        bytes.extend_from_slice(&check.to_le_bytes());
+        frame[..FRAME_HEADER_BYTES].copy_from_slice(&bytes);
+        check
+    }
+
+    /// The header at the start of `bytes`, and its check, if it was written at `offset` of the segment with `salt`.
+    ///
+    /// `Ok(None)`: it was not. Only a header that verifies and is of a later version is an error.
+    pub(crate) fn decode(
+        bytes: &[u8],
+        salt: &Salt,
+        offset: u64,
+    ) -> Result<Option<(Self, u64)>, Defect> {
+        // The magic first: a scan asks this at every eighth byte of a damaged tail.
+        if !bytes.starts_with(&MAGIC_BYTES) || bytes.len() < FRAME_HEADER_BYTES {
+            return Ok(None);
+        }
+        let mut cursor = Cursor::new(bytes);
+        let covered = cursor.take(CHECK_AT)?;
+        let check = cursor.u64()?;
+        if salt.check(&[&offset.to_le_bytes(), covered]) != check {
+            return Ok(None);
+        }
+        Self::decode_fields(covered).map(|header| Some((header, check)))
+    }
+
+    fn decode_fields(covered: &[u8]) -> Result<Self, Defect> {
+        let mut cursor = Cursor::new(covered);
+        cursor.take(MAGIC_BYTES.len())?;
+        let kind = match cursor.u8()? {
+            1 => FrameKind::Batch,
+            2 => FrameKind::Mark,
+            3 => FrameKind::Footer,
+            other => {
+                return Err(Defect::Unsupported {
+                    what: "frame kind",
+                    found: other.into(),
+                });
+            }
+        };
+        let flags = cursor.u8()?;
+        let reserved = cursor.u16()?;
+        if flags != 0 || reserved != 0 {
+            let found = u64::from(flags) | u64::from(reserved) << 8;
+            return Err(Defect::Unsupported {
+                what: "frame flags",
+                found,
+            });
+        }
+        Ok(Self {
+            kind,
+            body_bytes: cursor.u32()?,
+            record_count: cursor.u32()?,
+            first_seqno: Seqno::new(cursor.u64()?),
+            mark: cursor.u64()?,
+            attempt: cursor.u64()?,
+            chain: cursor.u64()?,
+            digest: cursor.u64()?,
+        })
+    }
+
+    /// Whether the lengths are within the limits, and within `room`, the bytes from the frame's start to the
+    /// segment's end.
+    pub(crate) fn fits(&self, room: u64) -> bool {
+        let body = self.body_bytes as usize;
+        let records = self.record_count as usize;
+        body <= FRAME_BODY_BYTES_MAX
+            && self.frame_bytes() <= room
+            && match self.kind {
+                FrameKind::Batch => records >= 1 && records <= body / RECORD_HEADER_BYTES,
+                FrameKind::Mark => records == 0 && body == 0,
+                FrameKind::Footer => records == 0 && body == FOOTER_BODY_BYTES,
+            }
+    }
+
+    /// The seqno that the frame after this one begins with.
+    pub(crate) fn next_seqno(&self) -> Option<Seqno> {
+        self.first_seqno.checked_add(u64::from(self.record_count))
+    }
+}
+
+/// Header, body and padding of a frame with a body of that many bytes.
+pub(crate) const fn frame_bytes(body_bytes: usize) -> u64 {
+    (FRAME_HEADER_BYTES as u64 + body_bytes as u64).next_multiple_of(FRAME_ALIGN)
+}
+
+/// What the leader knows about a frame when it writes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) salt: Salt,
+    pub(crate) offset: u64,
+    pub(crate) mark: u64,
+    pub(crate) attempt: u64,
+    pub(crate) chain: u64,
+    pub(crate) first_seqno: Seqno,
+}
+
+/// A batch's frame without its place: room for the header, records, padding.
+#[derive(Clone, Debug)]
+pub(crate) struct FrameBuffer {
+    bytes: Vec<u8>,
+    body_bytes: u32,
+    record_count: u32,
+}
+
+impl FrameBuffer {
+    /// An empty frame.
+    pub(crate) fn new() -> Self {
+        Self {
+            bytes: vec![0; FRAME_HEADER_BYTES],
+            body_bytes: 0,
+            record_count: 0,
+        }
+    }
+
+    /// Whether one more record of this size stays within the limit of a body.
+    pub(crate) fn has_room(&self, key: &[u8], value: &[u8]) -> bool {
+        self.body_bytes as usize + RECORD_HEADER_BYTES + key.len() + value.len()
+            <= FRAME_BODY_BYTES_MAX
+    }
+
+    /// Appends a record. The caller has checked its lengths and [`FrameBuffer::has_room`].
+    pub(crate) fn push(&mut self, kind: record::RecordKind, key: &[u8], value: &[u8]) {
+        self.bytes
+            .truncate(FRAME_HEADER_BYTES + self.body_bytes as usize);
+        record::encode(&mut self.bytes, kind, key, value);
+        let body = self.bytes.len() - FRAME_HEADER_BYTES;
+        self.body_bytes = u32::try_from(body).expect("bodies are bounded by has_room");
+        self.record_count += 1;
+        let padded = self.bytes.len().next_multiple_of(8);
+        self.bytes.resize(padded, 0);
+    }
+
+    pub(crate) const fn record_count(&self) -> u32 {
+        self.record_count
+    }
+
+    /// Header, records and padding, in bytes.
+    pub(crate) const fn frame_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The records, in order, with their offsets from the start of the frame.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (u64, Record<'_>, u32)> {
+        let mut at = FRAME_HEADER_BYTES;
+        (0..self.record_count).map(move |_| {
+            let (header, record) =
+                record::split(&self.bytes[at..]).expect("this buffer encoded the records itself");
+            let found = (at as u64, record, record_bytes_field(&header));
+            at += header.record_bytes();
+            found
+        })
+    }
+
+    /// Gives every record its seqno and the frame its header; returns the frame's check.
+    pub(crate) fn finish(&mut self, place: &Place) -> u64 {
+        let mut sums = Vec::with_capacity(self.record_count as usize * 4);
+        let mut at = FRAME_HEADER_BYTES;
+        let mut seqno = place.first_seqno;
+        for _ in 0..self.record_count {
+            let rest = &mut self.bytes[at..];
+            let header =
+                RecordHeader::decode(rest).expect("this buffer encoded the records itself");
+            let sum = record::finish(rest, &place.salt, place.offset + at as u64, seqno);
+            sums.extend_from_slice(&sum.to_le_bytes());
+            at += header.record_bytes();
+            seqno = seqno.next();
+        }
+        let digest = place.salt.check(&[&sums]);
+        let header = header(
+            FrameKind::Batch,
+            place,
+            self.body_bytes,
+            self.record_count,
+            digest,
+        );
+        header.encode(&place.salt, place.offset, &mut self.bytes)
+    }
+}
+
+fn record_bytes_field(header: &RecordHeader) -> u32 {
+    u32::try_from(header.record_bytes()).expect("the limits of a record fit 32 bits")
+}
+
+fn header(
+    kind: FrameKind,
+    place: &Place,
+    body_bytes: u32,
+    record_count: u32,
+    digest: u64,
+) -> FrameHeader {
+    FrameHeader {
+        kind,
+        body_bytes,
+        record_count,
+        first_seqno: place.first_seqno,
+        mark: place.mark,
+        attempt: place.attempt,
+        chain: place.chain,
+        digest,
+    }
+}
+
+/// A mark frame and its check.
+pub(crate) fn mark_frame(place: &Place) -> (Vec<u8>, u64) {
+    let mut bytes = vec![0; FRAME_HEADER_BYTES];
+    let digest = place.salt.check(&[]);
+    let check =
+        header(FrameKind::Mark, place, 0, 0, digest).encode(&place.salt, place.offset, &mut bytes);
+    (bytes, check)
+}
+
+/// What a footer says about its segment. FORMAT.md, "Footer".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Footer {
+    /// The lowest seqno in the segment; one above [`Footer::max_seqno`] if it holds no record.
+    pub(crate) min_seqno: Seqno,
+    /// The highest seqno in the segment.
+    pub(crate) max_seqno: Seqno,
+    /// Batches in the segment.
+    pub(crate) frames: u64,
+    /// Records in the segment.
+    pub(crate) records: u64,
+}
+
+/// A footer frame and its check.
+pub(crate) fn footer_frame(place: &Place, footer: &Footer) -> (Vec<u8>, u64) {
+    let mut bytes = vec![0; FRAME_HEADER_BYTES];
+    bytes.extend_from_slice(&footer.min_seqno.get().to_le_bytes());
+    bytes.extend_from_slice(&footer.max_seqno.get().to_le_bytes());
+    bytes.extend_from_slice(&footer.frames.to_le_bytes());
+    bytes.extend_from_slice(&footer.records.to_le_bytes());
+    bytes.extend_from_slice(&[0; 16]); // room for a key filter: its offset and length
+    let digest = place.salt.check(&[&bytes[FRAME_HEADER_BYTES..]]);
+    let body = u32::try_from(FOOTER_BODY_BYTES).expect("a footer is short");
+    let check = header(FrameKind::Footer, place, body, 0, digest).encode(
+        &place.salt,
+        place.offset,
+        &mut bytes,
+    );
+    (bytes, check)
+}
+
+/// Checks everything behind the header of the frame that fills `frame`, and hands each record to `visit` with its
+/// offset in the segment. Nothing is visited before the whole frame has verified.
+pub(crate) fn verify_body<'a>(
+    header: &FrameHeader,
+    frame: &'a [u8],
+    salt: &Salt,
+    offset: u64,
+    mut visit: impl FnMut(u64, Record<'a>, u32),
+) -> Result<Option<Footer>, Defect> {
+    let mut cursor = Cursor::new(frame);
+    cursor.take(FRAME_HEADER_BYTES)?;
+    let body = cursor.take(header.body_bytes as usize)?;
+    let padding = cursor.take(cursor.remaining())?;
+    if padding.iter().any(|byte| *byte != 0) {
+        return Err(Defect::Field {
+            what: "frame padding",
+            found: 1,
+        });
+    }
+    match header.kind {
+        FrameKind::Batch => {
+            let records = verify_records(header, body, salt, offset)?;
+            records
+                .into_iter()
+                .for_each(|(at, record, bytes)| visit(at, record, bytes));
+            Ok(None)
+        }
+        FrameKind::Mark => check_digest(header, salt, &[]).map(|()| None),
+        FrameKind::Footer => {
+            check_digest(header, salt, body)?;
+            decode_footer(body).map(Some)
+        }
+    }
+}
+
+fn verify_records<'a>(
+    header: &FrameHeader,
+    body: &'a [u8],
+    salt: &Salt,
+    offset: u64,
+) -> Result<Vec<(u64, Record<'a>, u32)>, Defect> {
+    // `fits` bounded the count by the body's length, so this allocation is bounded by the input.
+    let mut records = Vec::with_capacity(header.record_count as usize);
+    let mut sums = Vec::with_capacity(header.record_count as usize * 4);
+    let mut rest = body;
+    let mut at = offset + FRAME_HEADER_BYTES as u64;
+    let mut seqno = header.first_seqno;
+    for _ in 0..header.record_count {
+        let record_header = RecordHeader::decode(rest)?;
+        let Some((bytes, behind)) = rest.split_at_checked(record_header.record_bytes()) else {
+            return Err(Defect::Truncated {
+                needed: record_header.record_bytes() as u64,
+                found: rest.len() as u64,
+            });
+        };
+        let record = record::verify(bytes, salt, at, seqno)?;
+        sums.extend_from_slice(&record_header.crc.to_le_bytes());
+        records.push((at, record, record_bytes_field(&record_header)));
+        rest = behind;
+        at += bytes.len() as u64;
+        seqno = seqno.checked_add(1).ok_or_else(|| Defect::Field {
+            what: "seqno",
+            found: seqno.get(),
+        })?;
+    }
+    if !rest.is_empty() {
+        return Err(Defect::Field {
+            what: "bytes behind the last record",
+            found: rest.len() as u64,
+        });
+    }
+    check_digest(header, salt, &sums)?;
+    Ok(records)
+}
+
+fn check_digest(header: &FrameHeader, salt: &Salt, digested: &[u8]) -> Result<(), Defect> {
+    let expected = salt.check(&[digested]);
+    if header.digest == expected {
+        Ok(())
+    } else {
+        Err(Defect::Check {
+            what: "frame digest",
+            expected,
+            found: header.digest,
+        })
+    }
+}
+
+fn decode_footer(body: &[u8]) -> Result<Footer, Defect> {
+    let mut cursor = Cursor::new(body);
+    let footer = Footer {
+        min_seqno: Seqno::new(cursor.u64()?),
+        max_seqno: Seqno::new(cursor.u64()?),
+        frames: cursor.u64()?,
+        records: cursor.u64()?,
+    };
+    let filter = cursor.u64()? | cursor.u64()?;
+    if filter != 0 {
+        return Err(Defect::Unsupported {
+            what: "key filter",
+            found: filter,
+        });
+    }
+    Ok(footer)
+}

@@ -1,0 +1,112 @@
+//! Bytes to values and back, and nothing else: no files, no clocks, no threads.
+//!
+//! The layout is described once, in `docs/FORMAT.md`; this module cites its sections and pins them by constants
+//! and compile-time asserts. Every number is little-endian and of fixed width. Every length is bounded before it
+//! is used, so arbitrary bytes give a [`Defect`], never a panic and never an allocation beyond the input.
+
+mod cursor;
+pub(crate) mod frame;
+pub(crate) mod manifest;
+pub(crate) mod record;
+pub(crate) mod segment;
+
+use std::fmt;
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher24;
+
+/// The version of every file in a store. FORMAT.md, "Versions".
+pub(crate) const FORMAT_VERSION: u32 = 0;
+
+/// The 128 random bits of a segment: the key of its checks, so that no value can forge a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Salt(pub(crate) [u8; 16]);
+
+impl Salt {
+    /// Sixty-four bits of SipHash-2-4 over the parts in order, keyed by the salt (Aumasson and Bernstein, 2012).
+    pub(crate) fn check(&self, parts: &[&[u8]]) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        for part in parts {
+            hasher.write(part);
+        }
+        hasher.finish()
+    }
+
+    /// The first four bytes, enough to tell two incarnations of one segment id apart in a file name.
+    pub(crate) fn short(&self) -> String {
+        self.0
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+impl fmt::Debug for Salt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Salt({})", self.short())
+    }
+}
+
+/// Names a store: random, given at creation, carried by each of its files.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct StoreId(pub(crate) [u8; 16]);
+
+impl fmt::Debug for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreId({self})")
+    }
+}
+
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Why bytes are not what this format says they should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Defect {
+    /// Fewer bytes than the structure needs.
+    Truncated { needed: u64, found: u64 },
+    /// The magic number is another one.
+    Magic,
+    /// The check over the structure does not match.
+    Check {
+        what: &'static str,
+        expected: u64,
+        found: u64,
+    },
+    /// A field holds a value that the format forbids.
+    Field { what: &'static str, found: u64 },
+    /// The structure is intact, but made by a newer version: name what is unknown.
+    Unsupported { what: &'static str, found: u64 },
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated { needed, found } => {
+                write!(f, "truncated: {needed} bytes needed, {found} found")
+            }
+            Self::Magic => f.write_str("magic number missing"),
+            Self::Check {
+                what,
+                expected,
+                found,
+            } => {
+                write!(
+                    f,
+                    "{what} check mismatch: expected {expected:#x}, found {found:#x}"
+                )
+            }
+            Self::Field { what, found } => write!(f, "{what} out of range: {found}"),
+            Self::Unsupported { what, found } => write!(f, "unknown {what} {found}"),
+        }
+    }
+}
+
+impl std::error::Error for Defect {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! One record: a put or a tombstone. FORMAT.md, "Record".
+//!
+//! The caller's thread encodes a record and sums its bytes; the leader, who knows salt, offset and seqno, fills in
+//! the seqno and continues the same sum over the three. No byte is summed twice, and a record is valid only in the
+//! place and at the time it was written.
+
+use super::cursor::Cursor;
+use super::{Defect, Salt};
+use crate::ids::Seqno;
+use kv_trait::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+
+/// Bytes before a record's key.
+pub(crate) const RECORD_HEADER_BYTES: usize = 24;
+const CRC_AT: usize = 0;
+const SUMMED_AT: usize = 4;
+const SEQNO_AT: usize = 16;
+const _: () = assert!(SEQNO_AT + 8 == RECORD_HEADER_BYTES);
+const _: () = assert!(KEY_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(VALUE_BYTES_MAX < u32::MAX as usize);
+
+/// The one keyspace that exists so far.
+pub(crate) const KEYSPACE_DEFAULT: u16 = 0;
+
+/// What a record does to its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordKind {
+    /// The key holds the value from now on.
+    Put,
+    /// The key is absent from now on.
+    Tombstone,
+}
+
+impl RecordKind {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Put => 1,
+            Self::Tombstone => 2,
+        }
+    }
+}
+
+/// A record's header: its lengths are within the limits, nothing else is checked.
+///
+/// Kind and flags are judged after the sum has verified ([`RecordHeader::judge`]): in a torn frame they are
+/// arbitrary bytes, not the work of a later version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordHeader {
+    pub(crate) crc: u32,
+    kind: u8,
+    flags: u8,
+    keyspace: u16,
+    pub(crate) key_bytes: usize,
+    pub(crate) value_bytes: usize,
+    pub(crate) seqno: Seqno,
+}
+
+impl RecordHeader {
+    /// Decodes the first [`RECORD_HEADER_BYTES`] of `bytes` and checks the lengths against the limits.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Defect> {
+        let mut cursor = Cursor::new(bytes);
+        Ok(Self {
+            crc: cursor.u32()?,
+            kind: cursor.u8()?,
+            flags: cursor.u8()?,
+            keyspace: cursor.u16()?,
+            key_bytes: bounded(cursor.u32()?, KEY_BYTES_MAX, "key length")?,
+            value_bytes: bounded(cursor.u32()?, VALUE_BYTES_MAX, "value length")?,
+            seqno: Seqno::new(cursor.u64()?),
+        })
+    }
+
+    /// Header, key and value.
+    pub(crate) const fn record_bytes(&self) -> usize {
+        RECORD_HEADER_BYTES + self.key_bytes + self.value_bytes
+    }
+
+    /// What the record does; what this version does not know is named.
+    pub(crate) fn judge(&self) -> Result<RecordKind, Defect> {
+        if self.flags != 0 {
+            return Err(Defect::Unsupported {
+                what: "record flags",
+                found: self.flags.into(),
+            });
+        }
+        if self.keyspace != KEYSPACE_DEFAULT {
+            return Err(Defect::Unsupported {
+                what: "keyspace",
+                found: self.keyspace.into(),
+            });
+        }
+        match self.kind {
+            1 => Ok(RecordKind::Put),
+            2 if self.value_bytes == 0 => Ok(RecordKind::Tombstone),
+            2 => Err(Defect::Field {
+                what: "tombstone's value length",
+                found: self.value_bytes as u64,
+            }),
+            other => Err(Defect::Unsupported {
+                what: "record kind",
+                found: other.into(),
+            }),
+        }
+    }
+}
+
+fn bounded(length: u32, max: usize, what: &'static str) -> Result<usize, Defect> {
+    match usize::try_from(length) {
+        Ok(length) if length <= max => Ok(length),
+        _ => Err(Defect::Field {
+            what,
+            found: length.into(),
+        }),
+    }
+}
+
+/// A record whose bytes verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record<'a> {
+    pub(crate) kind: RecordKind,
+    pub(crate) seqno: Seqno,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+/// Appends a record without a seqno: its sum still lacks salt, offset and seqno ([`finish`]).
+///
+/// The caller has checked the lengths against the limits.
+pub(crate) fn encode(out: &mut Vec<u8>, kind: RecordKind, key: &[u8], value: &[u8]) {
+    debug_assert!(key.len() <= KEY_BYTES_MAX && value.len() <= VALUE_BYTES_MAX);
+    let start = out.len();
+    out.reserve(RECORD_HEADER_BYTES + key.len() + value.len());
+    out.extend_from_slice(&[0; SUMMED_AT]);
+    out.push(kind.code());
+    out.push(0);
+    out.extend_from_slice(&KEYSPACE_DEFAULT.to_le_bytes());
+    out.extend_from_slice(&length_field(key.len()));
+    out.extend_from_slice(&length_field(value.len()));
+    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(key);
+    out.extend_from_slice(value);
+    let crc = content_crc(&out[start..]);
+    out[start + CRC_AT..start + SUMMED_AT].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn length_field(length: usize) -> [u8; 4] {
+    u32::try_from(length)
+        .expect("the limits of keys and values fit 32 bits")
+        .to_le_bytes()
+}
+
+/// CRC32C of everything but the sum itself and the seqno.
+fn content_crc(record: &[u8]) -> u32 {
+    let head = crc32c::crc32c(&record[SUMMED_AT..SEQNO_AT]);
+    crc32c::crc32c_append(head, &record[RECORD_HEADER_BYTES..])
+}
+
+fn place_crc(content: u32, salt: &Salt, offset: u64, seqno: Seqno) -> u32 {
+    let mut place = [0; 32];
+    place[..16].copy_from_slice(&salt.0);
+    place[16..24].copy_from_slice(&offset.to_le_bytes());
+    place[24..].copy_from_slice(&seqno.get().to_le_bytes());
+    crc32c::crc32c_append(content, &place)
+}
+
+/// Gives the record at the start of `record` its seqno and its place, and returns the finished sum.
+pub(crate) fn finish(record: &mut [u8], salt: &Salt, offset: u64, seqno: Seqno) -> u32 {
+    let mut content = [0; 4];
+    content.copy_from_slice(&record[CRC_AT..SUMMED_AT]);
+    let crc = place_crc(u32::from_le_bytes(content), salt, offset, seqno);
+    record[CRC_AT..SUMMED_AT].copy_from_slice(&crc.to_le_bytes());
+    record[SEQNO_AT..RECORD_HEADER_BYTES].copy_from_slice(&seqno.get().to_le_bytes());
+    crc
+}
+
+/// Decodes and verifies the record that fills `bytes` exactly and was written at `offset` with `seqno`.
+pub(crate) fn verify<'a>(
+    bytes: &'a [u8],
+    salt: &Salt,
+    offset: u64,
+    seqno: Seqno,
+) -> Result<Record<'a>, Defect> {
+    let header = RecordHeader::decode(bytes)?;
+    if header.record_bytes() != bytes.len() {
+        let found = header.record_bytes() as u64;
+        return Err(Defect::Field {
+            what: "record length",
+            found,
+        });
+    }
+    let expected = place_crc(content_crc(bytes), salt, offset, seqno);
+    if header.crc != expected || header.seqno != seqno {
+        let found = header.crc.into();
+        return Err(Defect::Check {
+            what: "record",
+            expected: expected.into(),
+            found,
+        });
+    }
+    split(bytes).map(|(_, record)| record)
+}
+
+/// The record at the start of `bytes`, its sum not checked: for bytes that are known to be good.
+pub(crate) fn split(bytes: &[u8]) -> Result<(RecordHeader, Record<'_>), Defect> {
+    let header = RecordHeader::decode(bytes)?;
+    let kind = header.judge()?;
+    let mut cursor = Cursor::new(bytes);
+    cursor.take(RECORD_HEADER_BYTES)?;
+    let key = cursor.take(header.key_bytes)?;
+    let value = cursor.take(header.value_bytes)?;
+    Ok((
+        header,
+        Record {
+            kind,
+            seqno: header.seqno,
+            key,
+            value,
+        },
+    ))
+}

@@ -1,0 +1,282 @@
+//! Round trips, and hostile decoding: arbitrary bytes never panic and never allocate beyond their own size.
+
+#![expect(clippy::cast_possible_truncation, reason = "small numbers made here")]
+
+use super::frame::{self, Footer, FrameBuffer, FrameHeader, FrameKind, Place};
+use super::manifest::{KeyspaceEntry, Manifest, SegmentEntry, SegmentState};
+use super::record::{self, RecordKind};
+use super::segment::{self, SegmentHeader};
+use super::{Defect, Salt, StoreId};
+use crate::ids::{SegmentId, Seqno};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const SALT: Salt = Salt([7; 16]);
+
+fn place(offset: u64) -> Place {
+    Place {
+        salt: SALT,
+        offset,
+        mark: 80,
+        attempt: 9,
+        chain: 3,
+        first_seqno: Seqno::new(5),
+    }
+}
+
+type Records = [(Vec<u8>, Option<Vec<u8>>)];
+
+fn buffer(records: &Records) -> FrameBuffer {
+    let mut frame = FrameBuffer::new();
+    for (key, value) in records {
+        match value {
+            Some(value) => frame.push(RecordKind::Put, key, value),
+            None => frame.push(RecordKind::Tombstone, key, &[]),
+        }
+    }
+    frame
+}
+
+fn manifest() -> Manifest {
+    let segment = |id: u64, state| SegmentEntry {
+        id: SegmentId::new(id),
+        salt: Salt([id as u8; 16]),
+        state,
+        base_seqno: Seqno::new(1),
+        end: 4096 * id,
+        chain: 77,
+        min_seqno: Seqno::new(1),
+        max_seqno: Seqno::new(9),
+    };
+    Manifest {
+        store_id: StoreId([1; 16]),
+        incarnation: StoreId([2; 16]),
+        created_unix_ms: 1_700_000_000_000,
+        segment_bytes: 64 << 20,
+        next_seqno: Seqno::new(10),
+        next_segment_id: SegmentId::new(3),
+        keyspaces: vec![KeyspaceEntry {
+            id: 0,
+            fingerprint: "key=ordered/1\nvalue=postcard/1".into(),
+        }],
+        segments: vec![
+            segment(1, SegmentState::Sealed),
+            segment(2, SegmentState::Active),
+        ],
+    }
+}
+
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn verified(bytes: &[u8], offset: u64) -> Result<Pairs, Defect> {
+    let (header, _) = FrameHeader::decode(bytes, &SALT, offset)?.ok_or(Defect::Magic)?;
+    if !header.fits(bytes.len() as u64) {
+        return Err(Defect::Field {
+            what: "length",
+            found: header.frame_bytes(),
+        });
+    }
+    let frame = &bytes[..header.frame_bytes() as usize];
+    let mut found = Vec::new();
+    frame::verify_body(&header, frame, &SALT, offset, |_, record, _| {
+        found.push((record.key.to_vec(), record.value.to_vec()));
+    })?;
+    Ok(found)
+}
+
+proptest! {
+    #[test]
+    fn batches_round_trip(
+        records in vec((vec(any::<u8>(), 0..20), proptest::option::of(vec(any::<u8>(), 0..300))), 1..20),
+        offset in (0_u64..1 << 40).prop_map(|units| units * 8),
+    ) {
+        let mut frame = buffer(&records);
+        frame.finish(&place(offset));
+        prop_assert_eq!(frame.frame_bytes() % 8, 0);
+        let found = verified(frame.bytes(), offset).unwrap();
+        let expected: Vec<_> =
+            records.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect();
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn any_flipped_bit_of_a_frame_is_noticed(
+        value in vec(any::<u8>(), 0..100),
+        position in any::<prop::sample::Index>(),
+        bit in 0_u8..8,
+    ) {
+        let mut frame = buffer(&[(b"key".to_vec(), Some(value)), (b"other".to_vec(), None)]);
+        frame.finish(&place(80));
+        let mut bytes = frame.bytes().to_vec();
+        let position = position.index(bytes.len());
+        bytes[position] ^= 1 << bit;
+        prop_assert!(verified(&bytes, 80).is_err());
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic_a_decoder(bytes in vec(any::<u8>(), 0..2000)) {
+        let mut framed = bytes.clone();
+        framed.splice(0..0, *b"KVRF");
+        let _unused = FrameHeader::decode(&framed, &SALT, 0);
+        let _unused = SegmentHeader::decode(&bytes);
+        let _unused = Manifest::decode(&bytes);
+        let _unused = record::verify(&bytes, &SALT, 0, Seqno::new(1));
+        let _unused = record::split(&bytes);
+    }
+
+    #[test]
+    fn a_flipped_byte_costs_at_most_one_copy_of_a_manifest(
+        position in any::<prop::sample::Index>(),
+        mask in 1_u8..=255,
+    ) {
+        let mut file = manifest().encode();
+        let position = position.index(file.len());
+        file[position] ^= mask;
+        let decoded = Manifest::decode(&file).unwrap();
+        prop_assert_eq!(decoded.manifest, manifest());
+        prop_assert!(decoded.damaged_copy.is_some());
+    }
+
+    #[test]
+    fn a_cut_manifest_is_refused(length in any::<prop::sample::Index>()) {
+        let file = manifest().encode();
+        let length = length.index(file.len());
+        prop_assert!(Manifest::decode(&file[..length]).is_err());
+    }
+}
+
+#[test]
+fn a_frame_verifies_only_where_it_was_written() {
+    let mut frame = buffer(&[(b"k".to_vec(), Some(b"v".to_vec()))]);
+    frame.finish(&place(80));
+    assert!(
+        FrameHeader::decode(frame.bytes(), &SALT, 80)
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        FrameHeader::decode(frame.bytes(), &SALT, 88)
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        FrameHeader::decode(frame.bytes(), &Salt([8; 16]), 80)
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[test]
+fn a_stale_record_under_a_new_header_does_not_verify() {
+    let record_of = |seqno: u64, attempt: u64| {
+        let mut frame = buffer(&[(b"k".to_vec(), Some(b"v".to_vec()))]);
+        let place = Place {
+            first_seqno: Seqno::new(seqno),
+            attempt,
+            ..place(80)
+        };
+        frame.finish(&place);
+        frame.bytes().to_vec()
+    };
+    let stale = record_of(4, 1);
+    let mut mixed = record_of(5, 2);
+    mixed[64..].copy_from_slice(&stale[64..]);
+    assert!(verified(&mixed, 80).is_err());
+    // The same seqno on a retry: the record is the same one, so the frame is too, but for its attempt.
+    let mut retried = record_of(4, 2);
+    retried[64..].copy_from_slice(&stale[64..]);
+    assert!(verified(&retried, 80).is_ok());
+}
+
+#[test]
+fn marks_and_footers_round_trip() {
+    let (mark, check) = frame::mark_frame(&place(160));
+    let (header, found) = FrameHeader::decode(&mark, &SALT, 160).unwrap().unwrap();
+    assert_eq!((header.kind, found), (FrameKind::Mark, check));
+    assert_eq!(
+        frame::verify_body(&header, &mark, &SALT, 160, |_, _, _| ()),
+        Ok(None)
+    );
+    assert_eq!(mark.len() as u64, frame::MARK_FRAME_BYTES);
+
+    let footer = Footer {
+        min_seqno: Seqno::new(1),
+        max_seqno: Seqno::new(4),
+        frames: 2,
+        records: 4,
+    };
+    let (bytes, _) = frame::footer_frame(&place(160), &footer);
+    let (header, _) = FrameHeader::decode(&bytes, &SALT, 160).unwrap().unwrap();
+    assert!(header.fits(bytes.len() as u64));
+    assert_eq!(
+        frame::verify_body(&header, &bytes, &SALT, 160, |_, _, _| ()),
+        Ok(Some(footer))
+    );
+    assert_eq!(bytes.len() as u64, frame::FOOTER_FRAME_BYTES);
+}
+
+#[test]
+fn unknown_kinds_and_flags_are_named_not_taken_for_damage() {
+    let mut bytes = Vec::new();
+    record::encode(&mut bytes, RecordKind::Put, b"k", b"v");
+    for (at, what) in [(4, "record kind"), (5, "record flags"), (6, "keyspace")] {
+        let mut changed = bytes.clone();
+        changed[at] = 9;
+        assert_eq!(
+            record::split(&changed).unwrap_err(),
+            Defect::Unsupported { what, found: 9 }
+        );
+    }
+}
+
+#[test]
+fn a_later_format_version_is_refused_by_name() {
+    let header = SegmentHeader {
+        store_id: StoreId([1; 16]),
+        salt: SALT,
+        id: SegmentId::new(3),
+        base_seqno: Seqno::new(8),
+    };
+    let (mut bytes, check) = header.encode();
+    assert_eq!(SegmentHeader::decode(&bytes), Ok((header, check)));
+    bytes[8] = 1;
+    assert!(matches!(
+        SegmentHeader::decode(&bytes),
+        Err(Defect::Check { .. })
+    ));
+    let resealed = SALT.check(&[&bytes[..72]]);
+    bytes[72..].copy_from_slice(&resealed.to_le_bytes());
+    let refusal = Defect::Unsupported {
+        what: "format version",
+        found: 1,
+    };
+    assert_eq!(SegmentHeader::decode(&bytes), Err(refusal.clone()));
+
+    let mut file = manifest().encode();
+    let half = file.len() / 2;
+    let body = u32::from_le_bytes(file[12..16].try_into().unwrap()) as usize;
+    for copy in [0, half] {
+        file[copy + 8] = 1;
+        let check = Salt(*b"kvlog manifest 0").check(&[&file[copy..copy + 32 + body]]);
+        file[copy + 32 + body..copy + 40 + body].copy_from_slice(&check.to_le_bytes());
+    }
+    assert_eq!(Manifest::decode(&file), Err(refusal));
+}
+
+#[test]
+fn segment_file_names_are_exact() {
+    assert_eq!(segment::file_name(SegmentId::new(7)), "00000007.seg");
+    assert_eq!(
+        segment::parse_file_name("00000007.seg"),
+        Some(SegmentId::new(7))
+    );
+    for foreign in [
+        "7.seg",
+        "00000007.seg.new",
+        "x.seg",
+        "+0000007.seg",
+        "00000007",
+    ] {
+        assert_eq!(segment::parse_file_name(foreign), None, "{foreign}");
+    }
+}
