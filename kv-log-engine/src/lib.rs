@@ -4,5 +4,6 @@
 mod format;
 mod ids;
 pub mod storage;
+mod sync;
 
 pub use ids::{SegmentId, Seqno};

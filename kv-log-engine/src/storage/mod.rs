@@ -4,6 +4,7 @@
 //! operating system, [`sim::SimDisk`] with a simulated disk that can lose power. Nothing above knows which it has.
 //! The seam knows nothing of segments, records or recovery.
 
+pub(crate) mod exact;
 mod os;
 pub mod sim;
 
@@ -92,6 +93,12 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// What the operating system says.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
     /// Makes the names in a directory durable (`fsync` of the directory).
     ///
     /// # Errors
@@ -106,6 +113,10 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 }
 
 /// An open file. Reads and writes are positioned; closing is dropping.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "a file's length is a question to the disk"
+)]
 pub trait StorageFile: fmt::Debug + Send + Sync {
     /// Reads at most `buffer.len()` bytes at `offset`; 0 only at or behind the end.
     ///

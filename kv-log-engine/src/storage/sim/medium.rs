@@ -1,0 +1,450 @@
+//! What a disk and its page cache hold: for each sector, each length and each name what is readable and what is durable.
+//!
+//! Every change is an [`Op`] applied by [`Medium::apply`], both when it happens and when a trace is replayed, so a crash
+//! point is computed by the same code that ran.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+/// The unit in which an interrupted write may be torn.
+pub(super) const SECTOR_BYTES: usize = 512;
+pub(super) type SectorBytes = Arc<[u8; SECTOR_BYTES]>;
+/// The directory that is always there.
+pub(super) const ROOT: u64 = 1;
+
+/// One change of the medium, or one sync.
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    Create {
+        dir: u64,
+        name: Arc<str>,
+        inode: u64,
+        directory: bool,
+    },
+    Write {
+        inode: u64,
+        offset: u64,
+        bytes: Arc<[u8]>,
+    },
+    SetLen {
+        inode: u64,
+        length: u64,
+    },
+    Sync {
+        inode: u64,
+    },
+    /// The pages are clean now: readable, not durable, and covered by no later sync.
+    FailedSync {
+        inode: u64,
+    },
+    Rename {
+        dir: u64,
+        from: Arc<str>,
+        to: Arc<str>,
+    },
+    Remove {
+        dir: u64,
+        name: Arc<str>,
+    },
+    SyncDir {
+        dir: u64,
+    },
+    FailedSyncDir {
+        dir: u64,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Sector {
+    pub(super) durable: SectorBytes,
+    pub(super) cache: SectorBytes,
+    /// What the sector held after each write since the last sync, with the number of the op.
+    pub(super) unsynced: Vec<(u64, SectorBytes)>,
+    pub(super) allocated: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct FileNode {
+    pub(super) sectors: Vec<Sector>,
+    pub(super) length: u64,
+    pub(super) durable_length: u64,
+    /// The op that changed the length last, if it was not synced since.
+    pub(super) length_changed: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum NameChange {
+    Link {
+        name: Arc<str>,
+        inode: u64,
+    },
+    Unlink {
+        name: Arc<str>,
+    },
+    Rename {
+        from: Arc<str>,
+        to: Arc<str>,
+        inode: u64,
+    },
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct DirNode {
+    pub(super) names: BTreeMap<Arc<str>, u64>,
+    pub(super) durable: BTreeMap<Arc<str>, u64>,
+    pub(super) unsynced: Vec<(u64, NameChange)>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Node {
+    File(FileNode),
+    Dir(DirNode),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Medium {
+    pub(super) nodes: BTreeMap<u64, Node>,
+    pub(super) next_inode: u64,
+    /// How many ops were applied.
+    pub(super) clock: u64,
+}
+
+impl NameChange {
+    pub(super) fn apply(&self, names: &mut BTreeMap<Arc<str>, u64>) {
+        match self {
+            Self::Link { name, inode } => {
+                names.insert(Arc::clone(name), *inode);
+            }
+            Self::Unlink { name } => {
+                names.remove(name);
+            }
+            Self::Rename { from, to, inode } => {
+                // One step for the target: it is the old file or the new one, never absent.
+                names.insert(Arc::clone(to), *inode);
+                if names.get(from) == Some(inode) {
+                    names.remove(from);
+                }
+            }
+        }
+    }
+}
+
+impl Sector {
+    fn zero() -> Self {
+        let zeros: SectorBytes = Arc::new([0; SECTOR_BYTES]);
+        Self {
+            durable: Arc::clone(&zeros),
+            cache: zeros,
+            unsynced: Vec::new(),
+            allocated: false,
+        }
+    }
+
+    pub(super) fn settled(bytes: SectorBytes) -> Self {
+        Self {
+            durable: Arc::clone(&bytes),
+            cache: bytes,
+            unsynced: Vec::new(),
+            allocated: true,
+        }
+    }
+}
+
+impl FileNode {
+    pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> usize {
+        let available = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let count = buffer.len().min(available);
+        each_sector(offset, count, |index, within, range| {
+            if let Some(sector) = self.sectors.get(index) {
+                let length = range.len();
+                buffer[range].copy_from_slice(&sector.cache[within..within + length]);
+            }
+        });
+        count
+    }
+
+    fn write(&mut self, bytes: &[u8], offset: u64, clock: u64) {
+        each_sector(offset, bytes.len(), |index, within, range| {
+            self.change(index, clock, true, |sector| {
+                sector[within..within + range.len()].copy_from_slice(&bytes[range]);
+            });
+        });
+        let end = offset + bytes.len() as u64;
+        if end > self.length {
+            self.length = end;
+            self.length_changed = Some(clock);
+        }
+    }
+
+    fn change(
+        &mut self,
+        index: usize,
+        clock: u64,
+        allocate: bool,
+        change: impl FnOnce(&mut [u8; SECTOR_BYTES]),
+    ) {
+        if self.sectors.len() <= index {
+            self.sectors.resize_with(index + 1, Sector::zero);
+        }
+        let sector = &mut self.sectors[index];
+        let mut bytes = *sector.cache;
+        change(&mut bytes);
+        sector.cache = Arc::new(bytes);
+        sector.allocated |= allocate;
+        sector.unsynced.push((clock, Arc::clone(&sector.cache)));
+    }
+
+    fn set_len(&mut self, length: u64, clock: u64) {
+        if length < self.length {
+            // What was cut reads as zeros if the file grows again.
+            let cut = self.length - length;
+            let cut = usize::try_from(cut).unwrap_or(usize::MAX);
+            let held = self.sectors.len();
+            let mut touched = Vec::new();
+            each_sector(length, cut, |index, within, range| {
+                touched.push((index, within, range.len()));
+            });
+            for (index, within, count) in touched.into_iter().filter(|(index, ..)| *index < held) {
+                if self.sectors[index].cache[within..within + count]
+                    .iter()
+                    .any(|byte| *byte != 0)
+                {
+                    self.change(index, clock, false, |sector| {
+                        sector[within..within + count].fill(0);
+                    });
+                }
+            }
+        }
+        if length != self.length {
+            self.length = length;
+            self.length_changed = Some(clock);
+        }
+    }
+
+    fn sync(&mut self) {
+        for sector in &mut self.sectors {
+            if !sector.unsynced.is_empty() {
+                sector.durable = Arc::clone(&sector.cache);
+                sector.unsynced.clear();
+            }
+        }
+        if self.length_changed.take().is_some() {
+            self.durable_length = self.length;
+        }
+    }
+
+    fn forget_unsynced(&mut self) {
+        self.sectors
+            .iter_mut()
+            .for_each(|sector| sector.unsynced.clear());
+        self.length_changed = None;
+    }
+
+    pub(super) fn allocated_bytes(&self) -> u64 {
+        let sectors = self
+            .sectors
+            .iter()
+            .filter(|sector| sector.allocated)
+            .count();
+        (sectors * SECTOR_BYTES) as u64
+    }
+
+    /// Bytes that a write would allocate.
+    pub(super) fn would_allocate(&self, offset: u64, count: usize) -> u64 {
+        let mut new = 0;
+        each_sector(offset, count, |index, _, _| {
+            if self
+                .sectors
+                .get(index)
+                .is_none_or(|sector| !sector.allocated)
+            {
+                new += SECTOR_BYTES as u64;
+            }
+        });
+        new
+    }
+}
+
+/// Splits `[offset, offset + count)` at sector borders: sector, offset in it, range of the caller's bytes.
+fn each_sector(
+    offset: u64,
+    count: usize,
+    mut visit: impl FnMut(usize, usize, std::ops::Range<usize>),
+) {
+    let mut done = 0;
+    while done < count {
+        let at = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .saturating_add(done);
+        let within = at % SECTOR_BYTES;
+        let length = (SECTOR_BYTES - within).min(count - done);
+        visit(at / SECTOR_BYTES, within, done..done + length);
+        done += length;
+    }
+}
+
+impl Medium {
+    pub(super) fn new() -> Self {
+        let nodes = BTreeMap::from([(ROOT, Node::Dir(DirNode::default()))]);
+        Self {
+            nodes,
+            next_inode: ROOT + 1,
+            clock: 0,
+        }
+    }
+
+    pub(super) fn apply(&mut self, op: &Op) {
+        self.clock += 1;
+        let clock = self.clock;
+        match op {
+            Op::Create {
+                dir,
+                name,
+                inode,
+                directory,
+            } => {
+                let node = if *directory {
+                    Node::Dir(DirNode::default())
+                } else {
+                    Node::File(FileNode::default())
+                };
+                self.nodes.insert(*inode, node);
+                self.next_inode = self.next_inode.max(inode + 1);
+                self.change_names(
+                    *dir,
+                    NameChange::Link {
+                        name: Arc::clone(name),
+                        inode: *inode,
+                    },
+                );
+            }
+            Op::Write {
+                inode,
+                offset,
+                bytes,
+            } => {
+                self.with_file(*inode, |file| file.write(bytes, *offset, clock));
+            }
+            Op::SetLen { inode, length } => {
+                self.with_file(*inode, |file| file.set_len(*length, clock));
+            }
+            Op::Sync { inode } => self.with_file(*inode, FileNode::sync),
+            Op::FailedSync { inode } => self.with_file(*inode, FileNode::forget_unsynced),
+            Op::Rename { dir, from, to } => {
+                if let Some(inode) = self.dir(*dir).and_then(|d| d.names.get(from).copied()) {
+                    let (from, to) = (Arc::clone(from), Arc::clone(to));
+                    self.change_names(*dir, NameChange::Rename { from, to, inode });
+                }
+            }
+            Op::Remove { dir, name } => {
+                self.change_names(
+                    *dir,
+                    NameChange::Unlink {
+                        name: Arc::clone(name),
+                    },
+                );
+            }
+            Op::SyncDir { dir } => self.with_dir(*dir, |dir| {
+                for (_, change) in dir.unsynced.drain(..) {
+                    change.apply(&mut dir.durable);
+                }
+            }),
+            Op::FailedSyncDir { dir } => self.with_dir(*dir, |dir| dir.unsynced.clear()),
+        }
+    }
+
+    fn change_names(&mut self, dir: u64, change: NameChange) {
+        let clock = self.clock;
+        self.with_dir(dir, |dir| {
+            change.apply(&mut dir.names);
+            dir.unsynced.push((clock, change));
+        });
+    }
+
+    fn with_file(&mut self, inode: u64, work: impl FnOnce(&mut FileNode)) {
+        if let Some(Node::File(file)) = self.nodes.get_mut(&inode) {
+            work(file);
+        }
+    }
+
+    fn with_dir(&mut self, inode: u64, work: impl FnOnce(&mut DirNode)) {
+        if let Some(Node::Dir(dir)) = self.nodes.get_mut(&inode) {
+            work(dir);
+        }
+    }
+
+    pub(super) fn file(&self, inode: u64) -> io::Result<&FileNode> {
+        match self.nodes.get(&inode) {
+            Some(Node::File(file)) => Ok(file),
+            _ => Err(io::ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    pub(super) fn dir(&self, inode: u64) -> Option<&DirNode> {
+        match self.nodes.get(&inode) {
+            Some(Node::Dir(dir)) => Some(dir),
+            _ => None,
+        }
+    }
+
+    /// The inode that a path leads to.
+    pub(super) fn find(&self, path: &Path) -> io::Result<u64> {
+        let mut inode = ROOT;
+        for component in path.components() {
+            let name = match component {
+                Component::Normal(name) => name.to_string_lossy(),
+                Component::RootDir | Component::CurDir => continue,
+                Component::ParentDir | Component::Prefix(_) => {
+                    return Err(io::ErrorKind::InvalidInput.into());
+                }
+            };
+            let dir = self.dir(inode).ok_or(io::ErrorKind::NotADirectory)?;
+            inode = *dir.names.get(&*name).ok_or(io::ErrorKind::NotFound)?;
+        }
+        Ok(inode)
+    }
+
+    /// The directory that holds a path's name, and the name.
+    pub(super) fn find_parent(&self, path: &Path) -> io::Result<(u64, Arc<str>)> {
+        let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let dir = self.find(parent)?;
+        self.dir(dir).ok_or(io::ErrorKind::NotADirectory)?;
+        Ok((dir, name.to_string_lossy().into()))
+    }
+
+    pub(super) fn allocated_bytes(&self) -> u64 {
+        let files = self.nodes.values().map(|node| match node {
+            Node::File(file) => file.allocated_bytes(),
+            Node::Dir(_) => 0,
+        });
+        files.sum()
+    }
+
+    /// Every file that a name leads to, with its whole path.
+    pub(super) fn files(&self) -> BTreeMap<String, u64> {
+        let mut found = BTreeMap::new();
+        let mut open = vec![(String::new(), ROOT)];
+        while let Some((path, inode)) = open.pop() {
+            match self.nodes.get(&inode) {
+                Some(Node::Dir(dir)) => {
+                    open.extend(
+                        dir.names
+                            .iter()
+                            .map(|(name, inode)| (format!("{path}/{name}"), *inode)),
+                    );
+                    if inode != ROOT {
+                        found.insert(format!("{path}/"), inode);
+                    }
+                }
+                Some(Node::File(_)) => {
+                    found.insert(path, inode);
+                }
+                None => {}
+            }
+        }
+        found
+    }
+}

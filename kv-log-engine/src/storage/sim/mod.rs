@@ -1,0 +1,660 @@
+//! A simulated disk: a file system in memory that can lose power, fail calls, and hold them at a gate.
+//!
+//! It keeps apart what is readable (the page cache) and what is durable, for every 512-byte sector, every length and
+//! every name, and it does exactly what this medium may do:
+//!
+//! - An interrupted write leaves each sector of its range old, new, as it was between two writes, or garbled in the
+//!   bytes that the writes change. Bytes outside the range keep their value.
+//! - A successful sync covers everything written to that file before, its length included. Lengths after a crash are
+//!   anything between old and new.
+//! - A created, renamed or removed name is volatile until its directory is synced; volatile names survive a crash
+//!   independently of each other; a rename is one step for its target.
+//! - A failed sync leaves the pages clean, readable and **not durable**, and a second sync says `Ok`.
+//! - A process may die without a power cut: what is readable stays.
+//!
+//! Everything follows from seeds. Use it to cut the power in your own tests:
+//!
+//! ```
+//! use kv_log_engine::{Engine, Options, storage::sim::SimDisk};
+//! # fn main() -> kv_trait::Result<()> {
+//! let disk = SimDisk::new();
+//! let options = || Options::new().storage(disk.storage());
+//! let store = Engine::open("/db", options())?;
+//! store.put(b"key", b"value")?;
+//! disk.power_cut(42);
+//! drop(store);
+//! assert_eq!(Engine::open("/db", options())?.get(b"key")?.as_deref(), Some(&b"value"[..]));
+//! # Ok(()) }
+//! ```
+
+mod crash;
+mod fault;
+mod medium;
+
+pub use crash::{Choice, CrashPoint, CrashPolicy, Trace};
+pub use fault::{EACCES, EFBIG, EINTR, EIO, EMFILE, ENOSPC, EROFS, Fault, FaultKind, Gate, OpKind};
+
+use super::{DirEntry, FileId, FileKind, OpenMode, Storage, StorageFile};
+use crate::sync::lock_std as lock;
+use fault::{GateShared, os_error};
+use medium::{FileNode, Medium, Node, Op};
+use std::collections::{BTreeMap, hash_map::DefaultHasher};
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+/// Numbers the disks of a process, so that the registry of open stores tells their files apart.
+static NEXT_DEVICE: AtomicU64 = AtomicU64::new(1 << 40);
+
+/// A handle to a simulated disk. Clones share the disk.
+#[derive(Clone, Debug)]
+pub struct SimDisk {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Innermost of all locks: nothing is called under it.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    medium: Medium,
+    device: u64,
+    /// Raised by every death of the process: open files of an earlier one are dead.
+    process: u64,
+    next_handle: u64,
+    /// Which open file holds the lock of an inode.
+    locks: BTreeMap<u64, u64>,
+    trace: Option<Trace>,
+    faults: Vec<Fault>,
+    gates: Vec<Weak<GateShared>>,
+    capacity: Option<u64>,
+    no_space_at_sync: bool,
+    calls: BTreeMap<OpKind, u64>,
+}
+
+impl Default for SimDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SimDisk {
+    /// An empty disk: the directory `/` is there and durable.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::from_medium(Medium::new())
+    }
+
+    fn from_medium(medium: Medium) -> Self {
+        let state = State {
+            medium,
+            device: NEXT_DEVICE.fetch_add(1, Ordering::Relaxed),
+            process: 0,
+            next_handle: 1,
+            locks: BTreeMap::new(),
+            trace: None,
+            faults: Vec::new(),
+            gates: Vec::new(),
+            capacity: None,
+            no_space_at_sync: false,
+            calls: BTreeMap::new(),
+        };
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.shared.state)
+    }
+
+    /// The disk as [`crate::Options::storage`] takes it.
+    #[must_use]
+    pub fn storage(&self) -> Arc<dyn Storage> {
+        Arc::new(self.clone())
+    }
+
+    /// The process dies: its open files are dead, its locks free. What it wrote stays readable, durable or not.
+    pub fn kill_process(&self) {
+        let mut state = self.lock();
+        state.process += 1;
+        state.locks.clear();
+    }
+
+    /// The power is cut: one of the legal states, chosen by `seed`, is all that is left. Open files are dead.
+    pub fn power_cut(&self, seed: u64) {
+        self.cut(|point| point.random_choice(seed));
+    }
+
+    /// The power is cut, and nothing that was not synced is left.
+    pub fn power_cut_losing_all(&self) {
+        self.cut(|point| point.uniform_choice(false));
+    }
+
+    /// The power is cut, and everything that was written is left.
+    pub fn power_cut_keeping_all(&self) {
+        self.cut(|point| point.uniform_choice(true));
+    }
+
+    fn cut(&self, choose: impl FnOnce(&CrashPoint) -> Choice) {
+        self.kill_process();
+        let mut state = self.lock();
+        let point = CrashPoint::new(state.medium.clone(), 0);
+        state.medium = point.settle(&choose(&point));
+        state.trace = None;
+    }
+
+    /// An independent copy, page cache and all, without open files, faults or trace.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self::from_medium(self.lock().medium.clone())
+    }
+
+    /// The crash point that is now.
+    #[must_use]
+    pub fn crash_point(&self) -> CrashPoint {
+        CrashPoint::new(self.lock().medium.clone(), 0)
+    }
+
+    /// Equal for disks with the same names and the same readable contents.
+    #[must_use]
+    pub fn image_hash(&self) -> u64 {
+        let state = self.lock();
+        let mut hasher = DefaultHasher::new();
+        for (path, inode) in state.medium.files() {
+            path.hash(&mut hasher);
+            if let Ok(file) = state.medium.file(inode) {
+                file.length.hash(&mut hasher);
+                contents(file).hash(&mut hasher);
+            }
+        }
+        hasher.finish()
+    }
+
+    /// Records every change and sync from now on.
+    pub fn start_trace(&self) {
+        let mut state = self.lock();
+        state.trace = Some(Trace {
+            start: state.medium.clone(),
+            ops: Vec::new(),
+        });
+    }
+
+    /// How many changes and syncs the trace has recorded: the clock of an oracle.
+    #[must_use]
+    pub fn op_count(&self) -> usize {
+        self.lock()
+            .trace
+            .as_ref()
+            .map_or(0, |trace| trace.ops.len())
+    }
+
+    /// The clock just behind the last file sync that succeeded: the earliest moment at which a write can have been
+    /// acknowledged.
+    #[must_use]
+    pub fn last_sync(&self) -> usize {
+        let state = self.lock();
+        let synced = state.trace.as_ref().and_then(|trace| {
+            trace
+                .ops
+                .iter()
+                .rposition(|op| matches!(op, Op::Sync { .. }))
+                .map(|at| at + 1)
+        });
+        synced.unwrap_or_default()
+    }
+
+    /// What was recorded; `None` if no trace was started.
+    #[must_use]
+    pub fn trace(&self) -> Option<Trace> {
+        self.lock().trace.clone()
+    }
+
+    /// Adds a fault.
+    pub fn inject(&self, fault: Fault) {
+        self.lock().faults.push(fault);
+    }
+
+    /// Takes all faults away.
+    pub fn clear_faults(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// How many calls the present faults have hit.
+    #[must_use]
+    pub fn fault_hits(&self) -> u64 {
+        self.lock().faults.iter().map(|fault| fault.hits).sum()
+    }
+
+    /// Holds every call of a kind until the gate lets it through.
+    pub fn hold(&self, kind: OpKind) -> Gate {
+        let gate = Gate::new(kind);
+        self.lock().gates.push(Arc::downgrade(&gate.shared));
+        gate
+    }
+
+    /// Bytes of file data that fit on the disk; `None`: any number. Overwriting needs no new room.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.lock().capacity = bytes;
+    }
+
+    /// On a full disk the write says `Ok`, and the sync fails for want of space (as on a thin device).
+    pub fn set_no_space_at_sync(&self, at_sync: bool) {
+        self.lock().no_space_at_sync = at_sync;
+    }
+
+    /// Bytes of file data on the disk now.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().medium.allocated_bytes()
+    }
+
+    /// How many calls of each kind there were.
+    #[must_use]
+    pub fn calls(&self) -> BTreeMap<OpKind, u64> {
+        self.lock().calls.clone()
+    }
+
+    /// The paths of all files; directories end in a slash.
+    #[must_use]
+    pub fn files(&self) -> Vec<String> {
+        self.lock().medium.files().into_keys().collect()
+    }
+
+    /// What can be read from a file now.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn read_file(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+        let state = self.lock();
+        let inode = state.medium.find(path.as_ref())?;
+        Ok(contents(state.medium.file(inode)?))
+    }
+
+    /// Makes a file hold these bytes, durably, as if it had always been so. Creates it if needed.
+    ///
+    /// # Errors
+    /// `NotFound`: its directory is not there.
+    pub fn write_file(&self, path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+        let path = path.as_ref();
+        let mut state = self.lock();
+        let (dir, name) = state.medium.find_parent(path)?;
+        let inode = match state.medium.find(path) {
+            Ok(inode) => inode,
+            Err(_) => {
+                let inode = state.medium.next_inode;
+                state.medium.apply(&Op::Create {
+                    dir,
+                    name,
+                    inode,
+                    directory: false,
+                });
+                inode
+            }
+        };
+        for op in [
+            Op::SetLen { inode, length: 0 },
+            Op::Write {
+                inode,
+                offset: 0,
+                bytes: bytes.into(),
+            },
+            Op::Sync { inode },
+            Op::SyncDir { dir },
+        ] {
+            state.medium.apply(&op);
+        }
+        Ok(())
+    }
+
+    /// Removes a file, durably.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn erase_file(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let path = path.as_ref();
+        let mut state = self.lock();
+        state.medium.find(path)?;
+        let (dir, name) = state.medium.find_parent(path)?;
+        state.medium.apply(&Op::Remove { dir, name });
+        state.medium.apply(&Op::SyncDir { dir });
+        Ok(())
+    }
+}
+
+fn contents(file: &FileNode) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(file.length).unwrap_or_default()];
+    file.read(&mut bytes, 0);
+    bytes
+}
+
+impl Shared {
+    /// Gates and faults that stand before every call.
+    fn enter(&self, kind: OpKind, path: &Path) -> io::Result<Option<FaultKind>> {
+        let gates: Vec<_> = {
+            let mut state = lock(&self.state);
+            *state.calls.entry(kind).or_default() += 1;
+            state.gates.retain(|gate| gate.strong_count() > 0);
+            state
+                .gates
+                .iter()
+                .filter_map(Weak::upgrade)
+                .filter(|gate| gate.kind == kind)
+                .collect()
+        };
+        gates.iter().for_each(|gate| gate.stand());
+        let mut state = lock(&self.state);
+        let fault = state
+            .faults
+            .iter_mut()
+            .find_map(|fault| fault.strike(kind, path));
+        match fault {
+            Some(FaultKind::Errno(errno)) if !matches!(kind, OpKind::Sync | OpKind::SyncDir) => {
+                Err(os_error(errno))
+            }
+            fault => Ok(fault),
+        }
+    }
+
+    fn do_op(state: &mut State, op: Op) {
+        state.medium.apply(&op);
+        if let Some(trace) = &mut state.trace {
+            trace.ops.push(op);
+        }
+    }
+}
+
+impl Storage for SimDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+        let kind = if mode == OpenMode::CreateNew {
+            OpKind::Create
+        } else {
+            OpKind::Open
+        };
+        self.shared.enter(kind, path)?;
+        let mut state = self.lock();
+        let inode = match (state.medium.find(path), mode) {
+            (Ok(_), OpenMode::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
+            (Ok(inode), _) => inode,
+            (Err(error), OpenMode::CreateNew) if error.kind() == io::ErrorKind::NotFound => {
+                let (dir, name) = state.medium.find_parent(path)?;
+                let inode = state.medium.next_inode;
+                Shared::do_op(
+                    &mut state,
+                    Op::Create {
+                        dir,
+                        name,
+                        inode,
+                        directory: false,
+                    },
+                );
+                inode
+            }
+            (Err(error), _) => return Err(error),
+        };
+        state.medium.file(inode)?;
+        let handle = state.next_handle;
+        state.next_handle += 1;
+        Ok(Arc::new(SimFile {
+            shared: Arc::clone(&self.shared),
+            path: path.to_path_buf(),
+            inode,
+            handle,
+            process: state.process,
+            writable: mode != OpenMode::Read,
+        }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.shared.enter(OpKind::CreateDir, path)?;
+        let mut state = self.lock();
+        if state.medium.find(path).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let (dir, name) = state.medium.find_parent(path)?;
+        let inode = state.medium.next_inode;
+        Shared::do_op(
+            &mut state,
+            Op::Create {
+                dir,
+                name,
+                inode,
+                directory: true,
+            },
+        );
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.shared.enter(OpKind::List, path)?;
+        let state = self.lock();
+        let inode = state.medium.find(path)?;
+        let dir = state
+            .medium
+            .dir(inode)
+            .ok_or(io::ErrorKind::NotADirectory)?;
+        let kind = |inode| match state.medium.nodes.get(inode) {
+            Some(Node::Dir(_)) => FileKind::Directory,
+            _ => FileKind::File,
+        };
+        let entries = dir.names.iter();
+        Ok(entries
+            .map(|(name, inode)| DirEntry {
+                name: name.to_string(),
+                kind: kind(inode),
+            })
+            .collect())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.shared.enter(OpKind::Rename, from)?;
+        let mut state = self.lock();
+        state.medium.find(from)?;
+        let (dir, from) = state.medium.find_parent(from)?;
+        let (to_dir, to) = state.medium.find_parent(to)?;
+        if dir != to_dir {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
+        Shared::do_op(&mut state, Op::Rename { dir, from, to });
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.shared.enter(OpKind::Remove, path)?;
+        let mut state = self.lock();
+        let inode = state.medium.find(path)?;
+        state.medium.file(inode)?;
+        let (dir, name) = state.medium.find_parent(path)?;
+        Shared::do_op(&mut state, Op::Remove { dir, name });
+        Ok(())
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.shared.enter(OpKind::Remove, path)?;
+        let mut state = self.lock();
+        let inode = state.medium.find(path)?;
+        let empty = state
+            .medium
+            .dir(inode)
+            .ok_or(io::ErrorKind::NotADirectory)?
+            .names
+            .is_empty();
+        if !empty {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        let (dir, name) = state.medium.find_parent(path)?;
+        Shared::do_op(&mut state, Op::Remove { dir, name });
+        Ok(())
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let fault = self.shared.enter(OpKind::SyncDir, path)?;
+        let mut state = self.lock();
+        let dir = state.medium.find(path)?;
+        state.medium.dir(dir).ok_or(io::ErrorKind::NotADirectory)?;
+        match fault {
+            Some(FaultKind::Errno(errno)) => {
+                Shared::do_op(&mut state, Op::FailedSyncDir { dir });
+                Err(os_error(errno))
+            }
+            Some(FaultKind::Lie) => Ok(()),
+            _ => {
+                Shared::do_op(&mut state, Op::SyncDir { dir });
+                Ok(())
+            }
+        }
+    }
+
+    fn file_id(&self, path: &Path) -> io::Result<FileId> {
+        self.shared.enter(OpKind::Look, path)?;
+        let state = self.lock();
+        Ok(FileId {
+            device: state.device,
+            inode: state.medium.find(path)?,
+        })
+    }
+}
+
+/// An open file of a simulated disk.
+#[derive(Debug)]
+struct SimFile {
+    shared: Arc<Shared>,
+    path: PathBuf,
+    inode: u64,
+    handle: u64,
+    process: u64,
+    writable: bool,
+}
+
+impl SimFile {
+    fn enter(&self, kind: OpKind) -> io::Result<(MutexGuard<'_, State>, Option<FaultKind>)> {
+        let fault = self.shared.enter(kind, &self.path)?;
+        let state = lock(&self.shared.state);
+        if state.process != self.process {
+            return Err(io::Error::other("the process is dead"));
+        }
+        Ok((state, fault))
+    }
+}
+
+impl StorageFile for SimFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let (state, fault) = self.enter(OpKind::Read)?;
+        let buffer = match fault {
+            Some(FaultKind::Short(count)) => {
+                let count = count.max(1).min(buffer.len());
+                &mut buffer[..count]
+            }
+            _ => buffer,
+        };
+        Ok(state.medium.file(self.inode)?.read(buffer, offset))
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let (mut state, fault) = self.enter(OpKind::Write)?;
+        if !self.writable {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let mut count = bytes.len();
+        let mut error = None;
+        match fault {
+            Some(FaultKind::Short(most)) => count = count.min(most.max(1)),
+            Some(FaultKind::PartThenErrno(part, errno)) => {
+                count = count.min(part);
+                error = Some(errno);
+            }
+            _ => {}
+        }
+        let new = state.medium.file(self.inode)?.would_allocate(offset, count);
+        let full = state
+            .capacity
+            .is_some_and(|room| state.medium.allocated_bytes() + new > room);
+        if new > 0 && full && !state.no_space_at_sync {
+            return Err(os_error(ENOSPC));
+        }
+        if count > 0 {
+            let op = Op::Write {
+                inode: self.inode,
+                offset,
+                bytes: bytes[..count].into(),
+            };
+            Shared::do_op(&mut state, op);
+        }
+        match error {
+            Some(errno) => Err(os_error(errno)),
+            None => Ok(count),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let (mut state, fault) = self.enter(OpKind::Sync)?;
+        let full = state
+            .capacity
+            .is_some_and(|room| state.medium.allocated_bytes() > room);
+        let errno = match fault {
+            Some(FaultKind::Lie) => return Ok(()),
+            Some(FaultKind::Errno(errno)) => Some(errno),
+            _ if full && state.no_space_at_sync => Some(ENOSPC),
+            _ => None,
+        };
+        if let Some(errno) = errno {
+            Shared::do_op(&mut state, Op::FailedSync { inode: self.inode });
+            return Err(os_error(errno));
+        }
+        Shared::do_op(&mut state, Op::Sync { inode: self.inode });
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let (state, _) = self.enter(OpKind::Look)?;
+        Ok(state.medium.file(self.inode)?.length)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        let (mut state, _) = self.enter(OpKind::SetLen)?;
+        if !self.writable {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Shared::do_op(
+            &mut state,
+            Op::SetLen {
+                inode: self.inode,
+                length,
+            },
+        );
+        Ok(())
+    }
+
+    fn file_id(&self) -> io::Result<FileId> {
+        let (state, _) = self.enter(OpKind::Look)?;
+        Ok(FileId {
+            device: state.device,
+            inode: self.inode,
+        })
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        let (mut state, _) = self.enter(OpKind::Lock)?;
+        let holder = *state.locks.entry(self.inode).or_insert(self.handle);
+        Ok(holder == self.handle)
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        let mut state = lock(&self.shared.state);
+        if state.process == self.process && state.locks.get(&self.inode) == Some(&self.handle) {
+            state.locks.remove(&self.inode);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
