@@ -1,0 +1,264 @@
+//! One owner: the LOCK file, and the registry of stores that this process has open.
+//!
+//! The operating system's lock belongs to an open file and ends with it: it is never freed explicitly and LOCK is
+//! never deleted. A lock is believed only if the locked file is the one that the name leads to. The registry tells
+//! "open" from "closing" within one process, where a dropped store may still finish its last group; it is the one
+//! piece of global state there is.
+
+use crate::fault;
+use crate::host::Host;
+use crate::layout::LOCK;
+use crate::storage::{FileId, OpenMode, Storage, StorageFile, exact};
+use crate::sync::lock_std as lock;
+use kv_trait::{Error, ErrorKind, Result};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long an open waits for a store of the same process that is closing.
+pub(crate) const CLOSING_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How often a lock that is held elsewhere is tried again.
+const RETRY_EVERY: Duration = Duration::from_millis(10);
+/// A holder's description is no longer than this.
+const HOLDER_BYTES_MAX: usize = 512;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Open,
+    Closing,
+}
+
+/// Guards the stores open in this process. Innermost of all locks: nothing is called under it.
+static REGISTRY: Mutex<BTreeMap<FileId, Standing>> = Mutex::new(BTreeMap::new());
+static REGISTRY_CHANGED: Condvar = Condvar::new();
+
+/// A store's entry in the registry; dropping it takes the entry out.
+#[derive(Debug)]
+struct Registration {
+    directory: FileId,
+}
+
+impl Registration {
+    fn claim(directory: FileId) -> std::result::Result<Self, Standing> {
+        let mut registry = lock(&REGISTRY);
+        match registry.get(&directory) {
+            Some(standing) => Err(*standing),
+            None => {
+                registry.insert(directory, Standing::Open);
+                Ok(Self { directory })
+            }
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        lock(&REGISTRY).remove(&self.directory);
+        REGISTRY_CHANGED.notify_all();
+    }
+}
+
+/// Says of a store that its last handle is gone: an open in this process waits for it.
+pub(crate) fn mark_closing(directory: FileId) {
+    if let Some(standing) = lock(&REGISTRY).get_mut(&directory) {
+        *standing = Standing::Closing;
+    }
+}
+
+/// The ownership of a store. Dropping it frees the lock, then the registry.
+#[derive(Debug)]
+pub(crate) struct StoreLock {
+    // The order matters: the lock is free before the registry says so.
+    file: Arc<dyn StorageFile>,
+    registration: Registration,
+    path: PathBuf,
+    id: FileId,
+}
+
+impl StoreLock {
+    /// Takes the lock of the store in `directory`, waiting up to `timeout` for another owner.
+    ///
+    /// # Errors
+    /// `Locked`: another owner has it; the message names it. `Io`: the file system refused.
+    pub(crate) fn acquire(
+        storage: &dyn Storage,
+        directory: &Path,
+        timeout: Duration,
+        process_id: u32,
+    ) -> Result<Self> {
+        let directory_id = storage
+            .file_id(directory)
+            .map_err(|source| fault::io("look at", directory, source))?;
+        let path = directory.join(LOCK);
+        let mut waited = Duration::ZERO;
+        loop {
+            let (refusal, patience) = match Registration::claim(directory_id) {
+                Ok(registration) => match lock_file(storage, &path)? {
+                    Ok((file, id)) => {
+                        return Ok(Self {
+                            file,
+                            registration,
+                            path,
+                            id,
+                        });
+                    }
+                    Err(holder) => {
+                        // A child between fork and exec holds a copy of a descriptor that we have closed already.
+                        let ours = holder.process_id() == Some(process_id);
+                        let patience = if ours {
+                            CLOSING_WAIT_MAX
+                        } else {
+                            Duration::ZERO
+                        };
+                        (locked(directory, &holder.text), patience)
+                    }
+                },
+                Err(Standing::Open) => (
+                    locked(directory, "this process, which has it open"),
+                    Duration::ZERO,
+                ),
+                Err(Standing::Closing) => (
+                    locked(directory, "this process, which is closing it"),
+                    CLOSING_WAIT_MAX,
+                ),
+            };
+            if waited >= timeout.max(patience) {
+                return Err(refusal);
+            }
+            wait_for_change();
+            waited += RETRY_EVERY;
+        }
+    }
+
+    /// Writes who holds the lock into the file: for other people's messages only.
+    ///
+    /// # Errors
+    /// `Io`. A full disk is not an error: the store works without the message.
+    pub(crate) fn write_holder(&self, host: &dyn Host) -> Result<()> {
+        let program = std::env::args_os().next().unwrap_or_default();
+        let program = Path::new(&program)
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        let mut text = format!("{} {} {}\n", host.process_id(), host.unix_ms(), program);
+        while text.len() > HOLDER_BYTES_MAX {
+            text.pop();
+        }
+        let written = exact::write_all(&*self.file, text.as_bytes(), 0)
+            .and_then(|()| self.file.set_len(text.len() as u64));
+        match written {
+            Err(source) if source.kind() != io::ErrorKind::StorageFull => {
+                Err(fault::io("write", &self.path, source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the name LOCK still leads to the file that is locked.
+    ///
+    /// # Errors
+    /// `Io`: the file system refused to say.
+    pub(crate) fn is_ours(&self, storage: &dyn Storage) -> Result<bool> {
+        match storage.file_id(&self.path) {
+            Ok(id) => Ok(id == self.id),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(fault::io("look at", &self.path, source)),
+        }
+    }
+
+    pub(crate) const fn directory_id(&self) -> FileId {
+        self.registration.directory
+    }
+}
+
+fn wait_for_change() {
+    let registry = lock(&REGISTRY);
+    let waited = REGISTRY_CHANGED.wait_timeout(registry, RETRY_EVERY);
+    drop(waited.unwrap_or_else(PoisonError::into_inner));
+}
+
+struct Holder {
+    text: String,
+}
+
+impl Holder {
+    fn process_id(&self) -> Option<u32> {
+        self.text
+            .strip_prefix("process ")?
+            .split(' ')
+            .next()?
+            .parse()
+            .ok()
+    }
+}
+
+/// The locked file with its identity, or who holds it.
+type Attempt = std::result::Result<(Arc<dyn StorageFile>, FileId), Holder>;
+
+/// Opens and locks the file.
+fn lock_file(storage: &dyn Storage, path: &Path) -> Result<Attempt> {
+    const TRIES: usize = 16;
+    for _ in 0..TRIES {
+        let file = open_or_create(storage, path)?;
+        if !file
+            .try_lock()
+            .map_err(|source| fault::io("lock", path, source))?
+        {
+            return holder(&*file, path).map(Err);
+        }
+        let id = file
+            .file_id()
+            .map_err(|source| fault::io("look at", path, source))?;
+        match storage.file_id(path) {
+            Ok(named) if named == id => return Ok(Ok((file, id))),
+            // Somebody removed or replaced LOCK between opening and locking: this lock guards nothing.
+            Ok(_) => {}
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(fault::io("look at", path, source)),
+        }
+    }
+    Err(Error::new(
+        ErrorKind::Locked,
+        format!("{} is being replaced again and again", path.display()),
+    ))
+}
+
+fn open_or_create(storage: &dyn Storage, path: &Path) -> Result<Arc<dyn StorageFile>> {
+    let opened = match storage.open(path, OpenMode::ReadWrite) {
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+            match storage.open(path, OpenMode::CreateNew) {
+                Err(raced) if raced.kind() == io::ErrorKind::AlreadyExists => {
+                    storage.open(path, OpenMode::ReadWrite)
+                }
+                created => created,
+            }
+        }
+        opened => opened,
+    };
+    opened.map_err(|source| fault::io("open", path, source))
+}
+
+fn holder(file: &dyn StorageFile, path: &Path) -> Result<Holder> {
+    let mut bytes = [0; HOLDER_BYTES_MAX];
+    let length =
+        exact::read_up_to(file, &mut bytes, 0).map_err(|source| fault::io("read", path, source))?;
+    let text = String::from_utf8_lossy(&bytes[..length]);
+    let mut words = text.trim_end().splitn(3, ' ');
+    let text = match (words.next(), words.next(), words.next()) {
+        (Some(process), Some(since), Some(program)) => {
+            let program: String = program.chars().filter(|c| !c.is_control()).collect();
+            format!("process {process} ({program}), since {since} ms after 1970")
+        }
+        _ => "a process that has not said its name".to_owned(),
+    };
+    Ok(Holder { text })
+}
+
+fn locked(directory: &Path, holder: &str) -> Error {
+    Error::new(
+        ErrorKind::Locked,
+        format!("{} is in use by {holder}", directory.display()),
+    )
+}

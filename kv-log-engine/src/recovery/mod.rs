@@ -1,0 +1,393 @@
+//! From files to the state that every acknowledged write is in. OPEN 2 to 6: reads only, changes nothing.
+//!
+//! What verifies is accepted in order. What does not is either the never-acknowledged end of the active segment (a
+//! torn tail) or corruption; the proofs in the log and in the manifest tell which. [`repair`] then changes the disk,
+//! in steps that can each be repeated.
+
+pub(crate) mod repair;
+mod report;
+pub(crate) mod survey;
+
+pub use report::{RecoveryReport, TornTail};
+
+use crate::fault;
+use crate::format::Defect;
+use crate::format::manifest::{Manifest, SegmentEntry, SegmentState};
+use crate::format::record::{Record, RecordKind};
+use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::ids::{Entry, Location, SegmentId, Seqno};
+use crate::index::Tree;
+use crate::manifest;
+use crate::segment::files::{Segment, SegmentFiles};
+use crate::segment::scan::{self, Boundary, Contents, Stop, Walk};
+use crate::segment::window::Window;
+use crate::storage::{StorageFile, exact};
+use kv_trait::{Error, ErrorKind, Result};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What the files of a store say.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) manifest: Manifest,
+    pub(crate) tree: Tree,
+    pub(crate) segments: BTreeMap<SegmentId, Arc<Segment>>,
+    /// Bytes of records that the index points at, by segment.
+    pub(crate) live_bytes: BTreeMap<SegmentId, u64>,
+    pub(crate) active: RecoveredActive,
+    pub(crate) report: RecoveryReport,
+}
+
+/// What the active segment's file says.
+#[derive(Debug)]
+pub(crate) struct RecoveredActive {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) base_seqno: Seqno,
+    pub(crate) end: Boundary,
+    pub(crate) contents: Contents,
+    /// END stands behind a footer.
+    pub(crate) sealed: bool,
+    /// `[proof, end)` may be in the page cache only.
+    pub(crate) proof: u64,
+}
+
+/// Reads the store in `files.directory()`; `names` are the directory's.
+///
+/// # Errors
+/// `Corrupt` and `UnsupportedFormat`: file, offset, cause. `Io`: the store may be good, the disk did not answer.
+pub(crate) fn recover(
+    files: &Arc<SegmentFiles>,
+    names: &[crate::storage::DirEntry],
+) -> Result<Recovered> {
+    let decoded = manifest::read(files.storage(), files.directory())?;
+    let manifest = decoded.manifest;
+    let mut report = RecoveryReport {
+        segments: manifest.segments.len() as u64,
+        damaged_manifest_copy: decoded
+            .damaged_copy
+            .map(|(offset, defect)| format!("copy at offset {offset}: {defect}")),
+        ..RecoveryReport::default()
+    };
+    survey::unnamed_files(files, &manifest, names, &mut report)?;
+    let mut replay = Replay::default();
+    let mut segments = BTreeMap::new();
+    let mut active = None;
+    for entry in &manifest.segments {
+        let segment = Segment::new(entry.id, entry.salt, Arc::clone(files));
+        segments.insert(entry.id, Arc::clone(&segment));
+        let file = files
+            .file(entry.id)
+            .map_err(|error| missing(&segment, error))?;
+        let start = check_header(&*file, &segment, &manifest, entry)?;
+        match entry.state {
+            SegmentState::Sealed => {
+                segment.set_sealed_bytes(entry.end);
+                replay_sealed(&*file, &segment, entry, start, &mut replay)?;
+            }
+            SegmentState::Active => {
+                active = Some(replay_active(
+                    &*file,
+                    &segment,
+                    entry,
+                    start,
+                    &mut replay,
+                    &mut report,
+                )?);
+            }
+        }
+    }
+    let active = active.expect("a manifest is checked to name one active segment");
+    if active.end.next_seqno < manifest.next_seqno {
+        let what = format!(
+            "it ends before seqno {}, which the manifest has seen used",
+            manifest.next_seqno
+        );
+        return Err(fault::corrupt(&active.segment.path(), what));
+    }
+    report.frames = replay.frames;
+    report.records = replay.records;
+    report.live_keys = replay.tree.len() as u64;
+    report.rewritten_bytes = active.end.offset - active.proof.min(active.end.offset);
+    let Replay {
+        tree, live_bytes, ..
+    } = replay;
+    Ok(Recovered {
+        manifest,
+        tree,
+        segments,
+        live_bytes,
+        active,
+        report,
+    })
+}
+
+/// What replay has gathered: above the last checkpoint the highest seqno of a key wins.
+#[derive(Debug, Default)]
+struct Replay {
+    tree: Tree,
+    /// Kept until all is read, so that segments may be read in any order.
+    tombstones: BTreeMap<Box<[u8]>, Seqno>,
+    live_bytes: BTreeMap<SegmentId, u64>,
+    frames: u64,
+    records: u64,
+}
+
+impl Replay {
+    fn apply(&mut self, segment: SegmentId, offset: u64, record: Record<'_>, record_bytes: u32) {
+        self.records += 1;
+        let seen = self
+            .tree
+            .get(record.key)
+            .map(|entry| entry.seqno)
+            .max(self.tombstones.get(record.key).copied());
+        if seen.is_some_and(|seen| seen >= record.seqno) {
+            return;
+        }
+        let replaced = match record.kind {
+            RecordKind::Put => {
+                self.tombstones.remove(record.key);
+                *self.live_bytes.entry(segment).or_default() += u64::from(record_bytes);
+                let location = Location {
+                    segment,
+                    offset,
+                    record_bytes,
+                };
+                self.tree.insert(
+                    record.key,
+                    Entry {
+                        location,
+                        seqno: record.seqno,
+                    },
+                )
+            }
+            RecordKind::Tombstone => {
+                self.tombstones.insert(record.key.into(), record.seqno);
+                self.tree.remove(record.key)
+            }
+        };
+        if let Some(entry) = replaced {
+            let live = self.live_bytes.entry(entry.location.segment).or_default();
+            *live = live.saturating_sub(entry.location.record_bytes.into());
+        }
+    }
+
+    fn count(&mut self, contents: &Contents) {
+        self.frames += contents.frames;
+    }
+}
+
+fn missing(segment: &Segment, error: Error) -> Error {
+    use std::error::Error as _;
+    let not_found = error
+        .source()
+        .and_then(|source| source.downcast_ref::<std::io::Error>())
+        .is_some_and(|source| source.kind() == std::io::ErrorKind::NotFound);
+    if not_found {
+        fault::corrupt(
+            &segment.path(),
+            "the manifest names this segment, and its file is missing",
+        )
+        .with_source(error)
+    } else {
+        error
+    }
+}
+
+/// The segment's file is the one that the manifest means, and not shorter than it was known to be.
+fn check_header(
+    file: &dyn StorageFile,
+    segment: &Segment,
+    manifest: &Manifest,
+    entry: &SegmentEntry,
+) -> Result<Boundary> {
+    let path = segment.path();
+    let mut bytes = SegmentHeader::buffer();
+    let found = exact::read_up_to(file, &mut bytes, 0)
+        .map_err(|source| fault::io("read", &path, source))?;
+    let (header, chain) =
+        SegmentHeader::decode(&bytes[..found]).map_err(|defect| fault::defect(&path, 0, defect))?;
+    if header.store_id != manifest.store_id {
+        let what = format!("it belongs to another store, {}", header.store_id);
+        return Err(fault::corrupt(&path, what));
+    }
+    if header.id != entry.id || header.salt != entry.salt || header.base_seqno != entry.base_seqno {
+        let what = format!(
+            "it is not the segment that the manifest means, but segment {}",
+            header.id
+        );
+        return Err(fault::corrupt(&path, what));
+    }
+    let length = file
+        .len()
+        .map_err(|source| fault::io("look at", &path, source))?;
+    if length < entry.end {
+        let what = format!(
+            "truncated: {length} bytes, where {} were known to be durable",
+            entry.end
+        );
+        return Err(fault::corrupt(&path, what));
+    }
+    Ok(Boundary {
+        offset: SEGMENT_HEADER_BYTES,
+        chain,
+        next_seqno: header.base_seqno,
+    })
+}
+
+fn replay_sealed(
+    file: &dyn StorageFile,
+    segment: &Segment,
+    entry: &SegmentEntry,
+    start: Boundary,
+    replay: &mut Replay,
+) -> Result<()> {
+    let path = segment.path();
+    let mut window = Window::new(file, &path, entry.end);
+    let walk = scan::walk(
+        &mut window,
+        &segment.salt,
+        start,
+        |_| Ok(()),
+        |offset, record, bytes| replay.apply(segment.id, offset, record, bytes),
+    )?;
+    replay.count(&walk.contents);
+    sealed_as_recorded(&walk, entry).map_err(|defect| fault::defect(&path, walk.end.offset, defect))
+}
+
+fn sealed_as_recorded(walk: &Walk, entry: &SegmentEntry) -> Result<(), Defect> {
+    let footer = match &walk.stop {
+        Stop::Footer(footer) => footer,
+        Stop::Unacceptable { defect, .. } => return Err(defect.clone()),
+        Stop::End => {
+            return Err(Defect::Field {
+                what: "footer, which is missing;",
+                found: walk.end.offset,
+            });
+        }
+    };
+    if walk.end.offset != entry.end || walk.end.chain != entry.chain {
+        let (expected, found) = (entry.chain, walk.end.chain);
+        return Err(Defect::Check {
+            what: "sealed segment's chain",
+            expected,
+            found,
+        });
+    }
+    let (min_seqno, max_seqno) = walk.contents.seqno_range(walk.end.next_seqno);
+    let counted = (
+        min_seqno,
+        max_seqno,
+        walk.contents.frames,
+        walk.contents.records,
+    );
+    if counted
+        != (
+            footer.min_seqno,
+            footer.max_seqno,
+            footer.frames,
+            footer.records,
+        )
+        || (min_seqno, max_seqno) != (entry.min_seqno, entry.max_seqno)
+    {
+        return Err(Defect::Field {
+            what: "footer's count of records",
+            found: footer.records,
+        });
+    }
+    Ok(())
+}
+
+fn replay_active(
+    file: &dyn StorageFile,
+    segment: &Arc<Segment>,
+    entry: &SegmentEntry,
+    start: Boundary,
+    replay: &mut Replay,
+    report: &mut RecoveryReport,
+) -> Result<RecoveredActive> {
+    let path = segment.path();
+    let length = file
+        .len()
+        .map_err(|source| fault::io("look at", &path, source))?;
+    let mut window = Window::new(file, &path, length);
+    let mut floor_met = false;
+    let walk = scan::walk(
+        &mut window,
+        &segment.salt,
+        start,
+        |boundary| {
+            if boundary.offset == entry.end {
+                floor_met = true;
+                if boundary.chain != entry.chain {
+                    let (expected, found) = (entry.chain, boundary.chain);
+                    let what = "chain at the manifest's floor";
+                    let defect = Defect::Check {
+                        what,
+                        expected,
+                        found,
+                    };
+                    return Err(fault::defect(&path, boundary.offset, defect));
+                }
+            }
+            Ok(())
+        },
+        |offset, record, bytes| replay.apply(segment.id, offset, record, bytes),
+    )?;
+    replay.count(&walk.contents);
+    let end = walk.end.offset;
+    if end >= entry.end && !floor_met {
+        let what = format!(
+            "no frame ends at offset {}, the manifest's floor",
+            entry.end
+        );
+        return Err(fault::corrupt(&path, what));
+    }
+    let (resume, cause) = match &walk.stop {
+        Stop::Unacceptable { defect, resume } => (*resume, Some(defect.clone())),
+        Stop::Footer(_) | Stop::End => (end, None),
+    };
+    let tail = scan::search(&mut window, &segment.salt, end, resume)?;
+    let proof = entry.end.max(walk.last_mark).max(tail.proof);
+    if end < proof {
+        return Err(acknowledged_bytes_lost(&path, end, proof, cause));
+    }
+    if let Some(nonzero_end) = tail.nonzero_end {
+        let head = window.up_to(
+            end,
+            64.min(usize::try_from(nonzero_end - end).unwrap_or(64)),
+        )?;
+        report.torn_tail = Some(TornTail {
+            segment: segment.id,
+            path: path.clone(),
+            offset: end,
+            bytes: nonzero_end - end,
+            cause: cause.map_or_else(
+                || "bytes behind a footer".to_owned(),
+                |cause| cause.to_string(),
+            ),
+            quarantine: None,
+            head: head.to_vec(),
+        });
+    }
+    Ok(RecoveredActive {
+        segment: Arc::clone(segment),
+        base_seqno: start.next_seqno,
+        end: walk.end,
+        contents: walk.contents,
+        sealed: matches!(walk.stop, Stop::Footer(_)),
+        proof,
+    })
+}
+
+fn acknowledged_bytes_lost(path: &Path, end: u64, proof: u64, cause: Option<Defect>) -> Error {
+    let message = format!(
+        "{} is corrupt at offset {end}: the bytes up to offset {proof} were durable once",
+        path.display()
+    );
+    let error = Error::new(ErrorKind::Corrupt, message);
+    match cause {
+        Some(cause) => error.with_source(cause),
+        None => error,
+    }
+}

@@ -1,0 +1,50 @@
+//! What an open found, for people and for programs.
+
+use crate::ids::SegmentId;
+use std::path::PathBuf;
+
+/// What opening a store found, cut, kept and rewrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// The store did not exist before.
+    pub created: bool,
+    /// Live segments, the active one included.
+    pub segments: u64,
+    /// Batches replayed.
+    pub frames: u64,
+    /// Records replayed, tombstones included.
+    pub records: u64,
+    /// Keys that hold a value.
+    pub live_keys: u64,
+    /// Bytes of accepted frames that nothing proved to be durable: written again and synced before the first read.
+    pub rewritten_bytes: u64,
+    /// The never-acknowledged end of the active segment, if there was one.
+    pub torn_tail: Option<TornTail>,
+    /// Why one of the manifest's two copies could not be used. The next change of segments or a close replaces it.
+    pub damaged_manifest_copy: Option<String>,
+    /// Files of ours that nothing refers to any more: deleted by the open.
+    pub debris: Vec<String>,
+    /// Names in the directory that are not ours: left alone.
+    pub foreign: Vec<String>,
+}
+
+/// Bytes at the end of the active segment that do not verify, and that nothing proves to have been acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TornTail {
+    /// The segment it stood in.
+    pub segment: SegmentId,
+    /// The file it stood in.
+    pub path: PathBuf,
+    /// Where it began: the end of the accepted frames, in bytes from the start of the file.
+    pub offset: u64,
+    /// From there to its last byte that is not zero.
+    pub bytes: u64,
+    /// Why the first frame of it was not accepted.
+    pub cause: String,
+    /// Where it is kept; `None` before the open has cut it, and for a tail so short that [`TornTail::head`] holds it.
+    pub quarantine: Option<PathBuf>,
+    /// Its first bytes, at most 64.
+    pub head: Vec<u8>,
+}

@@ -1,0 +1,162 @@
+//! Segments as readers see them, and the bounded set of files kept open for them.
+
+use crate::fault;
+use crate::format::record;
+use crate::format::{Salt, segment::file_name};
+use crate::ids::{Entry, SegmentId};
+use crate::storage::{OpenMode, Storage, StorageFile, exact};
+use crate::sync::lock_std as lock;
+use kv_trait::Result;
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Segment files kept open for readers. The active segment's writer holds one more.
+pub(crate) const OPEN_SEGMENTS_MAX: usize = 64;
+
+/// The open segment files of a store: the most recently read ones stay open.
+#[derive(Debug)]
+pub(crate) struct SegmentFiles {
+    storage: Arc<dyn Storage>,
+    directory: PathBuf,
+    /// Most recently used first. Guards nothing else, and no I/O happens under it.
+    open: Mutex<VecDeque<(SegmentId, Arc<dyn StorageFile>)>>,
+}
+
+impl SegmentFiles {
+    pub(crate) fn new(storage: Arc<dyn Storage>, directory: PathBuf) -> Arc<Self> {
+        Arc::new(Self {
+            storage,
+            directory,
+            open: Mutex::new(VecDeque::new()),
+        })
+    }
+
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        &*self.storage
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(crate) fn path(&self, id: SegmentId) -> PathBuf {
+        self.directory.join(file_name(id))
+    }
+
+    /// The file of a segment for reading, opened if it is not open.
+    ///
+    /// # Errors
+    /// What opening the file says.
+    pub(crate) fn file(&self, id: SegmentId) -> Result<Arc<dyn StorageFile>> {
+        if let Some(file) = self.cached(id) {
+            return Ok(file);
+        }
+        let path = self.path(id);
+        let file = self
+            .storage
+            .open(&path, OpenMode::Read)
+            .map_err(|source| fault::io("open", &path, source))?;
+        self.keep(id, Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn cached(&self, id: SegmentId) -> Option<Arc<dyn StorageFile>> {
+        let mut open = lock(&self.open);
+        let at = open.iter().position(|(known, _)| *known == id)?;
+        if at > 0 {
+            let found = open.remove(at)?;
+            open.push_front(found);
+        }
+        open.front().map(|(_, file)| Arc::clone(file))
+    }
+
+    /// Keeps a file open for readers; the one read longest ago is closed where there are too many.
+    pub(crate) fn keep(&self, id: SegmentId, file: Arc<dyn StorageFile>) {
+        let evicted = {
+            let mut open = lock(&self.open);
+            open.retain(|(known, _)| *known != id);
+            open.push_front((id, file));
+            if open.len() > OPEN_SEGMENTS_MAX {
+                open.pop_back()
+            } else {
+                None
+            }
+        };
+        drop(evicted); // closing a file is I/O: not under the lock
+    }
+
+    /// How many files are open for readers now.
+    pub(crate) fn open_count(&self) -> usize {
+        lock(&self.open).len()
+    }
+}
+
+/// One live segment, as long as anybody may read from it: holding it is a *pin*.
+pub(crate) struct Segment {
+    pub(crate) id: SegmentId,
+    pub(crate) salt: Salt,
+    files: Arc<SegmentFiles>,
+    /// Its length, once it is sealed; 0 before. Information only.
+    sealed_bytes: AtomicU64,
+}
+
+impl Segment {
+    pub(crate) fn new(id: SegmentId, salt: Salt, files: Arc<SegmentFiles>) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            salt,
+            files,
+            sealed_bytes: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.files.path(self.id)
+    }
+
+    pub(crate) fn sealed_bytes(&self) -> u64 {
+        self.sealed_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_sealed_bytes(&self, length: u64) {
+        self.sealed_bytes.store(length, Ordering::Relaxed);
+    }
+
+    /// The value of the record that an index entry points at: read, its sum verified, its key compared.
+    ///
+    /// # Errors
+    /// `Io`: the file could not be read. `Corrupt`: the bytes are not the record that was written.
+    pub(crate) fn read_value(&self, entry: &Entry, key: &[u8]) -> Result<Vec<u8>> {
+        let location = entry.location;
+        let file = self.files.file(self.id)?;
+        let mut bytes = vec![0; location.record_bytes as usize];
+        exact::read_exact(&*file, &mut bytes, location.offset).map_err(|source| {
+            if source.kind() == std::io::ErrorKind::UnexpectedEof {
+                fault::corrupt(&self.path(), "the file ends inside a record").with_source(source)
+            } else {
+                fault::io_at("read", &self.path(), location.offset, source)
+            }
+        })?;
+        let record = record::verify(&bytes, &self.salt, location.offset, entry.seqno)
+            .map_err(|defect| fault::defect(&self.path(), location.offset, defect))?;
+        if record.key != key {
+            let what = format!("the record at offset {} has another key", location.offset);
+            return Err(fault::corrupt(&self.path(), what));
+        }
+        let header_and_key = bytes.len() - record.value.len();
+        bytes.drain(..header_and_key);
+        Ok(bytes)
+    }
+}
+
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segment")
+            .field("id", &self.id)
+            .field("salt", &self.salt)
+            .finish()
+    }
+}
