@@ -1,0 +1,176 @@
+//! Batches: records that the caller makes atomic, and what the caller is told when they are durable.
+
+use crate::format::frame::{FRAME_BODY_BYTES_MAX, FrameBuffer};
+use crate::format::record::RecordKind;
+use crate::ids::{Entry, Seqno};
+use crate::segment::files::Segment;
+use kv_trait::{Effect, Error, ErrorKind, KEY_BYTES_MAX, Result, VALUE_BYTES_MAX};
+use std::sync::Arc;
+
+/// Records that become durable and visible together or not at all, in the order they were added.
+///
+/// Encoding and checksums happen here, on the caller's thread, outside every lock. A batch without records is legal
+/// and writes nothing.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub(crate) frame: FrameBuffer,
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) wants_priors: bool,
+}
+
+/// A key must have exactly this version when the batch's turn comes, or the batch is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Condition {
+    pub(crate) key: Box<[u8]>,
+    /// The seqno of the key's record; `None`: the key is absent.
+    pub(crate) version: Option<Seqno>,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Batch {
+    /// A batch without records.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            frame: FrameBuffer::new(),
+            conditions: Vec::new(),
+            wants_priors: false,
+        }
+    }
+
+    /// Adds: `key` holds `value`.
+    ///
+    /// # Errors
+    /// `TooLarge`: the key is longer than [`KEY_BYTES_MAX`], the value longer than [`VALUE_BYTES_MAX`], or the batch as
+    /// a whole longer than 1 GiB. The batch is as it was.
+    pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.push(RecordKind::Put, key, value)
+    }
+
+    /// Adds: `key` is absent. Whether it was there before does not matter.
+    ///
+    /// # Errors
+    /// `TooLarge`, as for [`Batch::put`].
+    pub fn delete(&mut self, key: &[u8]) -> Result<()> {
+        self.push(RecordKind::Tombstone, key, &[])
+    }
+
+    fn push(&mut self, kind: RecordKind, key: &[u8], value: &[u8]) -> Result<()> {
+        check_length("key", key.len(), KEY_BYTES_MAX)?;
+        check_length("value", value.len(), VALUE_BYTES_MAX)?;
+        if !self.frame.has_room(key, value) {
+            let message = format!("a batch holds at most {FRAME_BODY_BYTES_MAX} bytes");
+            return Err(Error::new(ErrorKind::TooLarge, message));
+        }
+        self.frame.push(kind, key, value);
+        Ok(())
+    }
+
+    /// Asks for the values that were there before ([`Receipt::priors`]).
+    #[must_use]
+    pub fn with_priors(mut self) -> Self {
+        self.wants_priors = true;
+        self
+    }
+
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "conditions get their public API with transactions"
+        )
+    )]
+    /// The batch is refused unless `key` has exactly this version when its turn comes.
+    pub(crate) fn expect(&mut self, key: &[u8], version: Option<Seqno>) {
+        self.conditions.push(Condition {
+            key: key.into(),
+            version,
+        });
+    }
+
+    /// The number of records.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.frame.record_count() as usize
+    }
+
+    /// Whether there is no record.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.frame.record_count() == 0
+    }
+
+    /// The bytes that the batch will take in a segment.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        if self.is_empty() {
+            0
+        } else {
+            self.frame.frame_bytes()
+        }
+    }
+}
+
+/// Checks a length before anything is allocated or copied for it.
+pub(crate) fn check_length(what: &str, length: usize, max: usize) -> Result<()> {
+    if length <= max {
+        return Ok(());
+    }
+    let message = format!("the {what} has {length} bytes, at most {max} are allowed");
+    Err(Error::new(ErrorKind::TooLarge, message))
+}
+
+/// Proof that a batch is durable and visible.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    pub(crate) first_seqno: Seqno,
+    pub(crate) last_seqno: Seqno,
+    pub(crate) priors: Vec<Option<Prior>>,
+}
+
+impl Receipt {
+    /// The place of the batch's first record in the order of writes. For a batch without records, the place that the
+    /// next record of the store would have had.
+    #[must_use]
+    pub const fn first_seqno(&self) -> Seqno {
+        self.first_seqno
+    }
+
+    /// The place of the batch's last record: from here on every snapshot shows the batch.
+    #[must_use]
+    pub const fn last_seqno(&self) -> Seqno {
+        self.last_seqno
+    }
+
+    /// The values that the batch's records replaced, one for each record in order, read from the log now. Empty
+    /// unless [`Batch::with_priors`] asked for them. Blocks: reads the disk.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupt`: a value could not be produced. Effect *applied*: the batch itself is durable and visible.
+    pub fn priors(&self) -> Result<Vec<Option<Vec<u8>>>> {
+        self.priors
+            .iter()
+            .map(|prior| prior.as_ref().map(Prior::read).transpose())
+            .collect::<Result<_>>()
+            .map_err(|error| error.with_effect(Effect::Applied))
+    }
+}
+
+/// Where a replaced value lies, with a pin on its segment: read by the waiter, never by the leader.
+#[derive(Clone, Debug)]
+pub(crate) struct Prior {
+    pub(crate) key: Box<[u8]>,
+    pub(crate) entry: Entry,
+    pub(crate) segment: Arc<Segment>,
+}
+
+impl Prior {
+    pub(crate) fn read(&self) -> Result<Vec<u8>> {
+        self.segment.read_value(&self.entry, &self.key)
+    }
+}

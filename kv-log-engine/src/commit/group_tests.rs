@@ -1,0 +1,106 @@
+//! Conditions by version: decided in the order of writes, answered after the sync.
+
+use crate::storage::sim::{EIO, Fault, FaultKind, OpKind, SimDisk};
+use crate::{Batch, Engine, Options, SimHost};
+use kv_trait::{Effect, ErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn open(disk: &SimDisk) -> Engine {
+    let host = Arc::new(SimHost::new(1));
+    let options = Options::new()
+        .storage(disk.storage())
+        .host(host)
+        .linger(Duration::ZERO);
+    Engine::open("/db", options).unwrap()
+}
+
+fn put(key: &[u8]) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(key, b"v").unwrap();
+    batch
+}
+
+#[test]
+fn conditions_see_what_the_group_before_them_did() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    let first = store.submit(put(b"k")).unwrap();
+    let mut refused = put(b"k");
+    refused.expect(b"k", None);
+    let refused = store.submit(refused).unwrap();
+    let mut accepted = put(b"other");
+    accepted.expect(b"k", Some(crate::Seqno::new(1)));
+    let accepted = store.submit(accepted).unwrap();
+    assert_eq!(first.wait().unwrap().first_seqno().get(), 1);
+    let error = refused.wait().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (ErrorKind::Conflict, Effect::Nothing)
+    );
+    assert_eq!(
+        accepted.wait().unwrap().first_seqno().get(),
+        2,
+        "a refused batch takes no seqno"
+    );
+    let mut gone = Batch::new();
+    gone.delete(b"k").unwrap();
+    gone.expect(b"k", Some(crate::Seqno::new(1)));
+    store.write(gone).unwrap();
+    let mut absent = put(b"k");
+    absent.expect(b"k", None);
+    store.write(absent).unwrap();
+}
+
+// R4: `set k` and "k must be absent" in one group. A refusal before the sync would tell what may never be durable.
+#[test]
+fn a_refused_condition_is_answered_after_the_sync_it_depends_on() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    let gate = disk.hold(OpKind::Sync);
+    let first = store.submit(put(b"k")).unwrap();
+    let mut condition = put(b"k");
+    condition.expect(b"k", None);
+    let refused = store.submit(condition).unwrap();
+    std::thread::scope(|scope| {
+        let leader = scope.spawn(|| first.wait());
+        gate.wait_until_held(1);
+        assert!(!refused.is_done());
+        gate.open();
+        leader.join().unwrap().unwrap();
+    });
+    assert_eq!(refused.wait().unwrap_err().kind(), ErrorKind::Conflict);
+}
+
+// R4: where the sync fails, the refusal itself would be a lie.
+#[test]
+fn a_refused_condition_learns_of_a_failed_sync_and_not_of_its_refusal() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    disk.inject(Fault::new(FaultKind::Errno(EIO)).on(OpKind::Sync));
+    let first = store.submit(put(b"k")).unwrap();
+    let mut condition = put(b"k");
+    condition.expect(b"k", None);
+    let refused = store.submit(condition).unwrap();
+    assert_eq!(first.wait().unwrap_err().effect(), Effect::Unknown);
+    let error = refused.wait().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (ErrorKind::Io, Effect::Nothing)
+    );
+}
+
+#[test]
+fn a_refused_condition_alone_needs_no_sync() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    let syncs = disk.calls()[&OpKind::Sync];
+    let mut condition = put(b"k");
+    condition.expect(b"k", Some(crate::Seqno::new(9)));
+    assert_eq!(
+        store.write(condition).unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
+    assert_eq!(store.write(Batch::new()).unwrap().last_seqno().get(), 0);
+    assert_eq!(disk.calls()[&OpKind::Sync], syncs);
+}

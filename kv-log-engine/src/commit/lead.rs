@@ -1,0 +1,399 @@
+//! Leading: taking groups from the queue, resolving their tickets, handing over.
+//!
+//! A lead has a term, so that a runtime that shuts down waits for a bounded time, and a synchronous caller leads no
+//! longer than until its own ticket resolved. A lead that ends with work queued is offered to everybody who waits.
+
+use super::queue::{CommitQueue, Lead, Pending, Phase, State};
+use super::ticket::{Cell, Wake, wake_all};
+use super::{GroupEnd, GroupWriter, Request};
+use crate::fault;
+use crate::sync::{MutexGuard, wait_for, yield_now};
+use kv_trait::{Effect, Error, PoolId, Result};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+type Answer<W> = <<W as GroupWriter>::Request as Request>::Answer;
+type Tasks<W> = Vec<Wake<Answer<W>>>;
+
+/// What a leader finds when it asks for work.
+enum Next {
+    /// The size of the first batch of a group.
+    First(u64),
+    /// Nothing is queued.
+    Idle,
+    /// Somebody wants the lead, or nobody is left: stop now.
+    Stop,
+}
+
+/// One leader's time in office.
+struct Term {
+    start: Duration,
+    groups: u32,
+    /// Clamped average of what a group took: one slow sync does not make a leader wait long for callers.
+    average: Duration,
+}
+
+impl<W: GroupWriter> CommitQueue<W> {
+    /// Leads until the term is over or nothing is queued. `own`: a synchronous leader stops once its ticket resolved.
+    pub(super) fn lead(self: &Arc<Self>, mut writer: W, own: Option<&Arc<Cell<Answer<W>>>>) {
+        let mut term = Term {
+            start: (self.clock)(),
+            groups: 0,
+            average: Duration::ZERO,
+        };
+        loop {
+            match self.next_work(own.is_none()) {
+                Next::Stop => return self.hand_over(writer),
+                Next::Idle => {
+                    if self.is_idle() {
+                        writer.idle();
+                    }
+                    match self.resign(writer) {
+                        Some(kept) => writer = kept,
+                        None => return,
+                    }
+                }
+                Next::First(first_bytes) => {
+                    let Some(answered) = self.one_group(&mut writer, first_bytes, &mut term) else {
+                        return self.end_poisoned(writer);
+                    };
+                    let over = own.map_or_else(|| self.term_over(&term), |cell| cell.is_resolved());
+                    if over {
+                        if self.is_idle() {
+                            writer.idle();
+                        }
+                        return self.hand_over(writer);
+                    }
+                    if own.is_none() {
+                        self.gather(answered, &term);
+                    }
+                }
+            }
+        }
+    }
+
+    fn term_over(&self, term: &Term) -> bool {
+        term.groups >= self.limits.term_groups
+            || (self.clock)().saturating_sub(term.start) >= self.limits.term
+    }
+
+    /// Waits for work, a leader on a pool up to its linger.
+    fn next_work(&self, linger: bool) -> Next {
+        let mut state = self.lock();
+        let mut lingered = !linger || self.limits.linger.is_zero();
+        loop {
+            match state.phase {
+                // A closer takes over what was admitted.
+                Phase::Closing | Phase::Dropped => return Next::Stop,
+                Phase::Open => {}
+            }
+            if let Some(first) = state.admitted.front() {
+                return Next::First(first.request.bytes());
+            }
+            if lingered {
+                return Next::Idle;
+            }
+            state.lingering = true;
+            state = wait_for(&self.changed, state, self.limits.linger);
+            state.lingering = false;
+            lingered = true;
+        }
+    }
+
+    /// Nothing is queued, and no close waits for the lead: the time for an idle mark.
+    fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.phase == Phase::Open && state.admitted.is_empty()
+    }
+
+    /// One group from queue to resolved tickets. Returns how many callers are expected to come back; `None`: poisoned.
+    fn one_group(&self, writer: &mut W, first_bytes: u64, term: &mut Term) -> Option<usize> {
+        let began = (self.clock)();
+        let room = match caught(writer, |writer| writer.prepare(first_bytes)) {
+            Ok(room) => room,
+            Err(error) => {
+                let refused = self.take_group(0);
+                return self.resolve_refused(writer, refused, &error);
+            }
+        };
+        let group = self.take_group(room.min(self.limits.group_bytes));
+        let (mut requests, cells): (Vec<_>, Vec<_>) = group
+            .into_iter()
+            .map(|pending| (pending.request, pending.cell))
+            .unzip();
+        let mut outcomes = Vec::with_capacity(requests.len());
+        let end = catch_unwind(AssertUnwindSafe(|| {
+            writer.commit(&mut requests, &mut outcomes)
+        }));
+        let end = end.unwrap_or_else(|_panic| {
+            let error = writer.panicked();
+            outcomes.truncate(0);
+            outcomes.resize_with(cells.len(), || Err(error.clone()));
+            GroupEnd::Poisoned(fault::poisoned(&error))
+        });
+        debug_assert_eq!(outcomes.len(), cells.len(), "one outcome for each request");
+        let poisoned = self.note_end(&end);
+        let mut wakes: Tasks<W> = Vec::with_capacity(cells.len());
+        for (cell, outcome) in cells.iter().zip(outcomes) {
+            wakes.extend(cell.resolve(outcome));
+        }
+        // Sampled before anybody is woken: a caller that is back already must not be counted twice.
+        let expected = cells.len() + self.lock().admitted.len();
+        wake_all(wakes);
+        drop(requests);
+        term.groups += 1;
+        term.learn((self.clock)().saturating_sub(began));
+        (!poisoned).then_some(expected)
+    }
+
+    /// Poison is known to every later submit before any ticket of the group resolves.
+    fn note_end(&self, end: &GroupEnd) -> bool {
+        match end {
+            GroupEnd::Good => false,
+            GroupEnd::Poisoned(refusal) => {
+                self.lock().refusal = Some(refusal.clone());
+                true
+            }
+        }
+    }
+
+    fn resolve_refused(
+        &self,
+        writer: &W,
+        refused: Vec<Pending<W::Request>>,
+        error: &Error,
+    ) -> Option<usize> {
+        let refusal = writer.refusal();
+        if refusal.is_some() {
+            self.lock().refusal.clone_from(&refusal);
+        }
+        Self::resolve_all(refused, |_| Err(error.clone().with_effect(Effect::Nothing)));
+        refusal.is_none().then_some(0)
+    }
+
+    /// The next group: batches in order while they fit, at least one. Whoever waits in line moves up.
+    fn take_group(&self, bytes: u64) -> Vec<Pending<W::Request>> {
+        let mut state = self.lock();
+        let mut group = Vec::new();
+        let mut sum = 0;
+        while let Some(next) = state.admitted.front() {
+            let size = next.request.bytes();
+            if !group.is_empty() && sum + size > bytes {
+                break;
+            }
+            if let Some(next) = state.admitted.pop_front() {
+                sum += size;
+                state.admitted_bytes -= size;
+                group.push(next);
+            }
+            if bytes == 0 {
+                break;
+            }
+        }
+        state.admit_from_line(&self.limits);
+        group
+    }
+
+    /// Waits for the callers that were just answered, because two half groups cost two syncs. Bounded by half of what a
+    /// group takes; yields, never sleeps, and holds no lock.
+    fn gather(&self, expected: usize, term: &Term) {
+        let bound = (term.average / 2).min(self.limits.gather);
+        let start = (self.clock)();
+        while (self.clock)().saturating_sub(start) < bound {
+            let state = self.lock();
+            if state.admitted.len() >= expected || state.phase != Phase::Open {
+                return;
+            }
+            drop(state);
+            yield_now();
+        }
+    }
+
+    /// Gives the lead back because nothing is queued; keeps it if something is by now.
+    fn resign(&self, writer: W) -> Option<W> {
+        let state = self.lock();
+        if !state.admitted.is_empty() && state.phase == Phase::Open {
+            return Some(writer);
+        }
+        self.leave(state, writer);
+        None
+    }
+
+    /// Gives the lead to whoever waits.
+    fn hand_over(&self, writer: W) {
+        let state = self.lock();
+        self.leave(state, writer);
+    }
+
+    /// The writer goes back to its place; with work queued the lead is offered, and those who could take it are woken.
+    fn leave(&self, mut state: MutexGuard<'_, State<W>>, writer: W) {
+        if state.phase == Phase::Dropped {
+            state.lead = Lead::None;
+            let discarded = state.take_queued();
+            drop(state);
+            Self::resolve_all(discarded, |_| Err(fault::closed()));
+            drop(writer);
+            return;
+        }
+        state.writer = Some(writer);
+        let wakes = if state.admitted.is_empty() {
+            state.lead = Lead::None;
+            Vec::new()
+        } else {
+            state.lead = Lead::Offered;
+            waiters(&state)
+        };
+        drop(state);
+        #[cfg(all(test, loom))]
+        let wakes = if super::planted::is(super::planted::NO_WAKE_ON_OFFER) {
+            Vec::new()
+        } else {
+            wakes
+        };
+        #[cfg(all(test, loom))]
+        if super::planted::is(super::planted::NO_WAKE_OF_CLOSER) {
+            return wake_all(wakes);
+        }
+        self.changed.notify_all();
+        wake_all(wakes);
+    }
+
+    /// Nobody writes any more: all who are queued learn why.
+    fn end_poisoned(&self, writer: W) {
+        let mut state = self.lock();
+        let refusal = state.refusal.clone();
+        let queued = state.take_queued();
+        self.leave(state, writer);
+        let refusal = refusal.unwrap_or_else(fault::closed);
+        Self::resolve_all(queued, |_| {
+            Err(refusal.clone().with_effect(Effect::Nothing))
+        });
+    }
+
+    /// CLOSE 1: finishes what was admitted, under the closer's own lead.
+    pub(super) fn finish_admitted(&self, mut writer: W) -> Option<W> {
+        let mut term = Term {
+            start: (self.clock)(),
+            groups: 0,
+            average: Duration::ZERO,
+        };
+        loop {
+            let first = self
+                .lock()
+                .admitted
+                .front()
+                .map(|pending| pending.request.bytes());
+            let Some(first_bytes) = first else {
+                return Some(writer);
+            };
+            if self
+                .one_group(&mut writer, first_bytes, &mut term)
+                .is_none()
+            {
+                let mut state = self.lock();
+                let refusal = state.refusal.clone().unwrap_or_else(fault::closed);
+                let queued = state.take_queued();
+                drop(state);
+                Self::resolve_all(queued, |_| {
+                    Err(refusal.clone().with_effect(Effect::Nothing))
+                });
+                return Some(writer);
+            }
+        }
+    }
+
+    /// A token that nobody started: its pool may be asked again, and everybody who could lead is woken.
+    fn take_back(&self, pool: PoolId) {
+        let mut state = self.lock();
+        state.handed.retain(|holder| *holder != pool);
+        let wakes = if state.lead == Lead::Offered {
+            waiters(&state)
+        } else {
+            Vec::new()
+        };
+        drop(state);
+        wake_all(wakes);
+    }
+}
+
+impl Term {
+    fn learn(&mut self, took: Duration) {
+        let took = took.min(Duration::from_millis(2));
+        self.average = if self.average.is_zero() {
+            took
+        } else {
+            (self.average * 7 + took) / 8
+        };
+    }
+}
+
+/// Runs the writer; a panic poisons and becomes an error.
+fn caught<W: GroupWriter, T>(writer: &mut W, work: impl FnOnce(&mut W) -> Result<T>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(|| work(writer))) {
+        Ok(result) => result,
+        Err(_panic) => Err(writer.panicked()),
+    }
+}
+
+/// The oldest synchronous waiter and every asynchronous one: each of them can get a leader started.
+fn waiters<W: GroupWriter>(state: &State<W>) -> Tasks<W> {
+    let mut thread = true;
+    let mut wakes = Vec::new();
+    for pending in state.admitted.iter().chain(&state.line) {
+        if let Some(wake) = pending.cell.nudge(thread) {
+            thread &= !matches!(wake, Wake::Thread(_));
+            wakes.push(wake);
+        }
+    }
+    wakes
+}
+
+/// A closure's right to start the lead that is offered when it runs. Holds nothing that keeps a store open.
+#[derive(Debug)]
+pub(super) struct LeadToken<W: GroupWriter> {
+    queue: Weak<CommitQueue<W>>,
+    cell: Arc<Cell<Answer<W>>>,
+    pool: PoolId,
+    started: bool,
+}
+
+impl<W: GroupWriter> LeadToken<W> {
+    pub(super) fn new(
+        queue: &Arc<CommitQueue<W>>,
+        cell: Arc<Cell<Answer<W>>>,
+        pool: PoolId,
+    ) -> Self {
+        Self {
+            queue: Arc::downgrade(queue),
+            cell,
+            pool,
+            started: false,
+        }
+    }
+
+    /// On a thread that may block: leads, if the lead is offered.
+    pub(super) fn run(mut self) {
+        self.started = true;
+        let Some(queue) = self.queue.upgrade() else {
+            return;
+        };
+        queue.lock().handed.retain(|holder| *holder != self.pool);
+        if let Some(writer) = queue.try_start() {
+            queue.lead(writer, None);
+        }
+    }
+}
+
+impl<W: GroupWriter> Drop for LeadToken<W> {
+    fn drop(&mut self) {
+        if self.started {
+            return;
+        }
+        let wake = self.cell.closure_dropped();
+        if let Some(queue) = self.queue.upgrade() {
+            queue.take_back(self.pool);
+        }
+        wake_all(wake);
+    }
+}

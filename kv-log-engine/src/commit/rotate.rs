@@ -1,0 +1,261 @@
+//! ROTATE: sealing the active segment and going on in a new one. CLOSE: the mark and the floor of a clean end.
+//!
+//! Both under the lead, with nothing in flight. Each step of a rotation can be resumed: a crash before the manifest is
+//! swapped leaves a file that nothing names, and an active segment that ends in a footer.
+
+use super::group::LogWriter;
+use crate::format::Salt;
+use crate::format::manifest::{Manifest, SegmentEntry, SegmentState};
+use crate::ids::SegmentId;
+use crate::lock::StoreLock;
+use crate::manifest::{SwapError, swap};
+use crate::segment::files::SegmentFiles;
+use crate::segment::writer::{CloseMarkError, SegmentWriter};
+use crate::stats::add;
+use kv_trait::{Effect, Error, ErrorKind, Result};
+use std::io;
+use std::sync::Arc;
+
+/// Names that are in the way of a new segment, and are not ours, before the rotation gives up.
+const FOREIGN_NAMES_MAX: u64 = 64;
+
+/// What a change of segments needs besides the segment itself.
+#[derive(Debug)]
+pub(crate) struct Rotation {
+    pub(crate) files: Arc<SegmentFiles>,
+    /// What MANIFEST says.
+    pub(crate) manifest: Manifest,
+    pub(crate) lock: StoreLock,
+    /// Above every id handed out, by this open or before.
+    next_segment_id: SegmentId,
+    /// A new segment whose file is durable and that the manifest does not name yet.
+    prepared: Option<SegmentWriter>,
+}
+
+impl Rotation {
+    pub(crate) const fn new(files: Arc<SegmentFiles>, manifest: Manifest, lock: StoreLock) -> Self {
+        let next_segment_id = manifest.next_segment_id;
+        Self {
+            files,
+            manifest,
+            lock,
+            next_segment_id,
+            prepared: None,
+        }
+    }
+}
+
+impl LogWriter {
+    /// Makes room for a group that begins with `first_bytes`, and says how many bytes the group may have.
+    ///
+    /// # Errors
+    /// Why there is no room; effect *nothing*. The store may be poisoned now.
+    pub(super) fn prepare_room(&mut self, first_bytes: u64) -> Result<u64> {
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
+        }
+        if let Some(room) = self.segment.room_for(first_bytes) {
+            return Ok(room);
+        }
+        self.rotate()
+            .map_err(|error| error.with_effect(Effect::Nothing))?;
+        Ok(self.segment.room_for(first_bytes).unwrap_or(first_bytes))
+    }
+
+    fn rotate(&mut self) -> Result<()> {
+        self.discard_stale_segment();
+        if self.rotation.prepared.is_none() {
+            self.rotation.prepared = Some(self.create_segment()?);
+        }
+        if !self.segment.is_sealed() {
+            self.segment.grow(0)?;
+            self.attempt = self.attempt.wrapping_add(1);
+            self.segment
+                .seal(self.attempt)
+                .map_err(|error| self.poisoned_by(error))?;
+            self.show_end();
+        }
+        let Some(next) = self.rotation.prepared.take() else {
+            return Ok(());
+        };
+        let manifest = self.manifest_with(&next);
+        if let Err(error) = self.swap(manifest) {
+            self.rotation.prepared = Some(next);
+            return Err(error);
+        }
+        self.published.add_segment(next.segment());
+        self.segment = next;
+        self.show_end();
+        add(&self.counters.rotations, 1);
+        Ok(())
+    }
+
+    /// A segment prepared by a rotation that failed half way is of use only while no record came in between: its header
+    /// says which seqno it begins with.
+    fn discard_stale_segment(&mut self) {
+        let next_seqno = self.segment.end().next_seqno;
+        if let Some(stale) = self
+            .rotation
+            .prepared
+            .take_if(|p| p.base_seqno() != next_seqno)
+            && self
+                .rotation
+                .files
+                .storage()
+                .remove_file(stale.path())
+                .is_err()
+        {
+            // Its name stays in the way until the next open removes it as debris.
+            self.rotation.next_segment_id = stale.segment().id.next();
+        }
+    }
+
+    /// ROTATE 1: a new segment with an id that was never handed out, unless its file was debris.
+    fn create_segment(&mut self) -> Result<SegmentWriter> {
+        let next_seqno = self.segment.end().next_seqno;
+        let manifest = &self.rotation.manifest;
+        let mut tries = 0;
+        loop {
+            let id = self.rotation.next_segment_id;
+            let salt = random_salt(&*self.host)?;
+            let created = SegmentWriter::create(
+                &self.rotation.files,
+                manifest.store_id,
+                id,
+                salt,
+                next_seqno,
+                manifest.segment_bytes,
+            );
+            match created {
+                Err(error) if name_taken(&error) && tries < FOREIGN_NAMES_MAX => {
+                    tries += 1;
+                    self.rotation.next_segment_id = id.next();
+                }
+                created => return created,
+            }
+        }
+    }
+
+    /// ROTATE 3: the sealed segment with its length and chain, the new one with its header as floor.
+    fn manifest_with(&self, next: &SegmentWriter) -> Manifest {
+        let mut manifest = self.manifest_at_end();
+        let end = self.segment.end();
+        let (min_seqno, max_seqno) = self.segment.contents().seqno_range(end.next_seqno);
+        if let Some(old) = manifest
+            .segments
+            .iter_mut()
+            .find(|s| s.state == SegmentState::Active)
+        {
+            old.state = SegmentState::Sealed;
+            old.min_seqno = min_seqno;
+            old.max_seqno = max_seqno;
+        }
+        let start = next.end();
+        manifest.segments.push(SegmentEntry {
+            id: next.segment().id,
+            salt: next.segment().salt,
+            state: SegmentState::Active,
+            base_seqno: next.base_seqno(),
+            end: start.offset,
+            chain: start.chain,
+            min_seqno: start.next_seqno,
+            max_seqno: start.next_seqno.previous(),
+        });
+        manifest.next_segment_id = next.segment().id.next();
+        manifest
+    }
+
+    /// SWAP 1: the contents with the floor raised to END.
+    fn manifest_at_end(&self) -> Manifest {
+        let mut manifest = self.rotation.manifest.clone();
+        let end = self.segment.end();
+        manifest.next_seqno = end.next_seqno;
+        manifest.next_segment_id = manifest.next_segment_id.max(self.rotation.next_segment_id);
+        if let Some(active) = manifest
+            .segments
+            .iter_mut()
+            .find(|s| s.state == SegmentState::Active)
+        {
+            active.end = end.offset;
+            active.chain = end.chain;
+        }
+        manifest
+    }
+
+    /// SWAP. A failure before the rename changes nothing; one after it poisons, because either manifest may survive.
+    fn swap(&mut self, manifest: Manifest) -> Result<()> {
+        let files = &self.rotation.files;
+        if !self.rotation.lock.is_ours(files.storage())? {
+            let message = format!(
+                "the LOCK file in {} was replaced: this store may have another owner now",
+                files.directory().display()
+            );
+            return Err(self.poisoned_by(Error::new(ErrorKind::Locked, message)));
+        }
+        match swap(files.storage(), files.directory(), &manifest) {
+            Ok(()) => {
+                self.rotation.next_segment_id =
+                    self.rotation.next_segment_id.max(manifest.next_segment_id);
+                self.rotation.manifest = manifest;
+                Ok(())
+            }
+            Err(SwapError::Before(error)) => Err(error),
+            Err(SwapError::Between(error)) => Err(self.poisoned_by(error)),
+        }
+    }
+
+    /// CLOSE 2 to 4. The caller holds the lead and keeps it.
+    ///
+    /// # Errors
+    /// Everything acknowledged is safe in each case: effect *nothing*. `Poisoned`: nothing was written.
+    pub(crate) fn close(&mut self) -> Result<()> {
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
+        }
+        self.close_steps()
+            .map_err(|error| error.with_effect(Effect::Nothing))
+    }
+
+    fn close_steps(&mut self) -> Result<()> {
+        if !self.segment.is_sealed() {
+            self.attempt = self.attempt.wrapping_add(1);
+            match self.segment.close_mark(self.attempt) {
+                // Without room for a mark the manifest may still raise the floor.
+                Ok(()) | Err(CloseMarkError::Room) => {}
+                Err(CloseMarkError::Log(error)) => return Err(self.poisoned_by(error)),
+            }
+        }
+        match self.swap(self.manifest_at_end()) {
+            // A full disk costs the next open some proof, not this one its success.
+            Err(error) if error.kind() == ErrorKind::StorageFull && !self.poison.is_set() => Ok(()),
+            swapped => swapped,
+        }
+    }
+
+    /// An idle mark: proves END to a recovery that finds it, costs no sync.
+    pub(super) fn idle_mark(&mut self) {
+        if self.refusal().is_none() {
+            self.attempt = self.attempt.wrapping_add(1);
+            self.segment.write_idle_mark(self.attempt);
+        }
+    }
+}
+
+fn name_taken(error: &Error) -> bool {
+    use std::error::Error as _;
+    error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .is_some_and(|source| source.kind() == io::ErrorKind::AlreadyExists)
+}
+
+/// A salt that nobody can guess.
+///
+/// # Errors
+/// `Io`: the machine has no random bits to give.
+pub(crate) fn random_salt(host: &dyn crate::host::Host) -> Result<Salt> {
+    let random = host.random().map_err(|source| {
+        Error::new(ErrorKind::Io, "cannot get random bits").with_source(source)
+    })?;
+    Ok(Salt(random))
+}
