@@ -1,25 +1,62 @@
-//! A durable key-value store as a segment log.
+//! A durable key-value store as a segment log: synchronous, runtime-agnostic, one `fdatasync` for many writers.
+//!
+//! [`Engine`] is the store on bytes, for any number of threads. [`KVLog`] is the typed async skin, generic over the
+//! runtime seam of [`kv_trait`]; adapter crates give it a runtime. This crate names no executor and starts no thread.
+//!
+//! ```
+//! use kv_log_engine::{Batch, Engine, Options};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("store");
+//! let store = Engine::open(path, Options::new())?;
+//! assert_eq!(store.set(b"key", b"value")?, None); // durable when it returns
+//! let mut batch = Batch::new();
+//! batch.put(b"a", b"1")?;
+//! batch.delete(b"key")?;
+//! store.write(batch)?; // whole or not at all
+//! assert_eq!(store.scan(..)?.count(), 1);
+//! store.close()?;
+//! # Ok(()) }
+//! ```
+//!
+//! What a write goes through, and why it survives, is in `docs/ARCHITECTURE.md` and `docs/DURABILITY.md`; the files are
+//! described in `docs/FORMAT.md`. [`storage::sim`] is a disk that loses power, for your own tests.
 #![forbid(unsafe_code)]
+
+#[cfg(test)]
+mod bounds_tests;
 
 mod batch;
 mod commit;
+mod engine;
 mod fault;
 mod format;
+mod hop;
 mod host;
 mod ids;
 mod index;
+mod kvlog;
 mod layout;
 mod lock;
 mod manifest;
+mod open;
+mod options;
 mod poison;
 mod recovery;
+mod scan;
 mod segment;
 mod stats;
 pub mod storage;
 mod sync;
+mod verify;
 
 pub use batch::{Batch, Receipt};
+pub use engine::{Engine, Submitted};
 pub use host::{Host, OsHost, SimHost};
 pub use ids::{SegmentId, Seqno};
+pub use kvlog::KVLog;
+pub use options::{Create, Options, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use recovery::{RecoveryReport, TornTail};
+pub use scan::Scan;
 pub use stats::{SegmentStats, Stats};
+pub use verify::{VerifyReport, verify};

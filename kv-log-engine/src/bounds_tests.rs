@@ -1,0 +1,78 @@
+//! `docs/DURABILITY.md` lists every bound; this holds the table against the constants.
+
+use crate::commit::Limits;
+use crate::format::frame::FRAME_BODY_BYTES_MAX;
+use crate::format::manifest::MANIFEST_BODY_BYTES_MAX;
+use crate::lock::CLOSING_WAIT_MAX;
+use crate::options::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+use crate::recovery::repair::{QUARANTINE_BYTES_MAX, QUARANTINE_FILES_MAX};
+use crate::segment::files::OPEN_SEGMENTS_MAX;
+use crate::segment::writer::{GROW_BYTES_MAX, GROW_BYTES_MIN, RESERVED_BYTES};
+use kv_trait::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+
+const TEXT: &str = include_str!("../../docs/DURABILITY.md");
+
+#[test]
+fn the_table_of_bounds_is_true() {
+    let limits = Limits::default();
+    let bounds: Vec<(&str, u128)> = vec![
+        ("key, bytes", KEY_BYTES_MAX as u128),
+        ("value, bytes", VALUE_BYTES_MAX as u128),
+        ("batch, bytes", FRAME_BODY_BYTES_MAX as u128),
+        (
+            "queue, bytes (one larger batch is admitted alone)",
+            limits.queue_bytes.into(),
+        ),
+        ("queue, batches", limits.queue_batches as u128),
+        (
+            "group, bytes (one larger batch is a group alone)",
+            limits.group_bytes.into(),
+        ),
+        ("term of a leader, ms", limits.term.as_millis()),
+        ("term of a leader, groups", limits.term_groups.into()),
+        ("linger of an idle leader, ms", limits.linger.as_millis()),
+        (
+            "gathering after a group, at most, us",
+            limits.gather.as_micros(),
+        ),
+        (
+            "segment, bytes, unless chosen otherwise",
+            SEGMENT_BYTES_DEFAULT.into(),
+        ),
+        ("segment, bytes, smallest choice", SEGMENT_BYTES_MIN.into()),
+        ("segment, bytes, largest choice", SEGMENT_BYTES_MAX.into()),
+        (
+            "space zero-filled ahead, smallest step, bytes",
+            GROW_BYTES_MIN.into(),
+        ),
+        (
+            "space zero-filled ahead, largest step, bytes",
+            GROW_BYTES_MAX.into(),
+        ),
+        ("room kept behind each group, bytes", RESERVED_BYTES.into()),
+        ("segment files open for readers", OPEN_SEGMENTS_MAX as u128),
+        ("quarantine, files", QUARANTINE_FILES_MAX as u128),
+        (
+            "quarantine, bytes of one torn tail",
+            QUARANTINE_BYTES_MAX.into(),
+        ),
+        ("manifest content, bytes", MANIFEST_BODY_BYTES_MAX as u128),
+        (
+            "wait for a store of the same process that is closing, ms",
+            CLOSING_WAIT_MAX.as_millis(),
+        ),
+    ];
+    let table = TEXT
+        .split("## Bounds")
+        .nth(1)
+        .unwrap()
+        .split("\n\n")
+        .nth(1)
+        .unwrap();
+    let rows: Vec<String> = table.lines().skip(2).map(str::to_owned).collect();
+    let expected: Vec<String> = bounds
+        .iter()
+        .map(|(name, value)| format!("| {name} | {value} |"))
+        .collect();
+    assert_eq!(rows, expected);
+}

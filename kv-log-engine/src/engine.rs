@@ -1,0 +1,363 @@
+//! The engine: a store of byte keys and byte values, synchronous, usable from any number of threads.
+//!
+//! Wires the parts together and decides nothing itself: `open` and `recovery` say what is there, `commit` owns the order
+//! of writing, `index` what readers see.
+
+use crate::batch::{Batch, Receipt, check_length};
+use crate::commit::group::LogWriter;
+use crate::commit::rotate::Rotation;
+use crate::commit::{CommitQueue, Ticket};
+use crate::fault;
+use crate::host::Host;
+use crate::ids::Seqno;
+use crate::index::Published;
+use crate::lock;
+use crate::open::{self, Opened};
+use crate::options::Options;
+use crate::poison::Poison;
+use crate::recovery::{RecoveryReport, repair};
+use crate::scan::Scan;
+use crate::segment::files::SegmentFiles;
+use crate::segment::writer::SegmentWriter;
+use crate::stats::{Counters, SegmentStats, Stats, read};
+use crate::storage::FileId;
+use kv_trait::{Effect, Error, ErrorKind, Fingerprint, KEY_BYTES_MAX, Result};
+use std::ops::RangeBounds;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A handle to an open store. Clones share it; any number of threads may use it.
+///
+/// Every method that writes returns only after the write is durable and visible, and many callers share one sync. Every
+/// method may block: in async code use [`crate::KVLog`].
+///
+/// # Drop
+/// Dropping the last handle frees the store without waiting: a group in flight is finished, batches that nobody waits
+/// for are discarded, nothing is written. The next open recovers. [`Engine::close`] leaves nothing to recover and
+/// reports errors.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    handle: Arc<Handle>,
+}
+
+/// The last of these to go drops the store.
+#[derive(Debug)]
+struct Handle {
+    queue: Arc<CommitQueue<LogWriter>>,
+    published: Arc<Published>,
+    files: Arc<SegmentFiles>,
+    counters: Arc<Counters>,
+    poison: Poison,
+    fingerprint: Fingerprint,
+    report: RecoveryReport,
+    path: PathBuf,
+    directory_id: FileId,
+    closed: AtomicBool,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // From here on an open in this process waits for the running leader instead of being refused.
+        lock::mark_closing(self.directory_id);
+        self.queue.drop_last();
+    }
+}
+
+impl Engine {
+    /// Opens the store in the directory `path`, or creates it there. Recovers what a crash left behind. Blocks.
+    ///
+    /// # Errors
+    /// `NotFound`: there is no store, or something else. `Locked`: the message names the owner. `Corrupt`,
+    /// `UnsupportedFormat`: file, offset and cause. `StorageFull`, `Io`: the disk refused. A refused open changes no store.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        let opened = open::open(path.as_ref(), &options, true)?;
+        Self::serve(opened, options)
+    }
+
+    /// OPEN 7 to 10.
+    fn serve(opened: Opened, options: Options) -> Result<Self> {
+        let Opened {
+            lock,
+            files,
+            mut recovered,
+            fingerprint,
+        } = opened;
+        let file = repair::repair(&files, &mut recovered)?;
+        let attempt = random_attempt(&*options.host)?;
+        let active = recovered.active;
+        let segment = SegmentWriter::resume(
+            active.segment,
+            file,
+            active.base_seqno,
+            recovered.manifest.segment_bytes,
+            active.end,
+            active.contents,
+            active.sealed,
+        );
+        let published = Arc::new(Published::new(
+            recovered.tree,
+            recovered.segments,
+            recovered.live_bytes,
+        ));
+        let counters = Arc::new(Counters::default());
+        let poison = Poison::default();
+        let directory_id = lock.directory_id();
+        let writer = LogWriter::new(
+            segment,
+            Rotation::new(Arc::clone(&files), recovered.manifest, lock),
+            Arc::clone(&published),
+            Arc::clone(&counters),
+            poison.clone(),
+            Arc::clone(&options.host),
+            attempt,
+        );
+        let host = Arc::clone(&options.host);
+        let queue = CommitQueue::new(writer, options.limits, Arc::new(move || host.now()));
+        let handle = Handle {
+            queue,
+            published,
+            path: files.directory().to_path_buf(),
+            files,
+            counters,
+            poison,
+            fingerprint,
+            report: recovered.report,
+            directory_id,
+            closed: AtomicBool::new(false),
+        };
+        Ok(Self {
+            handle: Arc::new(handle),
+        })
+    }
+
+    /// The value of `key`, or `None`. Never a value that a power cut at this instant could take back.
+    ///
+    /// # Errors
+    /// `TooLarge`, `Closed`, `Io`, `Corrupt`.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.locate(key)?.map(|found| found.read()).transpose()
+    }
+
+    /// Where the value of `key` lies, with a pin. Memory only, never blocks.
+    pub(crate) fn locate(&self, key: &[u8]) -> Result<Option<crate::batch::Prior>> {
+        check_length("key", key.len(), KEY_BYTES_MAX)?;
+        self.check_open()?;
+        let found = self.handle.published.lookup(key);
+        Ok(found.map(|(entry, segment)| crate::batch::Prior {
+            key: key.into(),
+            entry,
+            segment,
+        }))
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.handle.closed.load(Ordering::Acquire) {
+            Err(fault::closed())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Stores `value` under `key`; returns the value that was there before.
+    ///
+    /// # Errors
+    /// `TooLarge`, `StorageFull`, `Poisoned`, `Closed`, `Io`: see [`Error::effect`]. With effect *applied* the value is
+    /// stored, and only the one before could not be read.
+    pub fn set(&self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut batch = Batch::new().with_priors();
+        batch.put(key, value)?;
+        first_prior(&self.write(batch)?)
+    }
+
+    /// Stores `value` under `key`, without reading the value that was there before.
+    ///
+    /// # Errors
+    /// As for [`Engine::set`], never *applied*.
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.put(key, value)?;
+        self.write(batch).map(drop)
+    }
+
+    /// Removes `key`; returns the value that was there.
+    ///
+    /// # Errors
+    /// As for [`Engine::set`].
+    pub fn delete(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut batch = Batch::new().with_priors();
+        batch.delete(key)?;
+        first_prior(&self.write(batch)?)
+    }
+
+    /// Removes `key`, without reading the value that was there.
+    ///
+    /// # Errors
+    /// As for [`Engine::set`], never *applied*.
+    pub fn remove(&self, key: &[u8]) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.delete(key)?;
+        self.write(batch).map(drop)
+    }
+
+    /// Writes a batch, whole or not at all. Blocks until it is durable and visible.
+    ///
+    /// # Errors
+    /// `StorageFull`, `Poisoned`, `Closed`, `Io`: see [`Error::effect`].
+    pub fn write(&self, batch: Batch) -> Result<Receipt> {
+        self.handle.queue.refuse_if_leading()?;
+        self.submit(batch)?.wait()
+    }
+
+    /// Fixes the batch's place in the order of writes, without waiting. Several batches that are submitted before one of
+    /// them is waited for share a sync.
+    ///
+    /// # Errors
+    /// `Poisoned`, `Closed`. Effect *nothing*.
+    pub fn submit(&self, batch: Batch) -> Result<Submitted> {
+        let ticket = self.ticket(batch)?;
+        Ok(Submitted {
+            ticket,
+            engine: self.clone(),
+        })
+    }
+
+    pub(crate) fn ticket(&self, batch: Batch) -> Result<Ticket<LogWriter>> {
+        self.handle.queue.submit(batch)
+    }
+
+    /// The keys and values in a range, in order of the keys, as they are at this one point: later writes do not show.
+    /// Owns what it reads from; blocks when it is iterated.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn scan(&self, range: impl RangeBounds<[u8]>) -> Result<Scan> {
+        self.check_open()?;
+        let view = self.handle.published.view();
+        let records = view.range(range.start_bound(), range.end_bound());
+        Ok(Scan::new(view, records))
+    }
+
+    /// Counters and sizes now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let handle = &*self.handle;
+        let counters = &*handle.counters;
+        let view = handle.published.view();
+        Stats {
+            live_keys: view.len() as u64,
+            last_seqno: Seqno::new(read(&counters.last_seqno)),
+            segments: self.segment_stats(),
+            index_bytes: view.approximate_bytes() as u64,
+            groups: read(&counters.groups),
+            batches: read(&counters.batches),
+            records: read(&counters.records),
+            frame_bytes: read(&counters.frame_bytes),
+            failed_groups: read(&counters.failed_groups),
+            rotations: read(&counters.rotations),
+            open_segment_files: handle.files.open_count() as u64,
+            poisoned: handle.poison.is_set(),
+        }
+    }
+
+    fn segment_stats(&self) -> Vec<SegmentStats> {
+        let sizes = self.handle.published.segments();
+        let active_bytes = read(&self.handle.counters.active_bytes);
+        let last = sizes.len().saturating_sub(1);
+        let stats = sizes
+            .into_iter()
+            .enumerate()
+            .map(|(at, (id, sealed_bytes, live_bytes))| {
+                let active = at == last;
+                let bytes = if active { active_bytes } else { sealed_bytes };
+                SegmentStats {
+                    id,
+                    bytes,
+                    live_bytes,
+                    active,
+                }
+            });
+        stats.collect()
+    }
+
+    /// What the open found, cut and kept.
+    #[must_use]
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.handle.report
+    }
+
+    /// The codecs that the store records.
+    #[must_use]
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.handle.fingerprint
+    }
+
+    /// The store's directory, absolute.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.handle.path
+    }
+
+    /// Closes the store for all handles: accepted batches are finished, waiting ones get `Closed`, the end is marked so
+    /// that the next open finds no unproven byte, and the lock is free when this returns. Blocks.
+    ///
+    /// # Errors
+    /// `Closed`: somebody else closed it. `Poisoned`: nothing was written, and the lock is free. `Io`: the end could not
+    /// be marked, and the lock is free. Everything acknowledged is safe in each case: effect *nothing*.
+    pub fn close(&self) -> Result<()> {
+        let closer = self.handle.queue.begin_close()?;
+        self.handle.closed.store(true, Ordering::Release);
+        let Some(mut writer) = closer.writer else {
+            return Err(fault::closed());
+        };
+        let closed = writer.close();
+        drop(writer); // frees the lock
+        closed
+    }
+}
+
+fn first_prior(receipt: &Receipt) -> Result<Option<Vec<u8>>> {
+    Ok(receipt.priors()?.into_iter().next().flatten())
+}
+
+/// The first attempt number of this open: random, so that it differs from those of the open before.
+fn random_attempt(host: &dyn Host) -> Result<u64> {
+    let random = host.random().map_err(|source| {
+        Error::new(ErrorKind::Io, "cannot get random bits").with_source(source)
+    })?;
+    let mut half = [0; 8];
+    half.copy_from_slice(&random[..8]);
+    Ok(u64::from_le_bytes(half))
+}
+
+/// A batch whose place in the order of writes is fixed. Keeps the store open.
+///
+/// Dropped while it waits in line for room: nothing happens. Dropped later: the batch finishes or fails as if awaited,
+/// when the next caller waits.
+#[derive(Debug)]
+#[must_use = "a submitted batch is not durable before it was waited for"]
+pub struct Submitted {
+    ticket: Ticket<LogWriter>,
+    engine: Engine,
+}
+
+impl Submitted {
+    /// Whether [`Submitted::wait`] would return at once.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.ticket.is_done()
+    }
+
+    /// Waits until the batch is durable and visible, leading the group if nobody else does. Blocks.
+    ///
+    /// # Errors
+    /// As for [`Engine::write`].
+    pub fn wait(self) -> Result<Receipt> {
+        let Self { ticket, engine } = self;
+        let refused = engine.handle.queue.refuse_if_leading();
+        refused.map_err(|error| error.with_effect(Effect::Unknown))?;
+        let outcome = ticket.wait();
+        drop(engine); // an awaited ticket is a handle
+        outcome
+    }
+}

@@ -1,0 +1,68 @@
+//! One piece of blocking work on a runtime's blocking thread, awaited.
+
+use crate::sync::lock_std as lock;
+use kv_trait::{Error, ErrorKind, Result, Runtime};
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+
+struct Slot<T> {
+    outcome: Option<Result<T>>,
+    waker: Option<Waker>,
+}
+
+/// The worker's end: says so when the runtime drops the work unrun, or when it panics.
+struct Worker<T>(Arc<Mutex<Slot<T>>>);
+
+impl<T> Worker<T> {
+    fn finish(&self, outcome: Result<T>) {
+        let mut slot = lock(&self.0);
+        if slot.outcome.is_none() {
+            slot.outcome = Some(outcome);
+        }
+        let waker = slot.waker.take();
+        drop(slot);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Drop for Worker<T> {
+    fn drop(&mut self) {
+        let message = "the runtime shut down before the work was done";
+        self.finish(Err(Error::new(ErrorKind::Unavailable, message)));
+    }
+}
+
+/// Runs `work` on a blocking thread of `runtime`. Dropped while it waits: the work goes on, its result is dropped.
+///
+/// # Errors
+/// What `work` says; `Unavailable` if there is no runtime, or if it shuts down first.
+pub(crate) async fn hop<T: Send + 'static>(
+    runtime: &impl Runtime,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let slot = Arc::new(Mutex::new(Slot {
+        outcome: None,
+        waker: None,
+    }));
+    let worker = Worker(Arc::clone(&slot));
+    runtime.spawn_blocking(Box::new(move || {
+        let outcome = work();
+        worker.finish(outcome);
+    }))?;
+    let waiting = Arc::clone(&slot);
+    poll_fn(move |cx| {
+        let mut slot = lock(&waiting);
+        if let Some(outcome) = slot.outcome.take() {
+            // Seen once: whoever polls again is told that the work is gone, not left asleep.
+            return Poll::Ready(outcome);
+        }
+        let old = slot.waker.replace(cx.waker().clone());
+        drop(slot);
+        drop(old);
+        Poll::Pending
+    })
+    .await
+}

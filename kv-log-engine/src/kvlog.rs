@@ -1,0 +1,286 @@
+//! The typed async store: a thin skin over [`Engine`], generic over the runtime seam.
+//!
+//! It encodes keys and values, submits, and waits as a future. It owns no ordering: a write's place is fixed by
+//! [`Engine`]'s queue at the future's first poll. Blocking work, reads of the disk included, goes through the runtime's
+//! blocking threads.
+
+use crate::batch::{Batch, Prior, Receipt};
+use crate::engine::Engine;
+use crate::hop::hop;
+use crate::options::Options;
+use crate::recovery::RecoveryReport;
+use crate::stats::Stats;
+use kv_trait::key::{self, Key, KeyOf};
+use kv_trait::{
+    Codec, Effect, Fingerprint, KVStore, Postcard, Result, Runtime, VALUE_BYTES_MAX, async_trait,
+};
+use std::fmt;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::path::Path;
+
+/// A durable store of keys `K` and values `V` on the runtime `R`, values encoded by the codec `C`.
+///
+/// Adapters give it a runtime and this name: `kv_runtime_tokio::KVLog`, `kv_runtime_smol::KVLog`. Clones share the store.
+/// `durable`, `visible`, `effect` and `cancel safe` are defined in [`kv_trait`].
+///
+/// # Cancel safety
+/// All methods are cancel safe. Writes take their place in the order when they are first polled.
+///
+/// # Blocking
+/// No method blocks the thread that polls it: append, sync and reads from the disk run on the runtime's blocking threads.
+/// A `get` of a key that is absent is ready at once.
+///
+/// # Drop
+/// Dropping the last handle neither blocks nor writes; what was acknowledged is safe. [`KVLog::close`] also reports errors.
+pub struct KVLog<K, V, R, C = Postcard> {
+    engine: Engine,
+    runtime: R,
+    types: PhantomData<fn(K, V, C)>,
+}
+
+impl<K, V, R: Clone, C> Clone for KVLog<K, V, R, C> {
+    fn clone(&self) -> Self {
+        Self {
+            engine: self.engine.clone(),
+            runtime: self.runtime.clone(),
+            types: PhantomData,
+        }
+    }
+}
+
+impl<K, V, R: fmt::Debug, C> fmt::Debug for KVLog<K, V, R, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KVLog")
+            .field("path", &self.engine.path())
+            .field("runtime", &self.runtime)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K, V, R, C> KVLog<K, V, R, C>
+where
+    K: Key,
+    V: Send + Sync + 'static,
+    R: Runtime + Default,
+    C: Codec<V>,
+{
+    /// Opens the store in the directory `path`, or creates it there, and recovers what a crash left behind.
+    ///
+    /// # Errors
+    /// `Locked`, `Corrupt`, `UnsupportedFormat` (other types included), `StorageFull`, `Io`; `InvalidInput`: `K` cannot be a
+    /// key; `Unavailable`: this is not polled inside the runtime.
+    pub async fn load(path: impl AsRef<Path> + Send) -> Result<Self> {
+        Self::load_with(path, Options::new()).await
+    }
+
+    /// Like [`KVLog::load`], with options.
+    ///
+    /// # Errors
+    /// As for [`KVLog::load`].
+    pub async fn load_with(path: impl AsRef<Path> + Send, options: Options) -> Result<Self> {
+        Self::load_on(R::default(), path, options).await
+    }
+}
+
+impl<K, V, R, C> KVLog<K, V, R, C>
+where
+    K: Key,
+    V: Send + Sync + 'static,
+    R: Runtime,
+    C: Codec<V>,
+{
+    /// Opens a store on a runtime that is a value.
+    ///
+    /// # Errors
+    /// As for [`KVLog::load`].
+    pub async fn load_on(
+        runtime: R,
+        path: impl AsRef<Path> + Send,
+        options: Options,
+    ) -> Result<Self> {
+        runtime.pool()?;
+        let path = path.as_ref().to_path_buf();
+        let open = move || {
+            let fingerprint = Fingerprint::of::<K, V, C>(options.tag.as_deref())?;
+            Engine::open(path, options.fingerprint(fingerprint))
+        };
+        let engine = hop(&runtime, open).await?;
+        Ok(Self {
+            engine,
+            runtime,
+            types: PhantomData,
+        })
+    }
+
+    /// The same store for tasks of another runtime.
+    pub fn on<S: Runtime>(&self, runtime: S) -> KVLog<K, V, S, C> {
+        KVLog {
+            engine: self.engine.clone(),
+            runtime,
+            types: PhantomData,
+        }
+    }
+
+    /// The value of `key`; `None` if it has none. Never a value that a power cut at this instant could take back.
+    ///
+    /// # Errors
+    /// `TooLarge`, `Codec`, `Corrupt`, `Io`, `Closed`, `Unavailable`.
+    pub async fn get<Q>(&self, key: &Q) -> Result<Option<V>>
+    where
+        Q: KeyOf<K> + Sync + ?Sized,
+    {
+        self.runtime.pool()?;
+        poll_fn(|cx| self.runtime.poll_proceed(cx)).await;
+        let key = key::encode_borrowed::<K, Q>(key)?;
+        match self.engine.locate(&key)? {
+            Some(found) => self.read(found).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Stores `value` under `key`; resolves with the value that was there before, once the new one is durable and visible.
+    ///
+    /// # Errors
+    /// `TooLarge`, `Codec`, `StorageFull`, `Poisoned`, `Io`, `Closed`, `Unavailable`. [`kv_trait::Error::effect`] says what
+    /// became of the write; *applied*: the value is stored, only the one before could not be produced.
+    pub async fn set<Q>(&self, key: &Q, value: &V) -> Result<Option<V>>
+    where
+        Q: KeyOf<K> + Sync + ?Sized,
+    {
+        let batch = self.put_batch(key, value)?.with_priors();
+        let receipt = self.write(batch).await?;
+        self.prior(receipt).await
+    }
+
+    /// Stores `value` under `key`, without producing the value before.
+    ///
+    /// # Errors
+    /// As for [`KVLog::set`], never *applied*.
+    pub async fn put<Q>(&self, key: &Q, value: &V) -> Result<()>
+    where
+        Q: KeyOf<K> + Sync + ?Sized,
+    {
+        let batch = self.put_batch(key, value)?;
+        self.write(batch).await.map(drop)
+    }
+
+    /// Removes `key`; resolves with the value that was there, once its removal is durable and visible.
+    ///
+    /// # Errors
+    /// As for [`KVLog::set`].
+    pub async fn delete<Q>(&self, key: &Q) -> Result<Option<V>>
+    where
+        Q: KeyOf<K> + Sync + ?Sized,
+    {
+        let batch = Self::delete_batch(key)?.with_priors();
+        let receipt = self.write(batch).await?;
+        self.prior(receipt).await
+    }
+
+    /// Removes `key`, without producing the value that was there.
+    ///
+    /// # Errors
+    /// As for [`KVLog::set`], never *applied*.
+    pub async fn remove<Q>(&self, key: &Q) -> Result<()>
+    where
+        Q: KeyOf<K> + Sync + ?Sized,
+    {
+        let batch = Self::delete_batch(key)?;
+        self.write(batch).await.map(drop)
+    }
+
+    /// Closes the store for all handles: what was accepted is finished, the end is marked, the lock is free.
+    ///
+    /// # Errors
+    /// As for [`Engine::close`]; `Unavailable`: the runtime shut down first.
+    pub async fn close(&self) -> Result<()> {
+        let engine = self.engine.clone();
+        hop(&self.runtime, move || engine.close()).await
+    }
+
+    /// Counters and sizes now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// What the open found, cut and kept.
+    #[must_use]
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        self.engine.recovery_report()
+    }
+
+    /// The synchronous store of bytes below. Its methods block: not for async code.
+    #[must_use]
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    fn put_batch<Q: KeyOf<K> + ?Sized>(&self, key: &Q, value: &V) -> Result<Batch> {
+        let key = key::encode_borrowed::<K, Q>(key)?;
+        let mut bytes = Vec::new();
+        C::encode(value, &mut bytes)?;
+        crate::batch::check_length("value", bytes.len(), VALUE_BYTES_MAX)?;
+        let mut batch = Batch::new();
+        batch.put(&key, &bytes)?;
+        Ok(batch)
+    }
+
+    fn delete_batch<Q: KeyOf<K> + ?Sized>(key: &Q) -> Result<Batch> {
+        let mut batch = Batch::new();
+        batch.delete(&key::encode_borrowed::<K, Q>(key)?)?;
+        Ok(batch)
+    }
+
+    async fn write(&self, batch: Batch) -> Result<Receipt> {
+        self.runtime.pool()?;
+        let mut ticket = self.engine.ticket(batch)?;
+        poll_fn(|cx| ticket.poll(cx, &self.runtime)).await
+    }
+
+    async fn prior(&self, mut receipt: Receipt) -> Result<Option<V>> {
+        match receipt.priors.pop().flatten() {
+            None => Ok(None),
+            Some(prior) => self
+                .read(prior)
+                .await
+                .map(Some)
+                .map_err(|error| error.with_effect(Effect::Applied)),
+        }
+    }
+
+    async fn read(&self, found: Prior) -> Result<V> {
+        let bytes = hop(&self.runtime, move || found.read()).await?;
+        C::decode(&bytes)
+    }
+}
+
+#[async_trait]
+impl<K, V, R, C> KVStore<K, V> for KVLog<K, V, R, C>
+where
+    K: Key,
+    V: Send + Sync + 'static,
+    R: Runtime,
+    C: Codec<V>,
+{
+    async fn get(&self, key: &K) -> Result<Option<V>> {
+        Self::get(self, key).await
+    }
+
+    async fn set(&self, key: &K, value: &V) -> Result<Option<V>> {
+        Self::set(self, key, value).await
+    }
+
+    async fn delete(&self, key: &K) -> Result<Option<V>> {
+        Self::delete(self, key).await
+    }
+
+    async fn put(&self, key: &K, value: &V) -> Result<()> {
+        Self::put(self, key, value).await
+    }
+
+    async fn remove(&self, key: &K) -> Result<()> {
+        Self::remove(self, key).await
+    }
+}

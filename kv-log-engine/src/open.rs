@@ -1,0 +1,272 @@
+//! OPEN and CREATE: from a path to an owned, recovered store. `recovery` reads and repairs; this decides what there is.
+
+use crate::fault;
+use crate::format::StoreId;
+use crate::format::manifest::{KeyspaceEntry, Manifest, SegmentEntry, SegmentState};
+use crate::format::record::KEYSPACE_DEFAULT;
+use crate::ids::{SegmentId, Seqno};
+use crate::layout::{Directory, MANIFEST, MANIFEST_NEW, judge, parent};
+use crate::lock::StoreLock;
+use crate::manifest::{SwapError, swap};
+use crate::options::{Create, Options, SEGMENT_BYTES_DEFAULT};
+use crate::recovery::{self, Recovered, survey};
+use crate::segment::files::SegmentFiles;
+use crate::segment::writer::SegmentWriter;
+use crate::storage::DirEntry;
+use kv_trait::{Error, ErrorKind, Fingerprint, Result};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+/// A store that is locked and read, and not yet changed.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) lock: StoreLock,
+    pub(crate) files: Arc<SegmentFiles>,
+    pub(crate) recovered: Recovered,
+    pub(crate) fingerprint: Fingerprint,
+}
+
+/// An absolute path without `..`, because the store's own name in its parent must be synced.
+///
+/// # Errors
+/// `InvalidInput`: the path is empty or leads upwards at its end.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(path).map_err(|source| {
+        let message = format!("{} is no path to a store", path.display());
+        Error::new(ErrorKind::InvalidInput, message).with_source(source)
+    })?;
+    if matches!(
+        absolute.components().next_back(),
+        Some(Component::Normal(_))
+    ) {
+        Ok(absolute)
+    } else {
+        let message = format!("{} must end in the store's own name", path.display());
+        Err(Error::new(ErrorKind::InvalidInput, message))
+    }
+}
+
+/// OPEN 0 to 6, with CREATE where the options allow it.
+///
+/// # Errors
+/// `NotFound`, `Locked`, `Corrupt`, `UnsupportedFormat`, `StorageFull`, `Io`: nothing of a store that was there has changed.
+pub(crate) fn open(path: &Path, options: &Options, write_holder: bool) -> Result<Opened> {
+    options.check()?;
+    let directory = absolute(path)?;
+    let storage = &*options.storage;
+    let mut names = look_at(&directory, options)?;
+    let lock = StoreLock::acquire(
+        storage,
+        &directory,
+        options.lock_timeout,
+        options.host.process_id(),
+    )?;
+    if write_holder {
+        lock.write_holder(&*options.host)?;
+    }
+    for synced in [parent(&directory), directory.clone()] {
+        storage
+            .sync_dir(&synced)
+            .map_err(|source| fault::io("sync", &synced, source))?;
+    }
+    // Looked at again: before the lock another process may have been at work.
+    if judge(&names) != Directory::Store {
+        names = list(&directory, options)?;
+    }
+    let fresh = || SegmentFiles::new(Arc::clone(&options.storage), directory.clone());
+    let mut files = fresh();
+    let mut created = false;
+    match judge(&names) {
+        Directory::Store if options.create == Create::New => return Err(exists(&directory)),
+        Directory::Store => {}
+        Directory::Unfinished if options.create != Create::Never => {
+            create(&files, &names, options)?;
+            // What was opened to judge an unfinished creation is gone.
+            files = fresh();
+            created = true;
+        }
+        Directory::Unfinished | Directory::Foreign(_) => {
+            return Err(not_a_store(&directory, &names));
+        }
+    }
+    let names = list(&directory, options)?;
+    let mut recovered = recovery::recover(&files, &names)?;
+    recovered.report.created = created;
+    let fingerprint = recorded_fingerprint(&recovered.manifest, &directory)?;
+    if let Some(wanted) = &options.fingerprint {
+        fingerprint.check(wanted)?;
+    }
+    if let Some(segment_bytes) = options.segment_bytes {
+        recovered.manifest.segment_bytes = segment_bytes;
+    }
+    Ok(Opened {
+        lock,
+        files,
+        recovered,
+        fingerprint,
+    })
+}
+
+/// OPEN 0: what is there, before anything is locked or made. The directory itself is made here, where that is allowed.
+fn look_at(directory: &Path, options: &Options) -> Result<Vec<DirEntry>> {
+    let storage = &*options.storage;
+    let names = match storage.list(directory) {
+        Ok(names) => names,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => {
+            if options.create == Create::Never {
+                let message = format!("there is no store at {}", directory.display());
+                return Err(Error::new(ErrorKind::NotFound, message));
+            }
+            make_directory(directory, options)?;
+            Vec::new()
+        }
+        Err(source) if source.kind() == io::ErrorKind::NotADirectory => {
+            let message = format!("{} is a file; a store is a directory", directory.display());
+            return Err(Error::new(ErrorKind::NotFound, message).with_source(source));
+        }
+        Err(source) => return Err(fault::io("list", directory, source)),
+    };
+    match judge(&names) {
+        Directory::Store if options.create == Create::New => Err(exists(directory)),
+        Directory::Store => Ok(names),
+        Directory::Unfinished if options.create != Create::Never => Ok(names),
+        Directory::Unfinished | Directory::Foreign(_) => Err(not_a_store(directory, &names)),
+    }
+}
+
+fn make_directory(directory: &Path, options: &Options) -> Result<()> {
+    let storage = &*options.storage;
+    match storage.create_dir(directory) {
+        Err(source) if source.kind() == io::ErrorKind::NotFound => {
+            let message = format!(
+                "the directory {} does not exist; create it first",
+                parent(directory).display()
+            );
+            return Err(Error::new(ErrorKind::NotFound, message).with_source(source));
+        }
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(fault::io("create", directory, source));
+        }
+        _ => {}
+    }
+    let parent = parent(directory);
+    storage.sync_dir(&parent).map_err(|source| {
+        // A later sync would say `Ok` and not cover this name: the next try makes it afresh. Where even that fails, the
+        // first cause is the one to tell.
+        match storage.remove_dir(directory) {
+            Ok(()) | Err(_) => fault::io("sync", &parent, source),
+        }
+    })
+}
+
+fn list(directory: &Path, options: &Options) -> Result<Vec<DirEntry>> {
+    options
+        .storage
+        .list(directory)
+        .map_err(|source| fault::io("list", directory, source))
+}
+
+fn exists(directory: &Path) -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        format!("there is a store at {} already", directory.display()),
+    )
+}
+
+fn not_a_store(directory: &Path, names: &[DirEntry]) -> Error {
+    let message = match judge(names) {
+        Directory::Foreign(name) => {
+            format!("{} is not a store: it holds {name:?}", directory.display())
+        }
+        _ => format!(
+            "there is no store at {}: it was never wholly created",
+            directory.display()
+        ),
+    };
+    Error::new(ErrorKind::NotFound, message)
+}
+
+/// CREATE 3 and 4. Nothing is accepted before the manifest's name is durable.
+fn create(files: &Arc<SegmentFiles>, names: &[DirEntry], options: &Options) -> Result<()> {
+    let storage = files.storage();
+    let directory = files.directory();
+    if let Some(id) = survey::segment_with_frames(files, names)? {
+        let what = format!("the manifest is missing, and segment {id} holds frames");
+        return Err(fault::corrupt(&directory.join(MANIFEST), what));
+    }
+    for entry in names {
+        if entry.name == MANIFEST_NEW
+            || crate::format::segment::parse_file_name(&entry.name).is_some()
+        {
+            let path = directory.join(&entry.name);
+            storage
+                .remove_file(&path)
+                .map_err(|source| fault::io("remove", &path, source))?;
+        }
+    }
+    // A reader may have opened the leftovers while judging them.
+    let files = SegmentFiles::new(Arc::clone(&options.storage), directory.to_path_buf());
+    let random = || {
+        let bits = options.host.random();
+        bits.map_err(|source| {
+            Error::new(ErrorKind::Io, "cannot get random bits").with_source(source)
+        })
+    };
+    let store_id = StoreId(random()?);
+    let segment_bytes = options.segment_bytes.unwrap_or(SEGMENT_BYTES_DEFAULT);
+    let first_seqno = Seqno::ZERO.next();
+    let salt = crate::format::Salt(random()?);
+    let first = SegmentWriter::create(
+        &files,
+        store_id,
+        SegmentId::FIRST,
+        salt,
+        first_seqno,
+        segment_bytes,
+    )?;
+    let fingerprint = options.fingerprint.clone().unwrap_or_else(Fingerprint::raw);
+    let manifest = Manifest {
+        store_id,
+        incarnation: StoreId(random()?),
+        created_unix_ms: options.host.unix_ms(),
+        segment_bytes,
+        next_seqno: first_seqno,
+        next_segment_id: SegmentId::FIRST.next(),
+        keyspaces: vec![KeyspaceEntry {
+            id: KEYSPACE_DEFAULT,
+            fingerprint: fingerprint.to_text(),
+        }],
+        segments: vec![SegmentEntry {
+            id: SegmentId::FIRST,
+            salt,
+            state: SegmentState::Active,
+            base_seqno: first_seqno,
+            end: first.end().offset,
+            chain: first.end().chain,
+            min_seqno: first_seqno,
+            max_seqno: Seqno::ZERO,
+        }],
+    };
+    swap(storage, directory, &manifest).map_err(SwapError::into_error)
+}
+
+fn recorded_fingerprint(manifest: &Manifest, directory: &Path) -> Result<Fingerprint> {
+    let keyspace = manifest
+        .keyspaces
+        .iter()
+        .find(|keyspace| keyspace.id == KEYSPACE_DEFAULT);
+    let Some(keyspace) = keyspace else {
+        return Err(fault::corrupt(
+            &directory.join(MANIFEST),
+            "it names no keyspace",
+        ));
+    };
+    Fingerprint::parse(&keyspace.fingerprint).map_err(|error| {
+        fault::corrupt(
+            &directory.join(MANIFEST),
+            "the codecs it records make no sense",
+        )
+        .with_source(error)
+    })
+}
