@@ -1,1 +1,20 @@
-//! kv-tests
+//! Tests of kvlog's promises, as a library: workloads, an oracle, crash enumeration and error loops.
+//!
+//! A [`workload`] is a seeded list of steps. Running it on the simulated disk records a trace of the disk and, in the
+//! [`oracle`], what callers were told and when. [`crash`] then cuts the power at every point of the trace, in every way
+//! the medium allows, opens what is left, and asks the oracle whether that may be.
+//!
+//! Panics are how a violation is reported: each names seed, crash point and choice, so that it can be replayed.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::panic, reason = "a panic is how a test library reports")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "random numbers below small bounds"
+)]
+
+pub mod crash;
+pub mod error_loop;
+pub mod oracle;
+pub mod stepped;
+pub mod workload;

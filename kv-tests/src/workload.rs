@@ -1,0 +1,317 @@
+//! Seeded workloads: several writers, batches, deletes, rotations, faults, rude restarts, closes.
+//!
+//! A workload runs on one thread, so the same seed gives the same trace. Several writers at once are several batches
+//! submitted before one of them is waited for: they share a group.
+
+use crate::oracle::{BatchId, Change, Contents, Oracle};
+use kv_log_engine::storage::sim::{EIO, ENOSPC, Fault, FaultKind, OpKind, SimDisk, Trace};
+use kv_log_engine::{Batch, Engine, Options, SimHost, Submitted};
+use kv_trait::{Effect, ErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where stores of workloads lie.
+pub const STORE: &str = "/db";
+
+/// SplitMix64: small numbers from a seed.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Numbers that follow from `seed`.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound.max(1)
+    }
+}
+
+/// What a workload consists of.
+#[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a plain set of numbers, meant to be written out"
+)]
+pub struct Shape {
+    /// Steps; a group of writes each, or something rarer.
+    pub steps: u32,
+    /// Batches submitted together, at most.
+    pub writers: u64,
+    /// Records of a batch, at most.
+    pub records: u64,
+    /// Bytes of a value, at most.
+    pub value_bytes: u64,
+    /// Keys to choose from.
+    pub keys: u64,
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
+    /// Whether writes and syncs fail now and then.
+    pub faults: bool,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            steps: 14,
+            writers: 4,
+            records: 3,
+            value_bytes: 180,
+            keys: 9,
+            segment_bytes: 2048,
+            faults: false,
+        }
+    }
+}
+
+/// A workload that has run: the disk's trace and what its callers know.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Recorded {
+    /// The seed it followed from.
+    pub seed: u64,
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
+    /// Everything the disk was told.
+    pub trace: Trace,
+    /// Everything the callers were told.
+    pub oracle: Oracle,
+    /// The disk at the end.
+    pub disk: SimDisk,
+}
+
+/// Options for a store on a simulated disk that depend on nothing but the seed.
+pub fn options(disk: &SimDisk, seed: u64, segment_bytes: u64) -> Options {
+    Options::new()
+        .storage(disk.storage())
+        .host(Arc::new(SimHost::new(seed)))
+        .segment_bytes(segment_bytes)
+        .linger(Duration::ZERO)
+}
+
+/// Everything that a store shows.
+///
+/// # Panics
+/// If a value cannot be read.
+#[must_use]
+pub fn contents_of(store: &Engine) -> Contents {
+    let scan = store.scan(..).expect("the store is open");
+    scan.map(|found| found.expect("every live record can be read"))
+        .collect()
+}
+
+struct Run {
+    seed: u64,
+    random: Random,
+    shape: Shape,
+    disk: SimDisk,
+    oracle: Oracle,
+    store: Option<Engine>,
+    serial: u64,
+}
+
+/// Runs the workload of a seed, from creation on.
+///
+/// # Panics
+/// If the store breaks a promise that shows without a power cut.
+#[must_use]
+pub fn run(seed: u64, shape: Shape) -> Recorded {
+    let disk = SimDisk::new();
+    disk.start_trace();
+    let mut run = Run {
+        seed,
+        random: Random::new(seed),
+        shape,
+        disk,
+        oracle: Oracle::new(),
+        store: None,
+        serial: 0,
+    };
+    for _ in 0..shape.steps {
+        run.step();
+    }
+    run.end();
+    let trace = run.disk.trace().expect("the trace was started");
+    Recorded {
+        seed,
+        segment_bytes: shape.segment_bytes,
+        trace,
+        oracle: run.oracle,
+        disk: run.disk,
+    }
+}
+
+impl Run {
+    fn step(&mut self) {
+        match self.random.below(14) {
+            0 => self.rude_restart(),
+            1 => self.close(),
+            2 => self.look(),
+            3 if self.shape.faults => self.fail_something(),
+            _ => self.write_group(),
+        }
+    }
+
+    fn end(&mut self) {
+        self.disk.clear_faults();
+        self.look();
+        if self.random.below(2) == 0 {
+            self.close();
+        }
+        self.store = None;
+    }
+
+    fn store(&mut self) -> Engine {
+        if let Some(store) = &self.store {
+            return store.clone();
+        }
+        self.serial += 1;
+        let options = options(
+            &self.disk,
+            self.seed ^ (self.serial << 32),
+            self.shape.segment_bytes,
+        );
+        let store = match Engine::open(STORE, options) {
+            Ok(store) => store,
+            Err(error) => panic!("seed {}: cannot open: {error:?}", self.seed),
+        };
+        let contents = contents_of(&store);
+        let context = format!("seed {}, open", self.seed);
+        self.oracle
+            .reopened(self.disk.op_count(), &contents, &context);
+        self.store = Some(store.clone());
+        store
+    }
+
+    fn changes(&mut self) -> Vec<Change> {
+        let count = 1 + self.random.below(self.shape.records);
+        (0..count).map(|_| self.change()).collect()
+    }
+
+    fn change(&mut self) -> Change {
+        let key = format!("key-{}", self.random.below(self.shape.keys)).into_bytes();
+        if self.random.below(5) == 0 {
+            return (key, None);
+        }
+        self.serial += 1;
+        let mut value = self.serial.to_string().into_bytes();
+        let length = self.random.below(self.shape.value_bytes) as usize;
+        value.resize(value.len().max(length), b'.');
+        (key, Some(value))
+    }
+
+    fn write_group(&mut self) {
+        let store = self.store();
+        let count = 1 + self.random.below(self.shape.writers);
+        let mut pending: Vec<(BatchId, Submitted)> = Vec::new();
+        for _ in 0..count {
+            let changes = self.changes();
+            let mut batch = Batch::new();
+            for (key, value) in &changes {
+                match value {
+                    Some(value) => batch.put(key, value),
+                    None => batch.delete(key),
+                }
+                .expect("sizes are within the limits");
+            }
+            match store.submit(batch) {
+                Ok(submitted) => {
+                    let id = self.oracle.submitted(self.disk.op_count(), changes);
+                    pending.push((id, submitted));
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Poisoned, "seed {}", self.seed);
+                    self.store = None;
+                    break;
+                }
+            }
+        }
+        drop(store);
+        while !pending.is_empty() {
+            // The first leads its group. Whoever else was answered then is noted at once, before the next group.
+            let (id, submitted) = pending.remove(0);
+            self.wait(id, submitted);
+            let (done, waiting): (Vec<_>, Vec<_>) = pending
+                .into_iter()
+                .partition(|(_, submitted)| submitted.is_done());
+            for (id, submitted) in done {
+                self.wait(id, submitted);
+            }
+            pending = waiting;
+        }
+    }
+
+    fn wait(&mut self, id: BatchId, submitted: Submitted) {
+        match submitted.wait() {
+            // The last successful sync is the earliest moment at which the answer can have been given.
+            Ok(_) => self.oracle.acknowledged(self.disk.last_sync(), id),
+            Err(error) => match error.effect() {
+                Effect::Nothing => self.oracle.refused(self.disk.op_count(), id),
+                Effect::Unknown => self.store = None,
+                Effect::Applied => panic!("seed {}: a batch without priors: {error:?}", self.seed),
+            },
+        }
+    }
+
+    fn look(&mut self) {
+        let store = self.store();
+        let context = format!("seed {}, read", self.seed);
+        self.oracle
+            .seen(self.disk.op_count(), &contents_of(&store), &context);
+    }
+
+    /// The process dies, the page cache stays.
+    fn rude_restart(&mut self) {
+        if self.random.below(2) == 0 {
+            self.disk.kill_process();
+        }
+        self.store = None;
+        self.disk.clear_faults();
+    }
+
+    fn close(&mut self) {
+        let store = self.store();
+        match store.close() {
+            Ok(()) => {}
+            Err(error) => {
+                assert_eq!(
+                    error.effect(),
+                    Effect::Nothing,
+                    "seed {}: {error:?}",
+                    self.seed
+                );
+                assert!(self.shape.faults, "seed {}: {error:?}", self.seed);
+            }
+        }
+        self.store = None;
+        self.disk.clear_faults();
+    }
+
+    fn fail_something(&mut self) {
+        // Opened first: an open that is refused by a fault is the error loop's subject.
+        drop(self.store());
+        let (kind, on) = match self.random.below(5) {
+            0 => (FaultKind::Errno(EIO), OpKind::Sync),
+            1 => (FaultKind::Errno(ENOSPC), OpKind::Sync),
+            2 => (FaultKind::Errno(ENOSPC), OpKind::Write),
+            3 => (
+                FaultKind::PartThenErrno(1 + self.random.below(300) as usize, EIO),
+                OpKind::Write,
+            ),
+            _ => (
+                FaultKind::Short(1 + self.random.below(100) as usize),
+                OpKind::Write,
+            ),
+        };
+        let skip = self.random.below(3);
+        self.disk
+            .inject(Fault::new(kind).on(on).path_contains(".seg").skip(skip));
+    }
+}
