@@ -1,1 +1,52 @@
-//! kv-runtime-smol
+//! kvlog on smol: the durable key-value store for async Rust. async-std runs on it unchanged.
+//!
+//! ```
+//! use kv_runtime_smol::KVLog;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("counters.kv");
+//! smol::block_on(async {
+//!     let store: KVLog<String, u64> = KVLog::load(path).await?; // opens or creates, recovers
+//!     let before = store.set("visits", &1).await?; // on disk when this returns
+//!     println!("was {before:?}, is {:?}", store.get("visits").await?);
+//!     store.close().await
+//! })?;
+//! # Ok(()) }
+//! ```
+//!
+//! smol's pool of blocking threads belongs to the process, so a store works on every executor: `smol::block_on`, a
+//! `LocalExecutor`, an `Executor` on several threads, async-std, or none.
+#![forbid(unsafe_code)]
+
+pub use kv_log_engine::{self as engine, Create, Engine, Options, RecoveryReport, Stats};
+pub use kv_trait::{
+    ByteKey, Codec, Effect, Error, ErrorKind, KVStore, KeyOf, Postcard, Raw, Result, Runtime, key,
+};
+
+use kv_trait::{BlockingWork, PoolId};
+use std::task::{Context, Poll};
+
+/// The durable store on smol. See [`kv_log_engine::KVLog`].
+pub type KVLog<K, V, C = Postcard> = kv_log_engine::KVLog<K, V, Smol, C>;
+
+/// The process's pool of blocking threads.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Smol;
+
+impl Runtime for Smol {
+    fn pool(&self) -> Result<PoolId> {
+        Ok(PoolId::new(0))
+    }
+
+    fn spawn_blocking(&self, work: BlockingWork) -> Result<()> {
+        smol::unblock(work).detach();
+        Ok(())
+    }
+
+    /// smol has no cooperative budget.
+    fn poll_proceed(&self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}

@@ -1,1 +1,94 @@
-//! kv-runtime-tokio
+//! kvlog on tokio: the durable key-value store for async Rust.
+//!
+//! [`KVLog::load`] opens or creates a store; `set` returns when the write survives a power cut; no reader ever sees a
+//! value that would not.
+//!
+//! ```standalone_crate
+//! use kv_runtime_tokio::KVLog;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # std::env::set_current_dir(&directory)?;
+//! let store: KVLog<String, u64> = KVLog::load("counters.kv").await?; // opens or creates, recovers
+//! let before = store.set("visits", &1).await?;                       // on disk when this returns
+//! println!("was {before:?}, is {:?}", store.get("visits").await?);
+//! store.close().await?;
+//! # assert_eq!(before, None);
+//! # let store: KVLog<String, u64> = KVLog::load("counters.kv").await?;
+//! # assert_eq!(store.get("visits").await?, Some(1));
+//! # Ok(()) }
+//! ```
+//!
+//! Code that does not care which store it has takes the trait:
+//!
+//! ```
+//! use kv_runtime_tokio::{KVLog, KVStore};
+//! use std::sync::Arc;
+//!
+//! async fn visit(counters: Arc<dyn KVStore<String, u64>>, page: &str) -> kv_runtime_tokio::Result<u64> {
+//!     let visits = counters.get(&page.to_owned()).await?.unwrap_or_default() + 1;
+//!     counters.put(&page.to_owned(), &visits).await?;
+//!     Ok(visits)
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("counters.kv");
+//! let store: KVLog<String, u64> = KVLog::load(path).await?;
+//! assert_eq!(visit(Arc::new(store.clone()), "/index.html").await?, 1);
+//! assert_eq!(visit(Arc::new(store), "/index.html").await?, 2);
+//! # Ok(()) }
+//! ```
+//!
+//! Everything is called from inside a tokio runtime, of either flavour; elsewhere it is refused as `Unavailable`. A
+//! store outlives the runtime that opened it, and serves several at once.
+#![forbid(unsafe_code)]
+
+pub use kv_log_engine::{self as engine, Create, Engine, Options, RecoveryReport, Stats};
+pub use kv_trait::{
+    ByteKey, Codec, Effect, Error, ErrorKind, KVStore, KeyOf, Postcard, Raw, Result, Runtime, key,
+};
+
+use kv_trait::{BlockingWork, PoolId};
+use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::pin;
+use std::task::{Context, Poll};
+use tokio::runtime::Handle;
+
+/// The durable store on tokio. See [`kv_log_engine::KVLog`].
+pub type KVLog<K, V, C = Postcard> = kv_log_engine::KVLog<K, V, Tokio, C>;
+
+/// Whatever tokio runtime the calling thread is in.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Tokio;
+
+impl Tokio {
+    fn handle() -> Result<Handle> {
+        Handle::try_current().map_err(|source| {
+            let message = "not inside a tokio runtime";
+            Error::new(ErrorKind::Unavailable, message).with_source(source)
+        })
+    }
+}
+
+impl Runtime for Tokio {
+    fn pool(&self) -> Result<PoolId> {
+        let mut hasher = DefaultHasher::new();
+        Self::handle()?.id().hash(&mut hasher);
+        Ok(PoolId::new(hasher.finish()))
+    }
+
+    fn spawn_blocking(&self, work: BlockingWork) -> Result<()> {
+        // Dropping the join handle detaches; a runtime that shuts down drops the work unrun.
+        drop(Self::handle()?.spawn_blocking(work));
+        Ok(())
+    }
+
+    fn poll_proceed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        pin!(tokio::task::consume_budget()).poll(cx)
+    }
+}
