@@ -1,0 +1,155 @@
+//! JSON lines in: one record a line, bounded before it is read, named by its number when it is wrong.
+
+use crate::failure::Failure;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::io::{BufRead, Read};
+
+/// The longest line: the longest value in its longest spelling, six characters for a byte, and room for the key.
+const LINE_BYTES_MAX: u64 = 6 * (kv_trait::VALUE_BYTES_MAX + kv_trait::KEY_BYTES_MAX) as u64 + 4096;
+
+/// A key and a value.
+pub(crate) type Record = (Vec<u8>, Vec<u8>);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line<'a> {
+    key: Option<String>,
+    key_b64: Option<String>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    value: Option<&'a RawValue>,
+    value_b64: Option<String>,
+}
+
+/// `null` is a value like any other: only a missing field is `None`.
+fn present<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(source).map(Some)
+}
+
+/// The records of a file of JSON lines.
+pub(crate) struct Records<R> {
+    source: R,
+    line: u64,
+    buffer: Vec<u8>,
+}
+
+impl<R: BufRead> Records<R> {
+    pub(crate) const fn new(source: R) -> Self {
+        Self {
+            source,
+            line: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The next record; blank lines are passed over. A failure names the line.
+    pub(crate) fn next(&mut self) -> Result<Option<Record>, Failure> {
+        loop {
+            self.buffer.clear();
+            let count = (&mut self.source)
+                .take(LINE_BYTES_MAX)
+                .read_until(b'\n', &mut self.buffer)
+                .map_err(|source| Failure::stream("cannot read the input", source))?;
+            if count == 0 {
+                return Ok(None);
+            }
+            self.line += 1;
+            if count as u64 == LINE_BYTES_MAX && self.buffer.last() != Some(&b'\n') {
+                return Err(self.wrong("the line is too long"));
+            }
+            if self.buffer.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            return parse(&self.buffer)
+                .map(Some)
+                .map_err(|message| self.wrong(&message));
+        }
+    }
+
+    pub(crate) fn wrong(&self, message: &str) -> Failure {
+        Failure::input(
+            format!("line {}: {message}", self.line),
+            r#"each line is {"key": "...", "value": ...}; key_b64 and value_b64 take base64"#,
+        )
+    }
+}
+
+fn parse(line: &[u8]) -> Result<Record, String> {
+    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| describe(&error))?;
+    let key = match (line.key, line.key_b64) {
+        (Some(text), None) => text.into_bytes(),
+        (None, Some(encoded)) => decode("key_b64", &encoded)?,
+        _ => return Err("exactly one of key and key_b64 is needed".to_owned()),
+    };
+    let value = match (line.value, line.value_b64) {
+        (Some(raw), None) => value_bytes(raw)?,
+        (None, Some(encoded)) => decode("value_b64", &encoded)?,
+        _ => return Err("exactly one of value and value_b64 is needed".to_owned()),
+    };
+    Ok((key, value))
+}
+
+/// serde_json counts the line as the first of one; the caller knows better.
+fn describe(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    match text.strip_suffix(&place) {
+        Some(message) => format!("{message} at column {}", error.column()),
+        None => text,
+    }
+}
+
+/// A string is stored as its text, any other value as its text as written.
+fn value_bytes(raw: &RawValue) -> Result<Vec<u8>, String> {
+    if raw.get().starts_with('"') {
+        let text: String = serde_json::from_str(raw.get()).map_err(|error| describe(&error))?;
+        Ok(text.into_bytes())
+    } else {
+        Ok(raw.get().as_bytes().to_vec())
+    }
+}
+
+fn decode(what: &str, encoded: &str) -> Result<Vec<u8>, String> {
+    STANDARD
+        .decode(encoded)
+        .map_err(|error| format!("{what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(text: &str) -> Result<Vec<Record>, String> {
+        let mut records = Records::new(text.as_bytes());
+        let mut found = Vec::new();
+        loop {
+            match records.next() {
+                Ok(Some(record)) => found.push(record),
+                Ok(None) => return Ok(found),
+                Err(failure) => return Err(failure.to_line()),
+            }
+        }
+    }
+
+    #[test]
+    fn strings_are_their_text_and_other_values_their_text_as_written() {
+        let found =
+            all("{\"key\":\"a\",\"value\":\"x\\ny\"}\n\n{\"key\":\"b\",\"value\": {\"n\" : 1.0} }")
+                .unwrap();
+        assert_eq!(found[0], (b"a".to_vec(), b"x\ny".to_vec()));
+        assert_eq!(found[1], (b"b".to_vec(), br#"{"n" : 1.0}"#.to_vec()));
+        assert_eq!(all(r#"{"key":"a","value":null}"#).unwrap()[0].1, b"null");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        let wrong = |text: &str| all(text).unwrap_err();
+        assert!(wrong("{\"key\":\"a\",\"value\":1}\n{\"key\":").contains("line 2: EOF"));
+        assert!(wrong(r#"{"key":"a"}"#).contains("exactly one of value"));
+        assert!(wrong(r#"{"key":"a","value":1,"extra":2}"#).contains("unknown field"));
+        assert!(wrong(r#"{"key":"a","key":"b","value":1}"#).contains("duplicate field"));
+        assert!(wrong(r#"{"key_b64":"?","value":1}"#).contains("key_b64"));
+    }
+}

@@ -1,0 +1,121 @@
+//! Bytes out: exact to a pipe, escaped to a terminal, or as JSON.
+
+use crate::failure::Failure;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+use std::io::{BufWriter, IsTerminal, StdoutLock, Write};
+
+/// Standard output.
+pub(crate) struct Output {
+    stream: BufWriter<StdoutLock<'static>>,
+    terminal: bool,
+}
+
+impl Output {
+    pub(crate) fn new() -> Self {
+        let stdout = std::io::stdout();
+        let terminal = stdout.is_terminal();
+        Self {
+            stream: BufWriter::new(stdout.lock()),
+            terminal,
+        }
+    }
+
+    pub(crate) const fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.stream.write_all(bytes).map_err(cannot_write)
+    }
+
+    /// Bytes for people: a terminal must not be commanded by what a store holds.
+    pub(crate) fn shown(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        if self.terminal {
+            self.bytes(escaped(bytes).as_bytes())
+        } else {
+            self.bytes(bytes)
+        }
+    }
+
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
+        self.bytes(text.as_bytes())?;
+        self.bytes(b"\n")
+    }
+
+    pub(crate) fn json(&mut self, value: &Value) -> Result<(), Failure> {
+        self.line(&value.to_string())
+    }
+
+    pub(crate) fn finish(mut self) -> Result<(), Failure> {
+        self.stream.flush().map_err(cannot_write)
+    }
+}
+
+fn cannot_write(source: std::io::Error) -> Failure {
+    Failure::stream("cannot write to standard output", source)
+}
+
+/// Text with control characters and bytes that are no UTF-8 as `\xNN`.
+pub(crate) fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' => text.push_str("\\n"),
+                '\t' => text.push_str("\\t"),
+                '\\' => text.push_str("\\\\"),
+                c if c.is_control() => {
+                    let mut buffer = [0; 4];
+                    for byte in c.encode_utf8(&mut buffer).bytes() {
+                        text.push_str(&format!("\\x{byte:02x}"));
+                    }
+                }
+                c => text.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+/// `name`: the text, or `name_b64`: base64 where the bytes are no UTF-8. Two names, so that nobody guesses.
+pub(crate) fn put_bytes(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => object.insert(name.to_owned(), Value::from(text)),
+        Err(_) => object.insert(format!("{name}_b64"), Value::from(STANDARD.encode(bytes))),
+    };
+}
+
+/// A key and a value as `import` reads them.
+pub(crate) fn record(key: &[u8], value: &[u8]) -> Value {
+    let mut object = Map::new();
+    put_bytes(&mut object, "key", key);
+    put_bytes(&mut object, "value", value);
+    Value::Object(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_never_commanded() {
+        assert_eq!(
+            escaped(b"a\x1b[31m\xff\n\\\xc2\x9b"),
+            "a\\x1b[31m\\xff\\n\\\\\\xc2\\x9b"
+        );
+        assert_eq!(escaped("grün".as_bytes()), "grün");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_have_another_name() {
+        assert_eq!(
+            record(b"k", b"\xff").to_string(),
+            r#"{"key":"k","value_b64":"/w=="}"#
+        );
+    }
+}

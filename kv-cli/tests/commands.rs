@@ -1,0 +1,487 @@
+//! The binary as a user runs it: outputs, exit codes, messages.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests damage the files from outside"
+)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+
+use kv_log_engine::{Engine, Options};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+struct Bench {
+    directory: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn store(&self) -> PathBuf {
+        self.directory.path().join("store")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kvlog"));
+        command
+            .env_remove("KVLOG_PATH")
+            .arg("-p")
+            .arg(self.store())
+            .args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut command = self.command(arguments);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        let feeder = std::thread::Builder::new()
+            .spawn(move || stdin.write_all(&input))
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        drop(feeder.join());
+        output
+    }
+
+    /// Runs what must succeed; returns standard output.
+    fn good(&self, arguments: &[&str]) -> Vec<u8> {
+        let output = self.run(arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+        output.stdout
+    }
+
+    /// Runs what must fail with this code; returns standard error, one line.
+    fn bad(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        message
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/packages.jsonl")
+}
+
+/// What the shipped file holds, read by other code than the command's.
+fn sample_contents() -> BTreeMap<String, serde_json::Value> {
+    let file = std::fs::read_to_string(sample()).unwrap();
+    file.lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|line| {
+            (
+                line["key"].as_str().unwrap().to_owned(),
+                line["value"].clone(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn init_set_get_scan_del() {
+    let bench = Bench::new();
+    assert!(text(&bench.good(&["init", "--segment-size", "64KiB"])).contains("created"));
+    assert!(bench.good(&["set", "hello", "world"]).is_empty());
+    assert_eq!(bench.good(&["set", "hello", "there", "--prev"]), b"world");
+    assert_eq!(bench.good(&["get", "hello"]), b"there");
+    bench.good(&["set", "a", "-1"]);
+    assert_eq!(bench.good(&["get", "a", "hello"]), b"a\t-1\nhello\tthere\n");
+    assert_eq!(bench.good(&["scan"]), b"a\t-1\nhello\tthere\n");
+    assert_eq!(bench.good(&["scan", "hel", "--keys-only"]), b"hello\n");
+    assert_eq!(bench.good(&["scan", "--count"]), b"2\n");
+    assert_eq!(
+        bench.good(&["scan", "--from", "b", "-0"]),
+        b"hello\0there\0"
+    );
+    assert_eq!(
+        bench.good(&["scan", "--to", "b", "--limit", "5"]),
+        b"a\t-1\n"
+    );
+    assert!(
+        bench
+            .bad(1, &["get", "absent"])
+            .contains("no value for absent")
+    );
+    assert_eq!(
+        bench.good(&["get", "absent", "--or", "fallback"]),
+        b"fallback"
+    );
+    assert_eq!(
+        bench.run(&["del", "hello", "absent"]).status.code(),
+        Some(0)
+    );
+    assert_eq!(bench.run(&["del", "hello"]).status.code(), Some(1));
+    assert_eq!(bench.run(&["scan", "hello"]).status.code(), Some(1));
+    assert!(text(&bench.good(&["stats"])).contains("keys      1"));
+    assert!(text(&bench.good(&["verify"])).starts_with("good: 1 segments"));
+}
+
+#[test]
+fn json_everywhere() {
+    let bench = Bench::new();
+    bench.good(&["init", "--json"]);
+    assert_eq!(
+        bench.good(&["set", "k", "v", "--json", "--prev"]),
+        b"{\"durable\":true,\"key\":\"k\",\"prev\":null}\n"
+    );
+    assert_eq!(
+        bench.good(&["get", "k", "--json"]),
+        b"{\"key\":\"k\",\"value\":\"v\"}\n"
+    );
+    assert_eq!(
+        bench.good(&["scan", "--json"]),
+        b"{\"key\":\"k\",\"value\":\"v\"}\n"
+    );
+    let stats: serde_json::Value =
+        serde_json::from_slice(&bench.good(&["stats", "--json"])).unwrap();
+    assert_eq!(
+        (&stats["keys"], &stats["key_codec"]),
+        (&1.into(), &"raw/1".into())
+    );
+    let verified: serde_json::Value =
+        serde_json::from_slice(&bench.good(&["verify", "--json"])).unwrap();
+    assert_eq!(verified["clean"], true);
+    let error = bench.bad(2, &["--json", "init"]);
+    let error: serde_json::Value = serde_json::from_str(&error).unwrap();
+    assert_eq!(
+        (&error["error"]["code"], &error["error"]["kind"]),
+        (&2.into(), &"invalid_input".into())
+    );
+}
+
+#[test]
+fn reading_never_creates_a_store_and_writing_only_when_asked() {
+    let bench = Bench::new();
+    for arguments in [
+        &["get", "k"][..],
+        &["scan"],
+        &["export"],
+        &["stats"],
+        &["verify"],
+        &["set", "k", "v"],
+        &["del", "k"],
+    ] {
+        assert!(bench.bad(4, arguments).contains("there is no store at"));
+        assert!(!bench.store().exists());
+    }
+    assert_eq!(bench.run_with(&["import"], b"").status.code(), Some(4));
+    assert!(!bench.store().exists());
+    bench.bad(4, &["import", "--create", "no-such-file.jsonl"]);
+    assert!(!bench.store().exists());
+    bench.good(&["set", "k", "v", "--create"]);
+    let without = Command::new(env!("CARGO_BIN_EXE_kvlog"))
+        .env("KVLOG_PATH", bench.store())
+        .args(["get", "k"])
+        .output()
+        .unwrap();
+    assert_eq!(without.stdout, b"v");
+    let nowhere = Command::new(env!("CARGO_BIN_EXE_kvlog"))
+        .env_remove("KVLOG_PATH")
+        .args(["get", "k"])
+        .output()
+        .unwrap();
+    assert_eq!(nowhere.status.code(), Some(2));
+    assert!(text(&nowhere.stderr).contains("KVLOG_PATH"));
+}
+
+#[test]
+fn values_come_from_standard_input_exactly() {
+    let bench = Bench::new();
+    bench.good(&["init"]);
+    let every_byte: Vec<u8> = (0..=255).chain(0..10).collect();
+    assert_eq!(
+        bench
+            .run_with(&["set", "k", "-"], &every_byte)
+            .status
+            .code(),
+        Some(0)
+    );
+    assert_eq!(bench.good(&["get", "k"]), every_byte);
+    let large = vec![b'x'; 3 << 20];
+    assert_eq!(
+        bench.run_with(&["set", "large", "-"], &large).status.code(),
+        Some(0)
+    );
+    assert_eq!(bench.good(&["get", "large"]), large);
+}
+
+#[test]
+fn the_shipped_data_imports_twice_to_the_same_keys_and_values() {
+    let bench = Bench::new();
+    let sample = sample();
+    let first = text(&bench.good(&["import", "--create", sample.to_str().unwrap()]));
+    assert!(first.contains("2000 records are durable"), "{first}");
+    bench.good(&["import", "--batch", "7", sample.to_str().unwrap()]);
+    let expected = sample_contents();
+    let exported = text(&bench.good(&["export"]));
+    assert_eq!(exported.lines().count(), expected.len());
+    for line in exported.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let stored: serde_json::Value =
+            serde_json::from_str(line["value"].as_str().unwrap()).unwrap();
+        assert_eq!(expected[line["key"].as_str().unwrap()], stored);
+    }
+    bench.good(&["verify"]);
+}
+
+#[test]
+fn export_and_import_are_the_identity_on_bytes() {
+    let bench = Bench::new();
+    let store = Engine::open(bench.store(), Options::new()).unwrap();
+    for byte in 0..=255_u8 {
+        store
+            .put(&[byte], &[byte, byte ^ 0x80, b'"', b'\\'])
+            .unwrap();
+        store.put(&[b'k', byte, 0], &[byte; 3]).unwrap();
+    }
+    store.put(b"", b"").unwrap();
+    store.put(b"json", b"{\"a\": 1}").unwrap();
+    store
+        .put("\u{1F980}".as_bytes(), "\u{2028}".as_bytes())
+        .unwrap();
+    let before: Vec<_> = store.scan(..).unwrap().map(Result::unwrap).collect();
+    store.close().unwrap();
+    let exported = bench.good(&["export"]);
+    let second = Bench::new();
+    assert_eq!(
+        second
+            .run_with(&["import", "--create"], &exported)
+            .status
+            .code(),
+        Some(0)
+    );
+    assert_eq!(second.good(&["export"]), exported);
+    let store = Engine::open(second.store(), Options::new()).unwrap();
+    let after: Vec<_> = store.scan(..).unwrap().map(Result::unwrap).collect();
+    assert_eq!(after, before);
+}
+
+#[test]
+fn a_malformed_line_is_named_and_the_lines_before_it_are_durable() {
+    let bench = Bench::new();
+    let input = b"{\"key\":\"a\",\"value\":1}\n{\"key\":\"b\",\"value\":2}\n{\"key\": oops}\n{\"key\":\"d\",\"value\":4}\n";
+    let output = bench.run_with(&["import", "--create"], input);
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(
+        message.contains("line 3") && message.contains("2 records before it are durable"),
+        "{message}"
+    );
+    assert_eq!(bench.good(&["scan", "--keys-only"]), b"a\nb\n");
+    let long = format!("{{\"key\":\"{}\",\"value\":1}}\n", "k".repeat(65_537));
+    let output = bench.run_with(&["import"], long.as_bytes());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("line 1: the key has 65537 bytes"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn what_is_no_store_is_named() {
+    let bench = Bench::new();
+    std::fs::write(bench.store(), b"text").unwrap();
+    assert!(
+        bench
+            .bad(4, &["get", "k"])
+            .contains("is a file; a store is a directory")
+    );
+    std::fs::remove_file(bench.store()).unwrap();
+    std::fs::create_dir(bench.store()).unwrap();
+    std::fs::write(bench.store().join("notes.txt"), b"text").unwrap();
+    assert!(
+        bench
+            .bad(4, &["set", "--create", "k", "v"])
+            .contains("notes.txt")
+    );
+    bench.bad(4, &["get", "k"]);
+}
+
+#[test]
+fn a_store_in_use_is_refused_with_its_holder_and_a_timeout_waits() {
+    let bench = Bench::new();
+    let store = Engine::open(bench.store(), Options::new()).unwrap();
+    let message = bench.bad(4, &["get", "k"]);
+    let process = format!("process {}", std::process::id());
+    assert!(
+        message.contains("is in use by") && message.contains(&process),
+        "{message}"
+    );
+    store.put(b"k", b"v").unwrap();
+    let mut waiting = bench.command(&["--lock-timeout", "60", "get", "k"]);
+    let waiting = waiting.stdout(Stdio::piped()).spawn().unwrap();
+    drop(store);
+    assert_eq!(waiting.wait_with_output().unwrap().stdout, b"v");
+}
+
+#[test]
+fn typed_stores_are_not_written_raw_by_accident() {
+    let bench = Bench::new();
+    let fingerprint = kv_trait::Fingerprint::of::<String, u64, kv_trait::Postcard>(None).unwrap();
+    Engine::open(bench.store(), Options::new().fingerprint(fingerprint))
+        .unwrap()
+        .close()
+        .unwrap();
+    for arguments in [&["set", "k", "v"][..], &["del", "k"], &["import"]] {
+        assert!(bench.bad(4, arguments).contains("--force-raw"));
+    }
+    bench.good(&["set", "k", "v", "--force-raw"]);
+    assert_eq!(bench.good(&["get", "k"]), b"v");
+}
+
+fn newest_segment(store: &Path) -> PathBuf {
+    let mut names: Vec<_> = std::fs::read_dir(store)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    names.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
+    names.sort();
+    names.pop().unwrap()
+}
+
+#[test]
+fn verify_tells_damage_from_a_torn_tail() {
+    let bench = Bench::new();
+    bench.good(&["init"]);
+    bench.good(&["set", "a", "first value"]);
+    bench.good(&["set", "b", "second value"]);
+    let segment = newest_segment(&bench.store());
+    let good = std::fs::read(&segment).unwrap();
+    let at = good
+        .windows(5)
+        .position(|window| window == b"first")
+        .unwrap();
+
+    let mut damaged = good.clone();
+    damaged[at] ^= 1;
+    std::fs::write(&segment, &damaged).unwrap();
+    let output = bench.run(&["verify"]);
+    assert_eq!(output.status.code(), Some(3));
+    let report = text(&output.stdout);
+    assert!(
+        report.contains("00000001.seg") && report.contains("offset"),
+        "{report}"
+    );
+    assert!(bench.bad(3, &["get", "a"]).contains("is corrupt at offset"));
+    assert_eq!(
+        std::fs::read(&segment).unwrap(),
+        damaged,
+        "verify and a refused open change nothing"
+    );
+
+    let mut torn = good.clone();
+    let end = torn.iter().rposition(|byte| *byte != 0).unwrap() + 8;
+    torn[end..end + 200].fill(0xab);
+    std::fs::write(&segment, &torn).unwrap();
+    let output = bench.run(&["verify"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stdout).contains("never acknowledged"),
+        "{}",
+        text(&output.stdout)
+    );
+    assert_eq!(std::fs::read(&segment).unwrap(), torn);
+    assert_eq!(bench.good(&["get", "b"]), b"second value");
+    assert!(bench.store().join("quarantine").is_dir());
+    bench.good(&["verify"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let bench = Bench::new();
+    bench.good(&["import", "--create", sample().to_str().unwrap()]);
+    let mut export = bench.command(&["export"]);
+    let mut child = export
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.code(), text(&output.stderr)),
+        (Some(0), String::new())
+    );
+}
+
+#[test]
+fn an_import_killed_half_way_keeps_a_prefix_and_can_be_run_again() {
+    let bench = Bench::new();
+    let lines: Vec<String> = std::fs::read_to_string(sample())
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    let mut command = bench.command(&["import", "--create", "--batch", "50"]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    for line in &lines[..1030] {
+        writeln!(stdin, "{line}").unwrap();
+    }
+    stdin.flush().unwrap();
+    // Half the input was given, the pipe is open: the process waits for more, with some batches durable.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(stdin);
+    let keys = if bench.store().join("MANIFEST").exists() {
+        let scanned = bench.run(&["scan", "--keys-only"]);
+        BufReader::new(&scanned.stdout[..]).lines().count()
+    } else {
+        0
+    };
+    assert!(
+        keys <= 1030 && keys % 50 == 0,
+        "{keys} keys: a batch is whole or absent"
+    );
+    bench.good(&["import", "--create", sample().to_str().unwrap()]);
+    assert_eq!(text(&bench.good(&["scan", "--count"])).trim(), "2000");
+    bench.good(&["verify"]);
+}
+
+#[test]
+fn a_key_beyond_the_limit_is_wrong_usage() {
+    let bench = Bench::new();
+    bench.good(&["init"]);
+    assert!(
+        bench
+            .bad(2, &["get", &"k".repeat(70_000)])
+            .contains("at most 65536 are allowed")
+    );
+    assert!(
+        bench
+            .bad(2, &["set", &"k".repeat(70_000), "v"])
+            .contains("at most 65536 are allowed")
+    );
+}
