@@ -7,7 +7,9 @@
 use crate::oracle::{Change, Oracle};
 use crate::stepped::Stepped;
 use crate::workload::{STORE, contents_of, options};
-use kv_log_engine::storage::sim::{EINTR, EIO, EMFILE, ENOSPC, Fault, FaultKind, OpKind, SimDisk};
+use kv_log_engine::storage::sim::{
+    EACCES, EFBIG, EINTR, EIO, EMFILE, ENOSPC, EROFS, Fault, FaultKind, OpKind, SimDisk,
+};
 use kv_log_engine::{Batch, Engine, KVLog, Options};
 use kv_trait::{ByteKey, Effect, Error, Raw};
 use std::future::Future;
@@ -167,6 +169,7 @@ fn faults_of(kind: OpKind) -> Vec<FaultKind> {
             FaultKind::Errno(ENOSPC),
             FaultKind::Short(7),
             FaultKind::Errno(EINTR),
+            FaultKind::Errno(EFBIG),
             FaultKind::PartThenErrno(100, ENOSPC),
         ],
         OpKind::Read => vec![
@@ -181,13 +184,9 @@ fn faults_of(kind: OpKind) -> Vec<FaultKind> {
                 FaultKind::Errno(EINTR),
             ]
         }
-        OpKind::Open | OpKind::Create => {
-            vec![
-                FaultKind::Errno(EIO),
-                FaultKind::Errno(EMFILE),
-                FaultKind::Errno(ENOSPC),
-            ]
-        }
+        OpKind::Open | OpKind::Create => [EIO, EMFILE, ENOSPC, EACCES, EROFS]
+            .map(FaultKind::Errno)
+            .to_vec(),
         _ => vec![FaultKind::Errno(EIO)],
     }
 }

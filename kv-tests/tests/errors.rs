@@ -11,8 +11,7 @@ fn every_failed_call_gets_a_true_answer_and_the_store_opens_again() {
         .name("watchdog".into())
         .spawn(move || {
             // Last resort: hangs of futures are found by the stepped executor, without a clock.
-            if watch.recv_timeout(Duration::from_secs(240)) == Err(mpsc::RecvTimeoutError::Timeout)
-            {
+            if watch.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
                 std::process::abort();
             }
         });
