@@ -120,6 +120,13 @@ fn a_refused_write_is_not_resurrected_by_a_retry_of_its_neighbour() {
     }
     assert!(disk.fault_hits() > 0);
     let refused_at = disk.op_count();
+    for image in images(&disk, &policy()) {
+        assert_eq!(
+            contents_of(&open(&image, 4)).len(),
+            1,
+            "both were refused: neither is there"
+        );
+    }
     submit(b"a").wait().unwrap();
     let trace = disk.trace().unwrap();
     for point in trace
