@@ -93,9 +93,19 @@ pub(crate) fn open(path: &Path, options: &Options, write_holder: bool) -> Result
     let names = list(&directory, options)?;
     let mut recovered = recovery::recover(&files, &names)?;
     recovered.report.created = created;
-    let fingerprint = recorded_fingerprint(&recovered.manifest, &directory)?;
-    if let Some(wanted) = &options.fingerprint {
-        fingerprint.check(wanted)?;
+    let mut fingerprint = recorded_fingerprint(&recovered.manifest, &directory)?;
+    match &options.fingerprint {
+        Some(wanted) if options.adopt_types => {
+            fingerprint.adopt(wanted)?;
+            // Recorded by the manifest swap of this very open.
+            for keyspace in &mut recovered.manifest.keyspaces {
+                if keyspace.id == KEYSPACE_DEFAULT {
+                    keyspace.fingerprint = fingerprint.to_text();
+                }
+            }
+        }
+        Some(wanted) => fingerprint.check(wanted)?,
+        None => {}
     }
     if let Some(segment_bytes) = options.segment_bytes {
         recovered.manifest.segment_bytes = segment_bytes;

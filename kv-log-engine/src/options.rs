@@ -38,6 +38,7 @@ pub struct Options {
     pub(crate) lock_timeout: Duration,
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) tag: Option<String>,
+    pub(crate) adopt_types: bool,
     pub(crate) limits: Limits,
 }
 
@@ -58,6 +59,7 @@ impl Options {
             lock_timeout: Duration::ZERO,
             fingerprint: None,
             tag: None,
+            adopt_types: false,
             limits: Limits::default(),
         }
     }
@@ -100,10 +102,19 @@ impl Options {
         self
     }
 
-    /// A name for the types in the store, for example `users-v2`, recorded and compared with its codecs. Only
-    /// [`crate::KVLog`] looks at it: it makes the fingerprint from its types.
+    /// A name for the types in the store, for example `users`, recorded when it is created. Where the store and the
+    /// caller both give one, equal names decide alone: types may then change their shapes as long as their codec still
+    /// reads the old bytes. Only [`crate::KVLog`] looks at it: it makes the fingerprint from its types.
     pub fn tag(mut self, tag: &str) -> Self {
         self.tag = Some(tag.to_owned());
+        self
+    }
+
+    /// Takes the caller's types in place of the recorded ones where only their shapes or tags differ: the caller knows
+    /// that the stored bytes are values of the new types too, as after a variant was added at the end of an enum. Other
+    /// codecs are still refused.
+    pub const fn adopt_types(mut self) -> Self {
+        self.adopt_types = true;
         self
     }
 

@@ -396,3 +396,28 @@ fn a_store_made_by_bytes_is_read_as_text() {
         );
     });
 }
+
+#[test]
+fn other_types_are_refused_by_their_shape_unless_they_are_adopted() {
+    let runtime = current_thread();
+    let disk = SimDisk::new();
+    let options = || Options::new().storage(disk.storage());
+    runtime.block_on(async {
+        let store: Counters = KVLog::load_with("/db", options()).await.unwrap();
+        store.put("k", &300).await.unwrap();
+        drop(store);
+        // Postcard would read 300 as 150.
+        let signed = KVLog::<String, i64>::load_with("/db", options()).await;
+        let error = signed.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnsupportedFormat);
+        assert!(error.to_string().contains("1:u64"), "{error}");
+        // The owner knows better: a newtype with one more variant, say.
+        let adopted = KVLog::<String, (u64,)>::load_with("/db", options().adopt_types()).await;
+        assert_eq!(adopted.unwrap().get("k").await.unwrap(), Some((300,)));
+        let back = KVLog::<String, u64>::load_with("/db", options()).await;
+        assert_eq!(back.unwrap_err().kind(), ErrorKind::UnsupportedFormat);
+        KVLog::<String, (u64,)>::load_with("/db", options())
+            .await
+            .unwrap();
+    });
+}

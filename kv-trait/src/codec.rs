@@ -4,7 +4,7 @@
 //! the store, which refuses to be opened with another one. [`Postcard`] is the default, [`Raw`] stores bytes as they
 //! are. Keys do not come this way; they have an encoding of their own, see [`key`](crate::key).
 
-use crate::{Error, ErrorKind, Result, VALUE_BYTES_MAX};
+use crate::{Error, ErrorKind, Result, Shape, VALUE_BYTES_MAX};
 use postcard::ser_flavors::Flavor;
 use serde::de::DeserializeOwned;
 use serde::ser::Serialize;
@@ -39,6 +39,13 @@ pub trait Codec<V>: Send + Sync + 'static {
     /// # Errors
     /// `Codec`: `bytes` is not the encoding of a `V`.
     fn decode(bytes: &[u8]) -> Result<V>;
+
+    /// What `V` asks of the codec, for codecs whose bytes do not say it themselves: a store that recorded one shape
+    /// refuses to be opened with another. `None`: any `V` that decodes the bytes is right.
+    #[must_use]
+    fn shape() -> Option<Shape> {
+        None
+    }
 }
 
 /// The default codec: any serde type, as [postcard](https://postcard.jamesmunns.com) writes it. Compact, versioned,
@@ -66,6 +73,11 @@ impl<V: Serialize + DeserializeOwned> Codec<V> for Postcard {
             return Err(undecodable::<V>("bytes are left over behind it"));
         }
         Ok(value)
+    }
+
+    /// Postcard's bytes do not say what they are: a stored `u64` 300 reads as the `i64` 150.
+    fn shape() -> Option<Shape> {
+        Some(Shape::of::<V>())
     }
 }
 

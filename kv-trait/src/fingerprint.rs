@@ -1,12 +1,13 @@
 //! What a store remembers about its types, so that it is not read with others.
 //!
 //! serde has no schema, and postcard reads a stored `u64` 300 as the `i64` 150 without an error. So a store records, as
-//! text, the codecs of its keys and values with their versions, and a tag if the user gave one. Opening compares.
+//! text, the codecs of its keys and values with their versions, the [`Shape`]s of both types where a codec depends on
+//! them, and a tag if the user gave one. Opening compares.
 //! Fields that this version does not know are kept and written again: a later version records more.
 
 use crate::codec::Codec;
 use crate::key::{self, Key};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, Shape};
 use std::fmt;
 use std::str::FromStr;
 
@@ -100,13 +101,15 @@ impl FromStr for CodecId {
 
 /// The codecs of a store's keys and values, and the user's tag. One word for each thing that must not change.
 ///
-/// Its text is one field a line, `name=value`: `key=ordered/1`, `value=postcard/1`, and `tag=...` if there is a tag.
+/// Its text is one field a line, `name=value`: `key=ordered/1`, `value=postcard/1`, `tag=...` if there is a tag, and
+/// `key_shape=...`, `value_shape=...` if the bytes of the codec do not say themselves what they are.
 ///
 /// ```
 /// use kv_trait::{Fingerprint, Postcard};
 ///
 /// let recorded = Fingerprint::of::<(String, u64), u64, Postcard>(None)?;
-/// assert_eq!(recorded.to_text(), "key=ordered/1\nvalue=postcard/1");
+/// let text = "key=ordered/1\nvalue=postcard/1\nkey_shape=1:(str,u64)\nvalue_shape=1:u64";
+/// assert_eq!(recorded.to_text(), text);
 /// assert_eq!(Fingerprint::parse(&recorded.to_text())?, recorded);
 ///
 /// let wanted = Fingerprint::of::<String, u64, Postcard>(None)?;
@@ -119,6 +122,8 @@ pub struct Fingerprint {
     key: CodecId,
     value: CodecId,
     tag: Option<String>,
+    key_shape: Option<Shape>,
+    value_shape: Option<Shape>,
     /// Fields of later versions, as they were read.
     unknown: Vec<(String, String)>,
 }
@@ -131,16 +136,20 @@ impl Fingerprint {
     /// `InvalidInput`: `K` cannot be decoded again ([`key::probe`] has the causes); the codec's name is not one; the
     /// tag is empty, longer than [`TAG_BYTES_MAX`], or holds control characters.
     pub fn of<K: Key, V, C: Codec<V>>(tag: Option<&str>) -> Result<Self> {
-        let key = if key::probe::<K>()?.is_bare() {
-            CodecId::raw()
+        let probed = key::probe::<K>()?;
+        // A bare key is its own bytes: text and bytes read each other's.
+        let (key, key_shape) = if probed.is_bare() {
+            (CodecId::raw(), None)
         } else {
-            CodecId::ordered()
+            (CodecId::ordered(), Some(probed.shape().clone()))
         };
         let tag = tag.map(checked_tag).transpose()?;
         Ok(Self {
             key,
             value: CodecId::new(C::ID, C::VERSION)?,
             tag,
+            key_shape,
+            value_shape: C::shape(),
             unknown: Vec::new(),
         })
     }
@@ -152,6 +161,8 @@ impl Fingerprint {
             key: CodecId::raw(),
             value: CodecId::raw(),
             tag: None,
+            key_shape: None,
+            value_shape: None,
             unknown: Vec::new(),
         }
     }
@@ -174,8 +185,8 @@ impl Fingerprint {
         self.tag.as_deref()
     }
 
-    /// Whether a store that recorded `self` may be used with the types of `wanted`: both codecs are the same, and a
-    /// tag that both give is the same.
+    /// Whether a store that recorded `self` may be used with the types of `wanted`: both codecs are the same; a tag
+    /// that both give is the same, and then decides alone; otherwise the shapes are the same where both are known.
     ///
     /// # Errors
     /// `UnsupportedFormat`: they are not; the message names both sides.
@@ -189,24 +200,65 @@ impl Fingerprint {
             }
         }
         match (&self.tag, &wanted.tag) {
-            (Some(ours), Some(theirs)) if ours != theirs => Err(mismatch(
-                &format!("types tagged {ours:?}"),
-                &format!("{theirs:?}"),
-            )),
-            _ => Ok(()),
+            (Some(ours), Some(theirs)) if ours == theirs => return Ok(()),
+            (Some(ours), Some(theirs)) => {
+                let ours = format!("types tagged {ours:?}");
+                return Err(mismatch(&ours, &format!("{theirs:?}")));
+            }
+            _ => {}
         }
+        for (what, ours, theirs) in [
+            ("keys", &self.key_shape, &wanted.key_shape),
+            ("values", &self.value_shape, &wanted.value_shape),
+        ] {
+            if let (Some(ours), Some(theirs)) = (ours, theirs)
+                && !ours.agrees(theirs)
+            {
+                let ours = format!("{what} of shape {}", shown(ours));
+                return Err(mismatch(&ours, &shown(theirs)));
+            }
+        }
+        Ok(())
+    }
+
+    /// What [`Fingerprint::check`] compares is taken from `wanted` where the codecs are the same. For an owner who knows
+    /// that the stored bytes are values of the new types too, as after a variant was added at the end of an enum.
+    ///
+    /// # Errors
+    /// `UnsupportedFormat`: the codecs differ.
+    pub fn adopt(&mut self, wanted: &Self) -> Result<()> {
+        let codecs_only = |fingerprint: &Self| Self {
+            tag: None,
+            key_shape: None,
+            value_shape: None,
+            unknown: Vec::new(),
+            ..fingerprint.clone()
+        };
+        codecs_only(self).check(&codecs_only(wanted))?;
+        self.key_shape.clone_from(&wanted.key_shape);
+        self.value_shape.clone_from(&wanted.value_shape);
+        if wanted.tag.is_some() {
+            self.tag.clone_from(&wanted.tag);
+        }
+        Ok(())
     }
 
     /// The text that a store records, at most [`FINGERPRINT_BYTES_MAX`] bytes.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = format!("key={}\nvalue={}", self.key, self.value);
-        let tag = self.tag.iter().map(|tag| ("tag", tag.as_str()));
-        let unknown = self
-            .unknown
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
-        for (name, value) in tag.chain(unknown) {
+        let shape = |shape: &Option<Shape>| shape.as_ref().map(Shape::to_string);
+        let known = [
+            ("tag", self.tag.clone()),
+            ("key_shape", shape(&self.key_shape)),
+            ("value_shape", shape(&self.value_shape)),
+        ];
+        for (name, value) in known {
+            if let Some(value) = value {
+                text.extend(["\n", name, "=", &value]);
+            }
+        }
+        for (name, value) in &self.unknown {
             text.extend(["\n", name, "=", value]);
         }
         text
@@ -243,6 +295,8 @@ impl Fingerprint {
                 .map_err(|_invalid| {
                     unreadable("its tag is empty, too long, or holds control characters")
                 })?,
+            key_shape: take("key_shape").map(Shape::recorded),
+            value_shape: take("value_shape").map(Shape::recorded),
             unknown: fields
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -270,6 +324,16 @@ fn checked_tag(tag: &str) -> Result<String> {
         ));
     }
     Ok(tag.to_owned())
+}
+
+/// A shape may be long: messages show its beginning.
+fn shown(shape: &Shape) -> String {
+    const SHOWN_MAX: usize = 160;
+    let text = shape.to_string();
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
 }
 
 fn mismatch(recorded: &str, wanted: &str) -> Error {

@@ -29,6 +29,7 @@ pub mod fingerprint;
 pub mod key;
 mod limits;
 mod runtime;
+mod shape;
 mod store;
 
 pub use codec::{Codec, Postcard, Raw};
@@ -37,6 +38,7 @@ pub use fingerprint::{CodecId, Fingerprint};
 pub use key::{ByteKey, Key, KeyOf};
 pub use limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use runtime::{BlockingWork, PoolId, Runtime};
+pub use shape::{SHAPE_BYTES_MAX, Shape};
 pub use store::KVStore;
 
 /// Re-exported so that an implementor of [`KVStore`] writes the attribute of the same version as the trait.

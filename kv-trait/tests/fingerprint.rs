@@ -158,3 +158,56 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn types_of_another_shape_are_refused_and_both_shapes_are_named() {
+    let recorded = Fingerprint::of::<(u8, String), u64, Postcard>(None).unwrap();
+    let check = |wanted: StoreResult<Fingerprint>| recorded.check(&wanted.unwrap());
+    check(Fingerprint::of::<
+        (u8, Box<str>),
+        std::num::Wrapping<u64>,
+        Postcard,
+    >(None))
+    .unwrap();
+    let error = check(Fingerprint::of::<(u8, String), i64, Postcard>(None)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsupportedFormat);
+    assert_eq!(
+        error.to_string(),
+        "the store holds values of shape 1:u64, the caller wants 1:i64"
+    );
+    let error = check(Fingerprint::of::<(u16, String), u64, Postcard>(None)).unwrap_err();
+    assert!(
+        error.to_string().contains("keys of shape 1:(u8,str)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_tag_that_both_give_decides_about_shapes_alone() {
+    let number = Fingerprint::of::<String, u64, Postcard>(Some("n")).unwrap();
+    let other = |tag| Fingerprint::of::<String, i64, Postcard>(tag).unwrap();
+    number.check(&other(Some("n"))).unwrap();
+    assert!(number.check(&other(None)).is_err());
+    assert!(number.check(&other(Some("m"))).is_err());
+}
+
+#[test]
+fn an_owner_may_adopt_other_shapes_but_no_other_codec() {
+    let mut recorded = Fingerprint::of::<String, u64, Postcard>(Some("one")).unwrap();
+    let wanted = Fingerprint::of::<String, (u64,), Postcard>(Some("two")).unwrap();
+    assert!(recorded.check(&wanted).is_err());
+    recorded.adopt(&wanted).unwrap();
+    recorded.check(&wanted).unwrap();
+    assert_eq!(recorded.tag(), Some("two"));
+    assert!(recorded.adopt(&Fingerprint::raw()).is_err());
+}
+
+#[test]
+fn a_shape_of_a_later_version_is_kept_and_not_compared() {
+    let text = "key=raw/1\nvalue=postcard/1\nvalue_shape=2:anything";
+    let recorded = Fingerprint::parse(text).unwrap();
+    recorded
+        .check(&Fingerprint::of::<String, u64, Postcard>(None).unwrap())
+        .unwrap();
+    assert_eq!(recorded.to_text(), text);
+}

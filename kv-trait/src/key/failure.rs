@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 
 /// What went wrong inside a serializer or deserializer of this module.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// More than `KEY_BYTES_MAX` bytes.
     TooLarge,
     /// More than `KEY_DEPTH_MAX` levels.
@@ -20,7 +20,7 @@ pub(super) enum Failure {
 
 impl Failure {
     /// The public error; `doing` is `encode` or `decode`.
-    pub(super) fn into_error(self, doing: &str) -> Error {
+    pub(crate) fn into_error(self, doing: &str) -> Error {
         let kind = match self {
             Self::TooLarge => ErrorKind::TooLarge,
             _ => ErrorKind::Codec,
@@ -60,7 +60,7 @@ impl serde::de::Error for Failure {
 
 /// One level further down, or the end of what is allowed. Counted alike in both directions, so that what encodes
 /// also decodes.
-pub(super) fn deeper(depth: usize) -> Result<usize, Failure> {
+pub(crate) fn deeper(depth: usize) -> Result<usize, Failure> {
     if depth >= super::KEY_DEPTH_MAX {
         return Err(Failure::TooDeep);
     }
@@ -68,17 +68,17 @@ pub(super) fn deeper(depth: usize) -> Result<usize, Failure> {
 }
 
 /// Why `deserialize_any` has no answer.
-pub(super) const ASKS_ANY: &str = "it asks what the bytes are (#[serde(untagged)], an internally tagged enum, or a \
+pub(crate) const ASKS_ANY: &str = "it asks what the bytes are (#[serde(untagged)], an internally tagged enum, or a \
     type that holds any value), and the encoding does not say";
 /// Why `deserialize_ignored_any` has no answer.
-pub(super) const ASKS_IGNORED: &str =
+pub(crate) const ASKS_IGNORED: &str =
     "it wants to skip a value of unknown type, and the encoding does not say how long that is";
 /// Why `deserialize_identifier` has no answer.
-pub(super) const ASKS_IDENTIFIER: &str =
+pub(crate) const ASKS_IDENTIFIER: &str =
     "it asks for a name (an adjacently tagged enum), and the encoding has positions only";
 /// Why maps are refused, in both directions.
-pub(super) const HOLDS_MAP: &str =
+pub(crate) const HOLDS_MAP: &str =
     "it holds a map (or #[serde(flatten)]), which has no order-preserving encoding";
 /// Positions are all that tells fields apart, so a field that is sometimes absent could not be decoded.
-pub(super) const SKIPS_FIELD: &str =
+pub(crate) const SKIPS_FIELD: &str =
     "it skips a field (#[serde(skip_serializing_if)]), so it could not be decoded";

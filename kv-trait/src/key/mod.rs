@@ -39,7 +39,7 @@
 mod byte_key;
 mod decoder;
 mod encoder;
-mod failure;
+pub(crate) mod failure;
 mod key_of;
 mod prober;
 mod total;

@@ -6,23 +6,17 @@
 //! not like a made-up value is *opaque*: nothing is known about it, and it is not refused.
 //! Every dimension is bounded (levels, steps, runs), and a panic in the type's own code is caught: also opaque.
 
-mod tracer;
-
 use super::failure::Failure;
 use super::{Key, decoder, encoder};
+use crate::shape::Shape;
+use crate::shape::tracer::{Trace, Tracer};
 use crate::{Error, ErrorKind, Result};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use tracer::{Trace, Tracer};
-
-/// After so many runs what is left unvisited stays so.
-const RUNS_MAX: u32 = 1024;
-/// Requests over all runs: some milliseconds.
-const STEPS_MAX: u32 = 200_000;
 
 /// What the probe learned about how a key type encodes. More may be learned in later versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyShape {
     bare: bool,
+    shape: Shape,
 }
 
 impl KeyShape {
@@ -30,6 +24,12 @@ impl KeyShape {
     #[must_use]
     pub const fn is_bare(&self) -> bool {
         self.bare
+    }
+
+    /// What the type asks of a deserializer.
+    #[must_use]
+    pub const fn shape(&self) -> &Shape {
+        &self.shape
     }
 }
 
@@ -51,21 +51,20 @@ impl KeyShape {
 /// sometimes skipped, or its values do not decode back to themselves. The message names the cause.
 pub fn probe<K: Key>() -> Result<KeyShape> {
     let mut trace = Trace::default();
-    for run in 0..RUNS_MAX {
-        trace.start_run(run);
-        let outcome = catch_unwind(AssertUnwindSafe(|| one_run::<K>(&mut trace)));
-        if let Some(cause) = trace.refused {
-            return Err(refusal::<K>(cause));
-        }
-        if let Ok(Some(cause)) = outcome {
-            return Err(refusal::<K>(&cause));
-        }
-        // The first run is the frugal one: the second sees more, even of a type without enums.
-        if run > 0 && (trace.is_complete() || trace.steps_total() > STEPS_MAX) {
-            break;
-        }
+    let mut cause = None;
+    trace.run_all(|trace| {
+        let found = one_run::<K>(trace);
+        cause = trace.refused.map(str::to_owned).or(found);
+        cause.is_none()
+    });
+    // A panic may have hidden what the run before it asked for.
+    if let Some(cause) = cause.or_else(|| trace.refused.map(str::to_owned)) {
+        return Err(refusal::<K>(&cause));
     }
-    Ok(KeyShape { bare: trace.bare })
+    Ok(KeyShape {
+        bare: trace.bare,
+        shape: trace.shape(),
+    })
 }
 
 /// Makes up one value and sends it there and back. Returns what speaks against the type.

@@ -4,6 +4,7 @@
 //! Each enum at each place hands out its variants in turn. An enum deep inside itself hands out the next of its
 //! variants without counting, so that a recursive type comes to its end.
 
+use super::{Kind, Notes, inner_place};
 use crate::key::failure::{ASKS_ANY, ASKS_IDENTIFIER, ASKS_IGNORED, Failure, HOLDS_MAP, deeper};
 use serde::de::value::U32Deserializer;
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
@@ -23,15 +24,18 @@ const GIVEN_UP: Failure = Failure::Malformed("the probe gave up");
 
 /// What the runs found so far.
 #[derive(Default)]
-pub(super) struct Trace {
+pub(crate) struct Trace {
     /// The type asked for what the encoding cannot answer.
-    pub(super) refused: Option<&'static str>,
+    pub(crate) refused: Option<&'static str>,
     /// The whole key was asked for as a string or as bytes.
-    pub(super) bare: bool,
+    pub(crate) bare: bool,
     run: u32,
     steps: u32,
     steps_before: u32,
     enums: HashMap<(u64, &'static str), Turn>,
+    pub(super) notes: Notes,
+    /// Values may hold maps, keys may not.
+    maps: bool,
     /// The enums around the present request, with the variant each is in.
     inside: Vec<EnumInside>,
 }
@@ -49,6 +53,14 @@ struct Turn {
 }
 
 impl Trace {
+    /// For types that are values.
+    pub(super) fn of_values() -> Self {
+        Self {
+            maps: true,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn start_run(&mut self, run: u32) {
         self.run = run;
         self.steps_before = self.steps_total();
@@ -99,7 +111,7 @@ impl Trace {
 }
 
 /// Answers one request.
-pub(super) struct Tracer<'t> {
+pub(crate) struct Tracer<'t> {
     trace: &'t mut Trace,
     place: u64,
     depth: usize,
@@ -108,7 +120,7 @@ pub(super) struct Tracer<'t> {
 }
 
 impl<'t> Tracer<'t> {
-    pub(super) fn new(trace: &'t mut Trace) -> Self {
+    pub(crate) fn new(trace: &'t mut Trace) -> Self {
         Self {
             trace,
             place: 0,
@@ -118,7 +130,12 @@ impl<'t> Tracer<'t> {
         }
     }
 
-    fn step(&mut self) -> Result<(), Failure> {
+    fn step(&mut self, kind: Kind) -> Result<(), Failure> {
+        self.trace.notes.note(self.place, kind);
+        self.advance()
+    }
+
+    fn advance(&mut self) -> Result<(), Failure> {
         self.trace.steps += 1;
         if self.trace.steps > STEPS_HARD {
             return Err(GIVEN_UP);
@@ -126,14 +143,14 @@ impl<'t> Tracer<'t> {
         Ok(())
     }
 
-    fn number(&mut self) -> Result<u8, Failure> {
-        self.step()?;
+    fn number(&mut self, name: &'static str) -> Result<u8, Failure> {
+        self.step(Kind::Plain(name))?;
         // One is what most types like that do not like every number: NonZero, months, sizes.
         Ok(u8::from(!self.trace.is_frugal()))
     }
 
-    fn text(&mut self) -> Result<&'static str, Failure> {
-        self.step()?;
+    fn text(&mut self, name: &'static str) -> Result<&'static str, Failure> {
+        self.step(Kind::Plain(name))?;
         self.trace.bare |= self.bare;
         Ok(if self.trace.is_frugal() { "" } else { "a" })
     }
@@ -147,8 +164,8 @@ impl<'t> Tracer<'t> {
         self.filled < FILLED_MAX && !self.trace.is_frugal()
     }
 
-    fn fields(mut self, count: usize) -> Result<Fields<'t>, Failure> {
-        self.step()?;
+    fn fields(mut self, kind: Kind, count: usize) -> Result<Fields<'t>, Failure> {
+        self.step(kind)?;
         Ok(Fields {
             depth: deeper(self.depth)?,
             trace: self.trace,
@@ -161,9 +178,9 @@ impl<'t> Tracer<'t> {
 }
 
 macro_rules! numbers {
-    ($($method:ident, $visit:ident);+) => {$(
+    ($($method:ident, $visit:ident, $name:literal);+) => {$(
         fn $method<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
-            visitor.$visit(self.number()?.into())
+            visitor.$visit(self.number($name)?.into())
         }
     )+};
 }
@@ -180,49 +197,57 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
     type Error = Failure;
 
     numbers!(
-        deserialize_u8, visit_u8; deserialize_u16, visit_u16; deserialize_u32, visit_u32;
-        deserialize_u64, visit_u64; deserialize_u128, visit_u128;
-        deserialize_i16, visit_i16; deserialize_i32, visit_i32; deserialize_i64, visit_i64;
-        deserialize_i128, visit_i128; deserialize_f32, visit_f32; deserialize_f64, visit_f64
+        deserialize_u8, visit_u8, "u8"; deserialize_u16, visit_u16, "u16"; deserialize_u32, visit_u32, "u32";
+        deserialize_u64, visit_u64, "u64"; deserialize_u128, visit_u128, "u128";
+        deserialize_i16, visit_i16, "i16"; deserialize_i32, visit_i32, "i32"; deserialize_i64, visit_i64, "i64";
+        deserialize_i128, visit_i128, "i128"; deserialize_f32, visit_f32, "f32"; deserialize_f64, visit_f64, "f64"
     );
     refused!(
         deserialize_any: ASKS_ANY,
         deserialize_ignored_any: ASKS_IGNORED,
-        deserialize_identifier: ASKS_IDENTIFIER,
-        deserialize_map: HOLDS_MAP
+        deserialize_identifier: ASKS_IDENTIFIER
     );
 
+    fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
+        if !self.trace.maps {
+            return self.refuse(HOLDS_MAP);
+        }
+        let count = usize::from(self.fills());
+        self.filled += 1;
+        visitor.visit_map(self.fields(Kind::Map, 2 * count)?)
+    }
+
     fn deserialize_i8<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
-        visitor.visit_i8(i8::from(self.number()? == 1))
+        visitor.visit_i8(i8::from(self.number("i8")? == 1))
     }
 
     fn deserialize_bool<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
-        visitor.visit_bool(self.number()? == 1)
+        visitor.visit_bool(self.number("bool")? == 1)
     }
 
     fn deserialize_char<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
-        self.step()?;
+        self.step(Kind::Plain("char"))?;
         visitor.visit_char('a')
     }
 
     fn deserialize_str<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
-        visitor.visit_borrowed_str(self.text()?)
+        visitor.visit_borrowed_str(self.text("str")?)
     }
 
     fn deserialize_string<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
-        visitor.visit_string(self.text()?.to_owned())
+        visitor.visit_string(self.text("str")?.to_owned())
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
-        visitor.visit_borrowed_bytes(self.text()?.as_bytes())
+        visitor.visit_borrowed_bytes(self.text("bytes")?.as_bytes())
     }
 
     fn deserialize_byte_buf<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
-        visitor.visit_byte_buf(self.text()?.as_bytes().to_vec())
+        visitor.visit_byte_buf(self.text("bytes")?.as_bytes().to_vec())
     }
 
     fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
-        self.step()?;
+        self.step(Kind::Optional)?;
         if !self.fills() {
             return visitor.visit_none();
         }
@@ -236,7 +261,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
     }
 
     fn deserialize_unit<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
-        self.step()?;
+        self.step(Kind::Plain("()"))?;
         visitor.visit_unit()
     }
 
@@ -253,7 +278,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         _name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Failure> {
-        self.step()?;
+        self.advance()?;
         visitor.visit_newtype_struct(Tracer {
             depth: deeper(self.depth)?,
             ..self
@@ -263,7 +288,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
     fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
         let count = usize::from(self.fills());
         self.filled += 1;
-        visitor.visit_seq(self.fields(count)?)
+        visitor.visit_seq(self.fields(Kind::Sequence, count)?)
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(
@@ -271,7 +296,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, Failure> {
-        visitor.visit_seq(self.fields(len)?)
+        visitor.visit_seq(self.fields(Kind::Fields(len), len)?)
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -280,7 +305,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, Failure> {
-        visitor.visit_seq(self.fields(len)?)
+        visitor.visit_seq(self.fields(Kind::Fields(len), len)?)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -289,7 +314,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Failure> {
-        visitor.visit_seq(self.fields(fields.len())?)
+        visitor.visit_seq(self.fields(Kind::Fields(fields.len()), fields.len())?)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -298,7 +323,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Failure> {
-        self.step()?;
+        self.step(Kind::Variants(variants.len()))?;
         let chosen = self.trace.variant(self.place, name, variants)?;
         let level = self.trace.inside.len();
         self.trace.inside.push(EnumInside {
@@ -322,14 +347,6 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
     fn is_human_readable(&self) -> bool {
         false
     }
-}
-
-/// The place one step inside another. A collision costs a variant its turn, nothing else.
-fn inner_place(place: u64, step: usize) -> u64 {
-    let step = u64::try_from(step).unwrap_or(u64::MAX);
-    (place ^ step.wrapping_add(1))
-        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        .rotate_left(29)
 }
 
 /// The fields of a tuple, struct or variant, or the elements of a sequence.
@@ -370,6 +387,23 @@ impl<'de> de::SeqAccess<'de> for Fields<'_> {
     }
 }
 
+/// One entry, or none: fields 0 and 1.
+impl<'de> de::MapAccess<'de> for Fields<'_> {
+    type Error = Failure;
+
+    fn next_key_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Failure> {
+        de::SeqAccess::next_element_seed(self, seed)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Failure> {
+        let value = de::SeqAccess::next_element_seed(self, seed)?;
+        value.ok_or(GIVEN_UP)
+    }
+}
+
 /// The variant whose turn it is.
 struct Variant<'t> {
     chosen: usize,
@@ -393,16 +427,16 @@ impl<'de, 't> de::EnumAccess<'de> for Variant<'t> {
 impl<'de> de::VariantAccess<'de> for Tracer<'_> {
     type Error = Failure;
 
-    fn unit_variant(self) -> Result<(), Failure> {
-        Ok(())
+    fn unit_variant(mut self) -> Result<(), Failure> {
+        self.step(Kind::Plain("()"))
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Failure> {
-        seed.deserialize(self.fields(1)?.nested())
+        seed.deserialize(self.fields(Kind::Wrapped, 1)?.nested())
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Failure> {
-        visitor.visit_seq(self.fields(len)?)
+        visitor.visit_seq(self.fields(Kind::Fields(len), len)?)
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -410,6 +444,6 @@ impl<'de> de::VariantAccess<'de> for Tracer<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Failure> {
-        visitor.visit_seq(self.fields(fields.len())?)
+        visitor.visit_seq(self.fields(Kind::Fields(fields.len()), fields.len())?)
     }
 }
