@@ -78,15 +78,10 @@ impl Batch {
         self
     }
 
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "conditions get their public API with transactions"
-        )
-    )]
-    /// The batch is refused unless `key` has exactly this version when its turn comes.
-    pub(crate) fn expect(&mut self, key: &[u8], version: Option<Seqno>) {
+    /// The batch is refused as `Conflict` unless `key` has exactly this version when its turn comes: the place of its
+    /// record in the order of writes ([`Receipt::first_seqno`] of a batch of one record), or `None` for an absent key.
+    /// The refusal, like every answer, comes after the sync of whatever it depends on.
+    pub fn expect(&mut self, key: &[u8], version: Option<Seqno>) {
         self.conditions.push(Condition {
             key: key.into(),
             version,

@@ -23,6 +23,17 @@
 //! described in `docs/FORMAT.md`. [`storage::sim`] is a disk that loses power, for your own tests.
 #![forbid(unsafe_code)]
 
+/// Whether this fault is planted: `false` in every build but the tests of the tests.
+macro_rules! planted {
+    ($fault:ident) => {{
+        #[cfg(feature = "planted-faults")]
+        let planted = crate::planted::is(crate::planted::PlantedFault::$fault);
+        #[cfg(not(feature = "planted-faults"))]
+        let planted = false;
+        planted
+    }};
+}
+
 #[cfg(test)]
 mod bounds_tests;
 
@@ -41,6 +52,8 @@ mod lock;
 mod manifest;
 mod open;
 mod options;
+#[cfg(feature = "planted-faults")]
+pub mod planted;
 mod poison;
 mod recovery;
 mod scan;

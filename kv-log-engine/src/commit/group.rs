@@ -110,6 +110,13 @@ impl LogWriter {
             }
         };
         self.publish(group, plans, end, outcomes);
+        if planted!(VisibleBeforeDurable)
+            && let Err(error) = self.segment.sync()
+        {
+            outcomes.clear();
+            let error = self.poisoned_by(error);
+            outcomes.extend(group.iter().map(|_| Err(error.clone())));
+        }
         self.group_end()
     }
 
@@ -198,10 +205,18 @@ impl LogWriter {
                 Err(_also) => self.poisoned_by(error),
             });
         }
-        self.segment
-            .sync()
-            .map_err(|error| self.poisoned_by(error))?;
-        Ok(end_of(&place))
+        if planted!(VisibleBeforeDurable) {
+            return Ok(end_of(&place));
+        }
+        match self.segment.sync() {
+            Err(error) if planted!(EffectByErrno) && error.kind() == ErrorKind::StorageFull => {
+                Err(error)
+            }
+            Err(error) if planted!(NotPoisoned) => Err(error.with_effect(Effect::Unknown)),
+            synced => synced
+                .map(|()| end_of(&place))
+                .map_err(|error| self.poisoned_by(error)),
+        }
     }
 
     /// The flag first, then the answers.
@@ -413,6 +428,17 @@ impl super::GroupWriter for LogWriter {
 
     fn refusal(&self) -> Option<Error> {
         self.poison.refusal()
+    }
+
+    #[cfg(feature = "planted-faults")]
+    fn early_refusals(&self, group: &[Batch]) -> Vec<(usize, Error)> {
+        let plans = self.plan(group).into_iter().enumerate();
+        plans
+            .filter_map(|(at, plan)| match plan {
+                Plan::Refuse(error) => Some((at, error)),
+                Plan::Write { .. } | Plan::Empty => None,
+            })
+            .collect()
     }
 
     fn idle(&mut self) {

@@ -122,6 +122,11 @@ impl<W: GroupWriter> CommitQueue<W> {
             .into_iter()
             .map(|pending| (pending.request, pending.cell))
             .unzip();
+        #[cfg(feature = "planted-faults")]
+        if planted!(RefusalBeforeSync) {
+            let early = writer.early_refusals(&requests).into_iter();
+            wake_all(early.filter_map(|(at, error)| cells[at].resolve(Err(error))));
+        }
         let mut outcomes = Vec::with_capacity(requests.len());
         let end = catch_unwind(AssertUnwindSafe(|| {
             writer.commit(&mut requests, &mut outcomes)
@@ -135,6 +140,9 @@ impl<W: GroupWriter> CommitQueue<W> {
         debug_assert_eq!(outcomes.len(), cells.len(), "one outcome for each request");
         let poisoned = self.note_end(&end);
         let mut wakes: Tasks<W> = Vec::with_capacity(cells.len());
+        if planted!(WaiterLeftHanging) && outcomes.len() > 1 {
+            outcomes.pop();
+        }
         for (cell, outcome) in cells.iter().zip(outcomes) {
             wakes.extend(cell.resolve(outcome));
         }
@@ -237,7 +245,7 @@ impl<W: GroupWriter> CommitQueue<W> {
             return;
         }
         state.writer = Some(writer);
-        let wakes = if state.admitted.is_empty() {
+        let wakes = if state.admitted.is_empty() || planted!(LeadNeverHandedOver) {
             state.lead = Lead::None;
             Vec::new()
         } else {

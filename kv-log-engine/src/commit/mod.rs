@@ -66,6 +66,12 @@ pub(crate) trait GroupWriter: Debug + Send + 'static {
     /// What every request is refused with from now on, if the log is poisoned.
     fn refusal(&self) -> Option<Error>;
 
+    /// What `RefusalBeforeSync` answers before the sync.
+    #[cfg(feature = "planted-faults")]
+    fn early_refusals(&self, _group: &[Self::Request]) -> Vec<(usize, Error)> {
+        Vec::new()
+    }
+
     /// The leader is about to resign with nothing queued.
     fn idle(&mut self);
 

@@ -387,7 +387,10 @@ fn verify_records<'a>(
                 found: rest.len() as u64,
             });
         };
-        let record = record::verify(bytes, salt, at, seqno)?;
+        let record = match record::verify(bytes, salt, at, seqno) {
+            Err(_torn) if planted!(HalfBatch) && !records.is_empty() => return Ok(records),
+            verified => verified?,
+        };
         sums.extend_from_slice(&record_header.crc.to_le_bytes());
         records.push((at, record, record_bytes_field(&record_header)));
         rest = behind;
@@ -409,7 +412,7 @@ fn verify_records<'a>(
 
 fn check_digest(header: &FrameHeader, salt: &Salt, digested: &[u8]) -> Result<(), Defect> {
     let expected = salt.check(&[digested]);
-    if header.digest == expected {
+    if header.digest == expected || planted!(NoChecksumCheck) {
         Ok(())
     } else {
         Err(Defect::Check {

@@ -114,6 +114,7 @@ impl Published {
     ) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let State { view, live_bytes } = &mut *state;
+        let before_group = planted!(WrongPrior).then(|| view.tree.clone());
         for change in changes {
             let before = match change {
                 Change::Put(key, entry) => {
@@ -127,6 +128,10 @@ impl Published {
                 let live = live_bytes.entry(before.location.segment).or_default();
                 *live = live.saturating_sub(before.location.record_bytes.into());
             }
+            let before = match (&before_group, change) {
+                (Some(tree), Change::Put(key, _) | Change::Remove(key)) => tree.get(key),
+                (None, _) => before,
+            };
             replaced(before.map(|entry| (entry, view.segment(&entry))));
         }
     }

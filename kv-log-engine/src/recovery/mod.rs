@@ -141,7 +141,7 @@ impl Replay {
             .get(record.key)
             .map(|entry| entry.seqno)
             .max(self.tombstones.get(record.key).copied());
-        if seen.is_some_and(|seen| seen >= record.seqno) {
+        if seen.is_some_and(|seen| seen >= record.seqno || planted!(SwappedOrder)) {
             return;
         }
         let replaced = match record.kind {
@@ -161,6 +161,7 @@ impl Replay {
                     },
                 )
             }
+            RecordKind::Tombstone if planted!(ResurrectedDelete) => None,
             RecordKind::Tombstone => {
                 self.tombstones.insert(record.key.into(), record.seqno);
                 self.tree.remove(record.key)
@@ -349,7 +350,7 @@ fn replay_active(
     };
     let tail = scan::search(&mut window, &segment.salt, end, resume)?;
     let proof = entry.end.max(walk.last_mark).max(tail.proof);
-    if end < proof {
+    if end < proof && !planted!(ProofIgnored) {
         return Err(acknowledged_bytes_lost(&path, end, proof, cause));
     }
     if let Some(nonzero_end) = tail.nonzero_end {

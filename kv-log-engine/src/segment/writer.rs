@@ -137,6 +137,9 @@ impl SegmentWriter {
             .map_err(|source| fault::io("write", path, source))?;
         file.sync()
             .map_err(|source| fault::io("sync", path, source))?;
+        if planted!(NoDirectorySync) {
+            return Ok(());
+        }
         storage
             .sync_dir(directory)
             .map_err(|source| fault::io("sync", directory, source))
@@ -212,6 +215,9 @@ impl SegmentWriter {
     /// # Errors
     /// What the write or the sync says: then nobody knows what the range holds.
     pub(crate) fn undo(&mut self, to: u64) -> Result<()> {
+        if planted!(UndoSkipped) {
+            return Ok(());
+        }
         exact::write_zeros(&*self.file, self.end.offset, to)
             .map_err(|source| fault::io_at("undo", &self.path, self.end.offset, source))?;
         self.sync()
@@ -222,6 +228,12 @@ impl SegmentWriter {
     /// # Errors
     /// What the sync says.
     pub(crate) fn sync(&self) -> Result<()> {
+        if planted!(NoSync) {
+            return Ok(());
+        }
+        if planted!(SyncRetried) && self.file.sync().is_ok() {
+            return Ok(());
+        }
         self.file
             .sync()
             .map_err(|source| fault::io("sync", &self.path, source))
@@ -242,7 +254,7 @@ impl SegmentWriter {
             salt: self.segment.salt,
             offset: self.end.offset,
             mark: self.end.offset,
-            attempt,
+            attempt: if planted!(NoAttempt) { 1 } else { attempt },
             chain: self.end.chain,
             first_seqno: self.end.next_seqno,
         }

@@ -1,0 +1,104 @@
+//! Faults that can be switched on in the engine's own code, so that tests can be tested: a suite that passes a store
+//! with one of these is worth nothing. Only with the feature `planted-faults`, which no program turns on.
+//!
+//! One fault at a time, for the whole process: sites ask [`planted!`](crate::planted), which is `false` without the
+//! feature.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+macro_rules! faults {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// What can be wrong with the engine. Each breaks one rule.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum PlantedFault {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl PlantedFault {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+faults! {
+    /// Groups, marks and footers are not synced.
+    NoSync,
+    /// New segments and manifests are not followed by a sync of their directory.
+    NoDirectorySync,
+    /// Neither the sum of a record nor the digest of a frame is compared.
+    NoChecksumCheck,
+    /// An open leaves the torn tail where it is.
+    TailNotCut,
+    /// A failed sync is tried again, and believed.
+    SyncRetried,
+    /// An open syncs what no proof covers, without writing it again.
+    RewriteSkipped,
+    /// A sync that fails for want of space counts as "nothing happened".
+    EffectByErrno,
+    /// Every try at a place has the same attempt number.
+    NoAttempt,
+    /// The sum of a record covers neither salt nor offset nor seqno.
+    RecordUnbound,
+    /// A group is published before it is synced.
+    VisibleBeforeDurable,
+    /// A refused condition is answered before the group's sync.
+    RefusalBeforeSync,
+    /// Recovery takes the good records of a torn frame.
+    HalfBatch,
+    /// A prior value is what was there before the group, not before the write.
+    WrongPrior,
+    /// Recovery ignores tombstones.
+    ResurrectedDelete,
+    /// Recovery lets the older of two writes win.
+    SwappedOrder,
+    /// The last ticket of a group is forgotten.
+    WaiterLeftHanging,
+    /// A leader whose term is over goes without offering the lead.
+    LeadNeverHandedOver,
+    /// An error while scanning reads as zeros.
+    ReadErrorAsTorn,
+    /// Recovery does not ask whether what it cuts was ever durable.
+    ProofIgnored,
+    /// A write that failed half way is not undone, and still counts as "nothing happened".
+    UndoSkipped,
+    /// A failed sync does not poison the store.
+    NotPoisoned,
+}
+
+/// 0: none; otherwise one above the fault.
+static PLANTED: AtomicU8 = AtomicU8::new(0);
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Keeps a fault planted until it is dropped.
+#[must_use]
+pub struct Planted {
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl fmt::Debug for Planted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Planted").finish_non_exhaustive()
+    }
+}
+
+/// Plants a fault, or none; waits until nobody else has one planted. Blocks.
+pub fn plant(fault: Option<PlantedFault>) -> Planted {
+    let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    PLANTED.store(fault.map_or(0, |fault| fault as u8 + 1), Ordering::SeqCst);
+    Planted { _alone: alone }
+}
+
+impl Drop for Planted {
+    fn drop(&mut self) {
+        PLANTED.store(0, Ordering::SeqCst);
+    }
+}
+
+pub(crate) fn is(fault: PlantedFault) -> bool {
+    PLANTED.load(Ordering::SeqCst) == fault as u8 + 1
+}
