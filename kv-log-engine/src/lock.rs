@@ -116,11 +116,17 @@ impl StoreLock {
                     }
                 },
                 Err(Standing::Open) => (
-                    locked(directory, "this process, which has it open"),
+                    locked(
+                        directory,
+                        &format!("this process ({process_id}), which has it open"),
+                    ),
                     Duration::ZERO,
                 ),
                 Err(Standing::Closing) => (
-                    locked(directory, "this process, which is closing it"),
+                    locked(
+                        directory,
+                        &format!("this process ({process_id}), which is closing it"),
+                    ),
                     CLOSING_WAIT_MAX,
                 ),
             };

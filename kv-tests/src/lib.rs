@@ -7,14 +7,28 @@
 //! Panics are how a violation is reported: each names seed, crash point and choice, so that it can be replayed.
 
 #![forbid(unsafe_code)]
-#![expect(clippy::panic, reason = "a panic is how a test library reports")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a panic is how a test library reports"
+)]
+#![expect(
+    clippy::future_not_send,
+    reason = "fixtures and their executors may belong to one thread"
+)]
 #![expect(
     clippy::cast_possible_truncation,
     reason = "random numbers below small bounds"
 )]
 
+pub mod conformance;
 pub mod crash;
 pub mod error_loop;
+pub mod executor;
+pub mod fixture;
+pub mod kvlog;
+mod oneshot;
 pub mod oracle;
+pub mod reader;
 pub mod stepped;
 pub mod workload;

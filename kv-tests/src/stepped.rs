@@ -1,8 +1,9 @@
 //! A runtime that does only what it is told, and notices when nothing is left to do.
 //!
-//! Blocking work waits in a queue until the executor has nothing else to do. A future that waits while no task can run
+//! Tasks and futures are polled in turn, in the order they were given. Blocking work waits in a queue until the executor has nothing else to do. A future that waits while no task can run
 //! and no work is queued is stuck for ever: that is reported at once, without a clock.
 
+use crate::oneshot::oneshot;
 use kv_trait::{BlockingWork, PoolId, Result, Runtime};
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,10 +13,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
+/// Rounds of polls after which blocking work runs although tasks are still busy.
+const ROUNDS_PER_WORK: u64 = 8;
+
 /// A runtime whose pool of blocking threads is a queue.
 #[derive(Clone, Default)]
 pub struct Stepped {
     work: Arc<Mutex<VecDeque<BlockingWork>>>,
+    /// Tasks that are not being polled just now.
+    tasks: Arc<Mutex<Vec<Spawned>>>,
+}
+
+struct Spawned {
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    woken: Arc<Flag>,
 }
 
 impl fmt::Debug for Stepped {
@@ -92,6 +103,57 @@ impl Stepped {
             .len()
     }
 
+    /// Starts a task: it is polled while [`Stepped::block_on`] or [`Stepped::join`] runs.
+    ///
+    /// # Panics
+    /// The returned future panics if the task did.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static {
+        let (sender, receiver) = oneshot();
+        let spawned = Spawned {
+            future: Box::pin(async move { sender.send(future.await) }),
+            woken: Arc::new(Flag(AtomicBool::new(true))),
+        };
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(spawned);
+        async move { receiver.await.expect("the task was dropped") }
+    }
+
+    /// Polls each task that was woken, once. Tasks may spawn tasks. Returns whether there was one.
+    fn poll_tasks(&self) -> bool {
+        let lock = || self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut polled = Vec::new();
+        let mut ran = false;
+        let tasks = std::mem::take(&mut *lock());
+        for mut task in tasks {
+            if !task.woken.0.swap(false, Ordering::SeqCst) {
+                polled.push(task);
+                continue;
+            }
+            ran = true;
+            let waker = Waker::from(Arc::clone(&task.woken));
+            let mut cx = Context::from_waker(&waker);
+            if task.future.as_mut().poll(&mut cx).is_pending() {
+                polled.push(task);
+            }
+        }
+        let mut tasks = lock();
+        polled.append(&mut tasks);
+        *tasks = polled;
+        ran
+    }
+
+    /// Drops all tasks, as an executor does that is dropped itself.
+    pub fn drop_tasks(&self) {
+        let dropped =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(dropped);
+    }
+
     /// Runs a future to its end, and queued work when the future waits.
     ///
     /// # Panics
@@ -113,6 +175,7 @@ impl Stepped {
             .enumerate()
             .map(|(at, future)| (at, future, Arc::new(Flag(AtomicBool::new(true)))))
             .collect();
+        let mut rounds = 0_u64;
         while !waiting.is_empty() {
             let mut ran = false;
             waiting.retain_mut(|(at, future, flag)| {
@@ -129,6 +192,10 @@ impl Stepped {
                     Poll::Pending => true,
                 }
             });
+            let ran = self.poll_tasks() || ran;
+            rounds += 1;
+            // A task that yields for ever must not keep the pool from its work.
+            let ran = rounds.is_multiple_of(ROUNDS_PER_WORK) && self.run_one() || ran;
             assert!(
                 ran || waiting.is_empty() || self.run_one(),
                 "{} futures wait, and nothing is left to run",

@@ -1,0 +1,176 @@
+//! One open store, several runtimes in one process: tokio of both flavours, smol, async-std, and no runtime at all.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+
+use kv_log_engine::storage::sim::{OpKind, SimDisk};
+use kv_runtime_smol::{KVLog, Options, Smol};
+use kv_runtime_tokio::Tokio;
+use kv_tests::executor::thread;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::runtime::Builder;
+
+type OnSmol = KVLog<String, u64>;
+type OnTokio = kv_runtime_tokio::KVLog<String, u64>;
+
+fn on_disk(disk: &SimDisk) -> OnSmol {
+    let options = Options::new().storage(disk.storage());
+    smol::block_on(OnSmol::load_with("/db", options)).unwrap()
+}
+
+/// Sets one key again and again; the prior values that were told.
+macro_rules! chain_of {
+    ($store:expr, $base:expr) => {{
+        let store = $store;
+        async move {
+            let mut told = Vec::new();
+            for step in 0..25_u64 {
+                let own = $base + step;
+                told.push((own, store.set("k", &own).await.unwrap()));
+            }
+            told
+        }
+    }};
+}
+
+#[test]
+fn every_runtime_at_once_makes_one_chain() {
+    let disk = SimDisk::new();
+    let store = on_disk(&disk);
+    let multi = Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
+    let tokio_store: OnTokio = store.on(Tokio::default());
+    let mut threads = Vec::new();
+    let on_tokio: Vec<_> = (0..4_u64)
+        .map(|task| multi.spawn(chain_of!(tokio_store.clone(), 1_000 + task * 100)))
+        .collect();
+    for base in [2_000_u64, 2_100] {
+        let own = store.clone();
+        threads.push(thread(move || smol::block_on(chain_of!(own, base))));
+        let own = store.clone();
+        threads.push(thread(move || {
+            async_std::task::block_on(chain_of!(own, base + 1_000))
+        }));
+        let own = store.clone();
+        threads.push(thread(move || {
+            futures_lite::future::block_on(chain_of!(own, base + 2_000))
+        }));
+        let own: OnTokio = store.on(Tokio::default());
+        threads.push(thread(move || {
+            let current = Builder::new_current_thread().build().unwrap();
+            current.block_on(chain_of!(own, base + 3_000))
+        }));
+    }
+    // And the synchronous engine, from a plain thread.
+    let engine = store.engine().clone();
+    let plain = thread(move || {
+        for number in 0..25_u64 {
+            engine
+                .put(format!("plain {number}").as_bytes(), &[1])
+                .unwrap();
+        }
+    });
+    let mut told = Vec::new();
+    for task in on_tokio {
+        told.extend(multi.block_on(task).unwrap());
+    }
+    for thread in threads {
+        told.extend(thread.join().unwrap());
+    }
+    plain.join().unwrap();
+    let mut after: BTreeMap<Option<u64>, u64> = BTreeMap::new();
+    for (own, prior) in told {
+        assert_eq!(after.insert(prior, own), None, "{prior:?} was told twice");
+    }
+    let (mut at, mut length) = (None, 0);
+    while let Some(next) = after.remove(&at) {
+        at = Some(next);
+        length += 1;
+    }
+    assert_eq!(length, 12 * 25, "the prior values make one chain");
+    assert_eq!(smol::block_on(store.get("k")).unwrap(), at);
+    assert_eq!(smol::block_on(store.get("plain 24")).unwrap(), Some(1));
+}
+
+#[test]
+fn a_runtime_that_shuts_down_leaves_the_others_going() {
+    let disk = SimDisk::new();
+    let store = on_disk(&disk);
+    let stop = Arc::new(AtomicBool::new(false));
+    let busy: Vec<_> = (0..3_u64)
+        .map(|worker| {
+            let (store, stop) = (store.clone(), Arc::clone(&stop));
+            thread(move || {
+                smol::block_on(async {
+                    let mut count = 0;
+                    while !stop.load(Ordering::SeqCst) {
+                        store.put(&format!("busy {worker}"), &count).await.unwrap();
+                        count += 1;
+                    }
+                    count
+                })
+            })
+        })
+        .collect();
+    for round in 0..8_u64 {
+        let short = Builder::new_multi_thread()
+            .worker_threads(2)
+            .build()
+            .unwrap();
+        let own: OnTokio = store.on(Tokio::default());
+        for task in 0..4_u64 {
+            let own = own.clone();
+            short.spawn(
+                async move { while own.put(&format!("short {task}"), &round).await.is_ok() {} },
+            );
+        }
+        short.block_on(async { own.put("short", &round).await.unwrap() });
+        // Waits for its blocking threads; one of them may be leading for the others.
+        drop(short);
+    }
+    stop.store(true, Ordering::SeqCst);
+    for worker in busy {
+        assert!(worker.join().unwrap() > 0);
+    }
+    assert_eq!(smol::block_on(store.get("short")).unwrap(), Some(7));
+}
+
+#[test]
+fn a_lead_offered_to_a_runtime_that_nobody_drives_is_taken_by_another() {
+    let disk = SimDisk::new();
+    let store = on_disk(&disk);
+    // A task of a current-thread runtime that is polled once and then never again.
+    let asleep = Builder::new_current_thread().build().unwrap();
+    let own: OnTokio = store.on(Tokio::default());
+    let gate = disk.hold(OpKind::Sync);
+    let task = asleep.spawn(async move { own.put("asleep", &1).await });
+    asleep.block_on(async { tokio::task::yield_now().await });
+    gate.open();
+    for number in 0..20 {
+        smol::block_on(store.put("awake", &number)).unwrap();
+    }
+    assert_eq!(smol::block_on(store.get("awake")).unwrap(), Some(19));
+    asleep.block_on(task).unwrap().unwrap();
+    assert_eq!(smol::block_on(store.get("asleep")).unwrap(), Some(1));
+}
+
+#[test]
+fn a_store_loaded_by_one_runtime_is_closed_by_another() {
+    let disk = SimDisk::new();
+    let store = on_disk(&disk);
+    smol::block_on(store.put("k", &1)).unwrap();
+    let current = Builder::new_current_thread().build().unwrap();
+    let own: OnTokio = store.on(Tokio::default());
+    current.block_on(own.close()).unwrap();
+    let refused = smol::block_on(store.put("k", &2)).unwrap_err();
+    assert_eq!(refused.kind(), kv_runtime_smol::ErrorKind::Closed);
+    drop((own, store));
+    let options = Options::new().storage(disk.storage());
+    let again = current
+        .block_on(OnTokio::load_with("/db", options))
+        .unwrap();
+    let again: OnSmol = again.on(Smol::default());
+    assert_eq!(async_std::task::block_on(again.get("k")).unwrap(), Some(1));
+}

@@ -1,0 +1,11 @@
+//! The conformance suite on an `Executor` that several threads run: on a disk that loses power, and on files.
+
+mod executors;
+
+mod on_a_simulated_disk {
+    kv_tests::conformance!(kv_tests::kvlog::OnSimDisk<super::executors::Threads>);
+}
+
+mod on_files {
+    kv_tests::conformance!(kv_tests::kvlog::OnFiles<super::executors::Threads>);
+}

@@ -1,0 +1,274 @@
+//! What a map does.
+
+use super::help::{get, key, put, value, with_store};
+use crate::fixture::{Fixture, Key, Value};
+use crate::workload::Random;
+use kv_trait::{Effect, ErrorKind, KVStore};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What is set is there, and what is deleted is gone.
+pub fn set_get_delete<F: Fixture>() {
+    with_store::<F, _>(async |_, store| {
+        let k = key("k");
+        assert_eq!(store.set(&k, &value(1)).await.unwrap(), None);
+        assert_eq!(store.get(&k).await.unwrap(), Some(value(1)));
+        assert_eq!(store.delete(&k).await.unwrap(), Some(value(1)));
+        assert_eq!(store.get(&k).await.unwrap(), None);
+    });
+}
+
+/// Reading and deleting what is not there is no error.
+pub fn an_absent_key_is_none<F: Fixture>() {
+    with_store::<F, _>(async |_, store| {
+        assert_eq!(get(&store, "absent").await, None);
+        assert_eq!(store.delete(&key("absent")).await.unwrap(), None);
+        store.remove(&key("absent")).await.unwrap();
+        assert_eq!(get(&store, "absent").await, None);
+    });
+}
+
+/// `set` tells what it replaced, every time.
+pub fn set_answers_with_the_prior_value<F: Fixture>() {
+    with_store::<F, _>(async |_, store| {
+        let mut prior = None;
+        for number in 0..20 {
+            let answer = store.set(&key("k"), &value(number)).await.unwrap();
+            assert_eq!(answer, prior, "the prior value of write {number}");
+            assert_eq!(get(&store, "k").await, Some(value(number)), "overwritten");
+            prior = Some(value(number));
+        }
+    });
+}
+
+/// `delete` tells what it removed, once.
+pub fn delete_answers_with_the_prior_value<F: Fixture>() {
+    with_store::<F, _>(async |_, store| {
+        put(&store, "k", 7).await;
+        assert_eq!(store.delete(&key("k")).await.unwrap(), Some(value(7)));
+        assert_eq!(store.delete(&key("k")).await.unwrap(), None);
+        assert_eq!(store.set(&key("k"), &value(8)).await.unwrap(), None);
+    });
+}
+
+/// The same writes, without the answer.
+pub fn put_and_remove_are_set_and_delete_without_an_answer<F: Fixture>() {
+    with_store::<F, _>(async |_, store| {
+        store.put(&key("k"), &value(1)).await.unwrap();
+        store.put(&key("k"), &value(2)).await.unwrap();
+        assert_eq!(
+            store.set(&key("k"), &value(3)).await.unwrap(),
+            Some(value(2))
+        );
+        store.remove(&key("k")).await.unwrap();
+        assert_eq!(store.set(&key("k"), &value(4)).await.unwrap(), None);
+    });
+}
+
+fn patterned(length: usize, seed: u64) -> Value {
+    let mut random = Random::new(seed);
+    (0..length)
+        .map(|_| u8::try_from(random.below(256)).expect("below 256"))
+        .collect()
+}
+
+/// From nothing to more than whatever unit the store writes in, around every power of two.
+pub fn values_of_every_size<F: Fixture>() {
+    with_store::<F, _>(async |_, store| {
+        let mut sizes: Vec<usize> = (0..70).collect();
+        let mut power = 128;
+        while power < F::LARGE_VALUE_BYTES {
+            sizes.extend([power - 1, power, power + 1]);
+            power *= 2;
+        }
+        sizes.push(F::LARGE_VALUE_BYTES);
+        for size in &sizes {
+            let wanted = patterned(*size, *size as u64);
+            let name = format!("size {size}");
+            store.put(&key(&name), &wanted).await.unwrap();
+            assert!(get(&store, &name).await == Some(wanted), "{size} bytes");
+        }
+        for size in &sizes {
+            let wanted = patterned(*size, *size as u64);
+            let name = format!("size {size}");
+            assert!(
+                get(&store, &name).await == Some(wanted),
+                "{size} bytes, later"
+            );
+        }
+    });
+}
+
+/// Empty, binary, unicode, long and longest keys, and each byte value on its own.
+pub fn keys_of_every_kind<F: Fixture>() {
+    with_store::<F, _>(async |_, store| {
+        let mut keys: Vec<Vec<u8>> = (0..=255_u8).map(|byte| vec![byte]).collect();
+        keys.push(Vec::new());
+        keys.push((0..=255_u8).collect());
+        keys.push(vec![0; 300]);
+        keys.push(vec![0xff; 300]);
+        keys.extend(["Grüße", "日本語のキー", "🗝️", "a\0b"].map(|text| text.into()));
+        keys.push(patterned(F::KEY_BYTES_MAX - 1, 1));
+        keys.push(patterned(F::KEY_BYTES_MAX, 2));
+        for (number, bytes) in keys.iter().enumerate() {
+            let k = Key::from(bytes.clone());
+            let prior = store.set(&k, &value(number as u64)).await.unwrap();
+            assert_eq!(prior, None, "a key of {} bytes", bytes.len());
+        }
+        for (number, bytes) in keys.iter().enumerate() {
+            let k = Key::from(bytes.clone());
+            let found = store.get(&k).await.unwrap();
+            assert_eq!(found, Some(value(number as u64)), "{} bytes", bytes.len());
+            assert_eq!(store.delete(&k).await.unwrap(), found);
+        }
+    });
+}
+
+/// Keys that begin alike, or differ in zeros, case or normal form, are different keys.
+pub fn keys_do_not_mix<F: Fixture>() {
+    with_store::<F, _>(async |_, store| {
+        let names = [
+            "", "\0", "\0\0", "a", "a\0", "a\0\0", "aa", "A", "é", "e\u{301}", "1", "01", "a ",
+            " a",
+        ];
+        for (number, name) in names.iter().enumerate() {
+            put(&store, name, number as u64).await;
+        }
+        for (number, name) in names.iter().enumerate() {
+            assert_eq!(
+                get(&store, name).await,
+                Some(value(number as u64)),
+                "{name:?}"
+            );
+        }
+        assert_eq!(store.delete(&key("a")).await.unwrap(), Some(value(3)));
+        assert_eq!(get(&store, "a\0").await, Some(value(4)));
+        assert_eq!(get(&store, "aa").await, Some(value(6)));
+    });
+}
+
+/// An empty value is there.
+pub fn an_empty_value_is_not_an_absent_one<F: Fixture>() {
+    with_store::<F, _>(async |_, store| {
+        assert_eq!(store.set(&key("k"), &Vec::new()).await.unwrap(), None);
+        assert_eq!(get(&store, "k").await, Some(Vec::new()));
+        assert_eq!(
+            store.set(&key("k"), &value(1)).await.unwrap(),
+            Some(Vec::new())
+        );
+        store.put(&key("k"), &Vec::new()).await.unwrap();
+        assert_eq!(store.delete(&key("k")).await.unwrap(), Some(Vec::new()));
+    });
+}
+
+/// One byte too many: an error that says so, effect *nothing*, and the store goes on.
+pub fn a_key_that_is_too_long_is_refused_and_nothing_happened<F: Fixture>() {
+    with_store::<F, _>(async |_, store| {
+        let long = Key::from(vec![b'k'; F::KEY_BYTES_MAX + 1]);
+        for error in [
+            store.set(&long, &value(1)).await.unwrap_err(),
+            store.put(&long, &value(1)).await.unwrap_err(),
+            store.get(&long).await.unwrap_err(),
+            store.delete(&long).await.unwrap_err(),
+            store.remove(&long).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
+            assert_eq!(error.effect(), Effect::Nothing, "{error:?}");
+        }
+        put(&store, "k", 1).await;
+        assert_eq!(get(&store, "k").await, Some(value(1)));
+    });
+}
+
+/// `Arc<dyn KVStore>` is a store, and its futures can be sent.
+pub fn the_store_works_behind_a_trait_object<F: Fixture>() {
+    with_store::<F, _>(async |fixture, store| {
+        let erased: Arc<dyn KVStore<Key, Value>> = Arc::new(store.clone());
+        let task = fixture.spawn(async move {
+            let k = key("k");
+            let first = erased.set(&k, &value(1)).await.unwrap();
+            erased.put(&k, &value(2)).await.unwrap();
+            (first, erased.get(&k).await.unwrap())
+        });
+        assert_eq!(task.await, (None, Some(value(2))));
+        assert_eq!(get(&store, "k").await, Some(value(2)));
+    });
+}
+
+/// A clone is another handle, not another store; dropping one leaves the others alone.
+pub fn clones_share_one_store<F: Fixture>() {
+    with_store::<F, _>(async |_, store| {
+        let other = store.clone();
+        put(&store, "k", 1).await;
+        assert_eq!(get(&other, "k").await, Some(value(1)));
+        drop(store);
+        put(&other, "k", 2).await;
+        assert_eq!(get(&other, "k").await, Some(value(2)));
+    });
+}
+
+/// Two thousand random operations on fifty keys, answers compared with a map's.
+pub fn the_store_agrees_with_a_map<F: Fixture>() {
+    with_store::<F, _>(async |_, store| {
+        let mut map: BTreeMap<Key, Value> = BTreeMap::new();
+        let mut random = Random::new(7);
+        for step in 0..2_000_u64 {
+            let k = key(&format!("key {}", random.below(50)));
+            match random.below(5) {
+                0 => {
+                    let answer = store.delete(&k).await.unwrap();
+                    assert_eq!(answer, map.remove(&k), "step {step}: delete {k:?}");
+                }
+                1 | 2 => {
+                    let found = store.get(&k).await.unwrap();
+                    assert_eq!(found.as_ref(), map.get(&k), "step {step}: get {k:?}");
+                }
+                _ => {
+                    let answer = store.set(&k, &value(step)).await.unwrap();
+                    let expected = map.insert(k.clone(), value(step));
+                    assert_eq!(answer, expected, "step {step}: set {k:?}");
+                }
+            }
+        }
+    });
+}
+
+/// A scan shows every key once, in the order of the keys, and nothing else.
+pub fn a_scan_is_ordered_and_complete<F: Fixture>() {
+    with_store::<F, _>(async |fixture, store| {
+        assert_eq!(fixture.scan(&store).await.unwrap(), []);
+        let mut map = BTreeMap::new();
+        let mut random = Random::new(3);
+        for number in 0..300 {
+            let length = usize::try_from(random.below(6)).expect("below 6");
+            let k = Key::from(patterned(length, number));
+            store.put(&k, &value(number)).await.unwrap();
+            map.insert(k, value(number));
+            if number % 3 == 0 {
+                let gone = map.keys().next().cloned().expect("one was just written");
+                store.remove(&gone).await.unwrap();
+                map.remove(&gone);
+            }
+        }
+        let found = fixture.scan(&store).await.unwrap();
+        assert_eq!(found, map.into_iter().collect::<Vec<_>>());
+    });
+}
+
+/// Of two changes of one key in a batch the later one wins; an empty batch is fine.
+pub fn a_batch_is_applied_in_order<F: Fixture>() {
+    with_store::<F, _>(async |fixture, store| {
+        fixture.write_batch(&store, Vec::new()).await.unwrap();
+        let changes = vec![
+            (key("a"), Some(value(1))),
+            (key("b"), Some(value(2))),
+            (key("a"), None),
+            (key("b"), Some(value(3))),
+            (key("c"), None),
+        ];
+        fixture.write_batch(&store, changes).await.unwrap();
+        assert_eq!(get(&store, "a").await, None);
+        assert_eq!(get(&store, "b").await, Some(value(3)));
+        assert_eq!(get(&store, "c").await, None);
+    });
+}

@@ -1,0 +1,251 @@
+//! Futures that are dropped, executors that go away, and threads that must not wait.
+
+use super::help::{get, key, poll_once, put, value, with_store};
+use crate::executor::{Task, thread, yield_now};
+use crate::fixture::Fixture;
+use kv_trait::{KVStore, Result};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::Poll;
+use std::time::Duration;
+
+type Write<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+/// Making a future is not doing it.
+pub fn a_future_that_is_never_polled_does_nothing<F: Fixture>() {
+    with_store::<F, _>(async |_, store| {
+        put(&store, "k", 1).await;
+        drop(store.set(&key("k"), &value(2)));
+        drop(store.put(&key("k"), &value(3)));
+        drop(store.delete(&key("k")));
+        drop(store.remove(&key("k")));
+        drop(store.set(&key("new"), &value(4)));
+        // A write behind them would be behind what they did.
+        put(&store, "other", 5).await;
+        assert_eq!(get(&store, "k").await, Some(value(1)));
+        assert_eq!(get(&store, "new").await, None);
+    });
+}
+
+/// Dropped after its first poll, a write happened whole or not at all, and later ones see which.
+pub fn a_dropped_future_is_whole_or_nothing<F: Fixture>() {
+    with_store::<F, _>(async |_, store| {
+        for round in 0..40_u64 {
+            put(&store, "k", 1).await;
+            let (k, v) = (key("k"), value(2));
+            let mut write = match round % 3 {
+                0 => store.set(&k, &v),
+                1 => store.delete(&k),
+                _ => Box::pin(async { store.put(&k, &v).await.map(|()| None) }),
+            };
+            let early = poll_once(&mut write);
+            drop(write);
+            let expected = if round % 3 == 1 { None } else { Some(value(2)) };
+            let prior = store.set(&key("k"), &value(3)).await.unwrap();
+            if early.is_ready() {
+                assert_eq!(prior, expected, "it had finished");
+            } else {
+                assert!(
+                    prior == expected || prior == Some(value(1)),
+                    "round {round}: neither the old value nor the new one: {prior:?}"
+                );
+            }
+            assert_eq!(
+                get(&store, "k").await,
+                Some(value(3)),
+                "a dropped write came late"
+            );
+        }
+    });
+}
+
+/// Of many writers some give up: the others all get their answers, and all their writes are there.
+pub fn a_dropped_future_harms_nobody_else<F: Fixture>() {
+    with_store::<F, _>(async |fixture, store| {
+        let tasks: Vec<_> = (0..60_u64)
+            .map(|task| {
+                let store = store.clone();
+                fixture.spawn(async move {
+                    let name = format!("task {task}");
+                    for step in 0..5 {
+                        let (k, v) = (key(&name), value(step));
+                        if task % 3 == 0 {
+                            let mut write = store.set(&k, &v);
+                            drop(poll_once(&mut write));
+                            drop(write);
+                            yield_now().await;
+                        } else {
+                            store.set(&k, &v).await.unwrap();
+                        }
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+        for task in (0..60_u64).filter(|task| task % 3 != 0) {
+            assert_eq!(get(&store, &format!("task {task}")).await, Some(value(4)));
+        }
+        put(&store, "after", 1).await;
+    });
+}
+
+/// Once a write's sync is under way, dropping its future does not stop it: it is there when the sync returns. One that
+/// is queued behind it finishes too.
+pub fn a_future_dropped_while_its_sync_is_held_finishes<F: Fixture>() {
+    with_store::<F, _>(async |fixture, store| {
+        put(&store, "deleted", 1).await;
+        put(&store, "removed", 1).await;
+        let operations: [&str; 4] = ["set", "put", "deleted", "removed"];
+        for operation in operations {
+            let gate = fixture.hold_syncs();
+            let (k, v) = (key(operation), value(2));
+            let mut write: Write<'_> = match operation {
+                "set" => Box::pin(async { store.set(&k, &v).await.map(drop) }),
+                "put" => store.put(&k, &v),
+                "deleted" => Box::pin(async { store.delete(&k).await.map(drop) }),
+                _ => store.remove(&k),
+            };
+            assert!(
+                poll_once(&mut write).is_pending(),
+                "{operation}: before its sync"
+            );
+            while gate.held() == 0 {
+                yield_now().await;
+            }
+            assert!(
+                poll_once(&mut write).is_pending(),
+                "{operation}: while its sync is held"
+            );
+            let (late_key, late_value) = (key("late"), value(3));
+            let mut late = store.put(&late_key, &late_value);
+            assert!(poll_once(&mut late).is_pending());
+            drop((late, write));
+            gate.open();
+            // Its place in the order was before this one.
+            put(&store, "behind", 1).await;
+            let expected = (operation == "set" || operation == "put").then(|| value(2));
+            assert_eq!(get(&store, operation).await, expected, "{operation}");
+            assert_eq!(
+                get(&store, "late").await,
+                Some(value(3)),
+                "{operation}: the one behind"
+            );
+            store.remove(&key("late")).await.unwrap();
+        }
+    });
+}
+
+/// An executor that is dropped with writes in flight takes nobody else's writes with it, and leaves the store usable.
+pub fn an_abandoned_executor_harms_nobody<F: Fixture>() {
+    with_store::<F, _>(async |fixture, store| {
+        for round in 0..5_u64 {
+            let own: Vec<_> = (0..8_u64)
+                .map(|task| {
+                    let store = store.clone();
+                    fixture.spawn(async move {
+                        for step in 0..10 {
+                            put(&store, &format!("own {task}"), round * 10 + step).await;
+                        }
+                    })
+                })
+                .collect();
+            yield_now().await;
+            let futures: Vec<Task<()>> = (0..16_u64)
+                .map(|task| {
+                    let store = store.clone();
+                    Box::pin(async move {
+                        for step in 0.. {
+                            // Its runtime may go away under it: then it is refused, and nothing happened.
+                            let name = format!("abandoned {task}");
+                            if store.set(&key(&name), &value(step)).await.is_err() {
+                                return;
+                            }
+                        }
+                    }) as Task<()>
+                })
+                .collect();
+            fixture.abandon(futures);
+            for task in own {
+                task.await;
+            }
+            put(&store, "after", round).await;
+        }
+        for task in 0..8 {
+            assert_eq!(get(&store, &format!("own {task}")).await, Some(value(49)));
+        }
+        assert_eq!(get(&store, "after").await, Some(value(4)));
+    });
+}
+
+/// While a sync is held, another task of the same executor runs a hundred times. If the thread is blocked nobody would
+/// ever open the gate, so a helper does that in the end, and the property has failed by then.
+pub fn the_executor_is_never_blocked<F: Fixture>() {
+    with_store::<F, _>(async |fixture, store| {
+        put(&store, "warm", 1).await;
+        let gate = Arc::new(std::sync::Mutex::new(fixture.hold_syncs()));
+        let yielded = Arc::new(AtomicBool::new(false));
+        let (done, given_up) = mpsc::channel::<()>();
+        let helper = {
+            let (gate, yielded) = (Arc::clone(&gate), Arc::clone(&yielded));
+            thread(move || {
+                let blocked = given_up
+                    .recv_timeout(Duration::from_secs(20))
+                    .is_err_and(|error| {
+                        error == mpsc::RecvTimeoutError::Timeout && !yielded.load(Ordering::SeqCst)
+                    });
+                if blocked {
+                    gate.lock().expect("nobody panics with it").open();
+                }
+                blocked
+            })
+        };
+        let held = || gate.lock().expect("nobody panics with it").held();
+        let writer = {
+            let store = store.clone();
+            fixture.spawn(async move { store.set(&key("k"), &value(1)).await })
+        };
+        while held() == 0 && !helper.is_finished() {
+            yield_now().await;
+        }
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        yielded.store(true, Ordering::SeqCst);
+        drop(done);
+        let blocked = helper.join().expect("the helper ends");
+        assert!(
+            !blocked,
+            "the executor's thread was blocked while a sync was held"
+        );
+        gate.lock().expect("nobody panics with it").open();
+        assert_eq!(writer.await.unwrap(), None);
+    });
+}
+
+/// Reads of what is there are answered while a write waits for its sync.
+pub fn reads_go_on_while_a_sync_is_held<F: Fixture>() {
+    with_store::<F, _>(async |fixture, store| {
+        put(&store, "k", 1).await;
+        let gate = fixture.hold_syncs();
+        let (k, v) = (key("k"), value(2));
+        let mut write = store.set(&k, &v);
+        assert!(poll_once(&mut write).is_pending());
+        while gate.held() == 0 {
+            yield_now().await;
+        }
+        for _ in 0..50 {
+            assert_eq!(get(&store, "k").await, Some(value(1)));
+            assert_eq!(get(&store, "absent").await, None);
+        }
+        gate.open();
+        let answer = match poll_once(&mut write) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => write.await,
+        };
+        assert_eq!(answer.unwrap(), Some(value(1)));
+    });
+}

@@ -1,0 +1,87 @@
+//! Shorthand of the properties.
+
+use crate::fixture::{Fixture, Key, Value};
+use kv_trait::{KVStore, Result};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+pub(crate) fn key(text: &str) -> Key {
+    Key::from(text.as_bytes().to_vec())
+}
+
+/// A value that is its number, and tells it in any context.
+pub(crate) fn value(number: u64) -> Value {
+    number.to_string().into_bytes()
+}
+
+pub(crate) fn number(value: &Value) -> u64 {
+    let text = String::from_utf8(value.clone()).expect("a value that this suite wrote");
+    text.parse().expect("a value that this suite wrote")
+}
+
+pub(crate) fn opened<F: Fixture>(outcome: Result<F::Store>) -> F::Store {
+    match outcome {
+        Ok(store) => store,
+        Err(error) => panic!("the store does not open: {error:?}"),
+    }
+}
+
+/// Runs a property's body on a fresh store.
+pub(crate) fn with_store<F: Fixture, T>(body: impl AsyncFnOnce(&F, F::Store) -> T) -> T {
+    let fixture = F::create();
+    fixture.block_on(async {
+        let store = opened::<F>(fixture.open().await);
+        body(&fixture, store).await
+    })
+}
+
+pub(crate) async fn get(store: &impl KVStore<Key, Value>, name: &str) -> Option<Value> {
+    match store.get(&key(name)).await {
+        Ok(found) => found,
+        Err(error) => panic!("cannot read {name:?}: {error:?}"),
+    }
+}
+
+pub(crate) async fn put(store: &impl KVStore<Key, Value>, name: &str, number: u64) {
+    if let Err(error) = store.put(&key(name), &value(number)).await {
+        panic!("cannot write {name:?}: {error:?}");
+    }
+}
+
+/// Polls once; the waker wakes nobody.
+pub(crate) fn poll_once<T>(future: &mut Pin<Box<dyn Future<Output = T> + Send + '_>>) -> Poll<T> {
+    future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// The order in which values followed each other, from the prior value that each write was told.
+///
+/// # Panics
+/// If the prior values are no chain: one told twice, one missing, a gap.
+pub(crate) fn chain(writes: &[(u64, Option<u64>)], last: Option<u64>) -> Vec<u64> {
+    let mut after: BTreeMap<Option<u64>, u64> = BTreeMap::new();
+    for (written, prior) in writes {
+        if let Some(other) = after.insert(*prior, *written) {
+            panic!("the prior value {prior:?} was told to two writes, {other} and {written}");
+        }
+    }
+    let mut order = Vec::new();
+    let mut at = None;
+    while let Some(next) = after.remove(&at) {
+        order.push(next);
+        at = Some(next);
+    }
+    assert!(
+        after.is_empty(),
+        "prior values with a gap: {after:?} follow nothing that follows the first write"
+    );
+    assert_eq!(
+        order.last().copied(),
+        last,
+        "the last write is what is there"
+    );
+    order
+}

@@ -1,0 +1,202 @@
+//! The conformance suite: what every `KVStore` must do, one property a test.
+//!
+//! A property is one claim with its own assertion. Each makes a fresh [`Fixture`], and needs some of its
+//! [capabilities](Capability); where one is missing it is skipped, and says so by name on the standard output.
+//! [`crate::conformance!`] turns the table below into tests.
+
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "every property panics if the store does not have it"
+)]
+
+pub mod basics;
+pub mod cancellation;
+pub mod concurrency;
+pub mod durability;
+pub mod failures;
+mod help;
+pub mod restarts;
+
+use crate::executor::thread;
+use crate::fixture::{Capability, Fixture};
+use std::io::Write;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// A property that has not ended by then hangs. Nothing but a hang takes nearly so long.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// One property of a fixture's store.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Property<F> {
+    /// Its name.
+    pub name: &'static str,
+    /// What it needs.
+    pub needs: &'static [Capability],
+    /// Panics if the store does not have it.
+    pub check: fn(),
+    fixture: std::marker::PhantomData<fn() -> F>,
+}
+
+/// Checks one property, or says that it is skipped.
+///
+/// # Panics
+/// If the store does not have it. A property that hangs ends the process, with its name.
+pub fn check<F: Fixture>(name: &'static str, needs: &[Capability], property: fn()) {
+    let missing: Vec<_> = needs
+        .iter()
+        .filter(|need| !F::CAPABILITIES.contains(need))
+        .collect();
+    // Not the macro: the test harness would swallow it.
+    let mut out = std::io::stdout();
+    if !missing.is_empty() {
+        let said = writeln!(out, "skipped: {name} needs {missing:?}");
+        said.expect("standard output takes a line");
+        return;
+    }
+    let test = std::thread::current().name().unwrap_or(name).to_owned();
+    let (done, watch) = mpsc::channel::<()>();
+    let watchdog = thread(move || {
+        if watch.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let said = writeln!(std::io::stderr(), "{test} hangs");
+            drop(said); // the process ends either way
+            std::process::abort();
+        }
+    });
+    property();
+    drop(done);
+    watchdog.join().expect("the watchdog ends");
+}
+
+/// One table: tests, their needs, and the list of all properties come from it.
+macro_rules! properties {
+    (($d:tt) $($module:ident::$name:ident [$($need:ident),*];)+) => {
+        /// Every property, for a fixture.
+        #[must_use]
+        pub fn properties<F: Fixture>() -> Vec<Property<F>> {
+            vec![$(Property {
+                name: stringify!($name),
+                needs: &[$(Capability::$need),*],
+                check: $module::$name::<F>,
+                fixture: std::marker::PhantomData,
+            },)+]
+        }
+
+        /// Makes one `#[test]` of each property, for a [`Fixture`](crate::fixture::Fixture).
+        ///
+        /// ```
+        /// # use kv_tests::{executor::Task, fixture::{Capability, Fixture, Key, Value}};
+        /// # use kv_trait::{KVStore, Result};
+        /// # use std::{collections::BTreeMap, future::Future, sync::{Arc, Mutex, PoisonError}};
+        /// #[derive(Clone, Default)]
+        /// struct Map(Arc<Mutex<BTreeMap<Key, Value>>>);
+        /// # #[async_trait::async_trait]
+        /// # impl KVStore<Key, Value> for Map {
+        /// #     async fn get(&self, key: &Key) -> Result<Option<Value>> {
+        /// #         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
+        /// #     }
+        /// #     async fn set(&self, key: &Key, value: &Value) -> Result<Option<Value>> {
+        /// #         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), value.clone()))
+        /// #     }
+        /// #     async fn delete(&self, key: &Key) -> Result<Option<Value>> {
+        /// #         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key))
+        /// #     }
+        /// # }
+        /// // impl KVStore<Key, Value> for Map { ... }
+        ///
+        /// struct InMemory;
+        ///
+        /// impl Fixture for InMemory {
+        ///     type Store = Map;
+        ///     const CAPABILITIES: &'static [Capability] = &[];
+        ///
+        ///     fn create() -> Self { Self }
+        ///     async fn open(&self) -> Result<Map> { Ok(Map::default()) }
+        ///     fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        ///         kv_tests::stepped::Stepped::default().block_on(future)
+        ///     }
+        ///     fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Task<T> {
+        ///         Box::pin(future) // nothing in a map waits
+        ///     }
+        /// }
+        ///
+        /// kv_tests::conformance!(InMemory);
+        /// # fn main() {}
+        /// ```
+        #[macro_export]
+        macro_rules! conformance {
+            ($d fixture:ty) => {$(
+                #[test]
+                fn $name() {
+                    $d crate::conformance::check::<$d fixture>(
+                        stringify!($name),
+                        &[$($d crate::fixture::Capability::$need),*],
+                        $d crate::conformance::$module::$name::<$d fixture>,
+                    );
+                }
+            )+};
+        }
+    };
+}
+
+properties! { ($)
+    basics::set_get_delete [];
+    basics::an_absent_key_is_none [];
+    basics::set_answers_with_the_prior_value [];
+    basics::delete_answers_with_the_prior_value [];
+    basics::put_and_remove_are_set_and_delete_without_an_answer [];
+    basics::values_of_every_size [];
+    basics::keys_of_every_kind [];
+    basics::keys_do_not_mix [];
+    basics::an_empty_value_is_not_an_absent_one [];
+    basics::a_key_that_is_too_long_is_refused_and_nothing_happened [];
+    basics::the_store_works_behind_a_trait_object [];
+    basics::clones_share_one_store [];
+    basics::the_store_agrees_with_a_map [];
+    basics::a_scan_is_ordered_and_complete [Scan];
+    basics::a_batch_is_applied_in_order [Batch];
+    concurrency::concurrent_access [];
+    concurrency::prior_values_chain [];
+    concurrency::prior_values_chain_through_deletes [];
+    concurrency::multi_threaded_executor [Threads];
+    concurrency::operations_on_one_key_are_linearizable [];
+    concurrency::a_write_is_read_by_whoever_is_told_of_it [];
+    concurrency::reentrancy [];
+    concurrency::reentrancy_from_a_waker [];
+    concurrency::a_batch_is_whole_to_readers [Batch, Scan];
+    cancellation::a_future_that_is_never_polled_does_nothing [];
+    cancellation::a_dropped_future_is_whole_or_nothing [];
+    cancellation::a_dropped_future_harms_nobody_else [];
+    cancellation::a_future_dropped_while_its_sync_is_held_finishes [HoldSyncs];
+    cancellation::an_abandoned_executor_harms_nobody [Abandon];
+    cancellation::the_executor_is_never_blocked [HoldSyncs];
+    cancellation::reads_go_on_while_a_sync_is_held [HoldSyncs];
+    restarts::close_and_reopen [Reopen, Close];
+    restarts::rude_restart [Reopen];
+    restarts::what_was_deleted_stays_deleted [Reopen];
+    restarts::a_closed_store_refuses_everything [Close];
+    restarts::close_finishes_what_was_accepted [Close, Reopen];
+    restarts::a_second_open_is_refused_with_the_holder_named [OneOwner];
+    restarts::drop_then_open [OneOwner, Reopen];
+    restarts::a_lock_timeout_waits_for_the_other_owner [OneOwner, LockTimeout];
+    restarts::wrong_types_are_refused [OtherTypes, Reopen];
+    restarts::persistence_verification [ReadFiles, Reopen];
+    restarts::a_killed_process_loses_nothing_it_acknowledged [Processes, Reopen];
+    durability::acknowledged_is_durable [PowerCut];
+    durability::visible_is_durable [PowerCut];
+    durability::an_answer_is_durable [PowerCut];
+    durability::nothing_is_visible_before_it_is_durable [HoldSyncs];
+    durability::what_recovery_showed_stays [PowerCut];
+    durability::a_power_cut_in_a_burst_leaves_whole_writes_in_order [PowerCut];
+    durability::a_power_cut_at_creation_leaves_a_store_that_opens [PowerCut];
+    durability::a_batch_is_whole_after_a_power_cut [PowerCut, Batch];
+    durability::a_deleted_key_stays_deleted_after_a_power_cut [PowerCut];
+    failures::a_failed_sync_is_told_and_stops_writes [Faults, Reopen];
+    failures::a_failed_sync_is_never_believed_later [Faults, PowerCut, Reopen];
+    failures::a_sync_without_space_is_unknown_too [Faults];
+    failures::a_failed_write_leaves_nothing [Faults, PowerCut];
+    failures::a_full_disk_refuses_and_recovers [Faults];
+    failures::a_read_error_is_no_absence [Faults];
+    failures::a_read_error_while_opening_loses_nothing [Faults, Reopen];
+}

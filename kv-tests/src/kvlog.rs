@@ -1,0 +1,402 @@
+//! Fixtures for kvlog itself, on any executor: on a simulated disk, and on files.
+
+use crate::executor::{Executor, Task, thread, yield_now};
+use crate::fixture::{Capability, Fixture, Key, Misfortune, PowerCut, SyncGate, Value};
+use crate::oneshot::oneshot;
+use crate::reader;
+use crate::workload::STORE;
+use kv_log_engine::storage::sim::{EIO, ENOSPC, Fault, FaultKind, Gate, OpKind, SimDisk};
+use kv_log_engine::{Batch, Engine, KVLog, Options};
+use kv_trait::{Codec, Error, ErrorKind, Postcard, Result, Runtime, key};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The store that the fixtures open.
+pub type Store<E> = KVLog<Key, Value, <E as Executor>::Runtime>;
+
+/// Small, so that a test of some hundred writes sees rotations.
+const SEGMENT_BYTES: u64 = 16 * 1024;
+const LARGE_VALUE_BYTES: usize = 3 * SEGMENT_BYTES as usize;
+
+/// Where a store of values that are no [`Value`]s would be.
+type OtherValue = (u64, Option<String>);
+
+fn options<E: Executor>() -> Options {
+    let options = Options::new().segment_bytes(SEGMENT_BYTES);
+    if E::HAS_THREADS {
+        options
+    } else {
+        options.linger(Duration::ZERO)
+    }
+}
+
+/// Runs blocking work on the store's runtime.
+fn blocking<T: Send + 'static>(
+    runtime: impl Runtime,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> impl Future<Output = Result<T>> + Send + 'static {
+    let (sender, receiver) = oneshot();
+    let handed = runtime.spawn_blocking(Box::new(move || sender.send(work())));
+    async move {
+        handed?;
+        let gone = || Err(Error::new(ErrorKind::Unavailable, "the runtime is gone"));
+        receiver.await.unwrap_or_else(gone)
+    }
+}
+
+fn scan<E: Executor>(
+    executor: &E,
+    store: &Store<E>,
+) -> impl Future<Output = Result<Vec<(Key, Value)>>> + Send + 'static {
+    let engine = store.engine().clone();
+    blocking(executor.runtime(), move || {
+        engine
+            .scan(..)?
+            .map(|found| {
+                let (key, value) = found?;
+                Ok((key::decode(&key)?, Postcard::decode(&value)?))
+            })
+            .collect()
+    })
+}
+
+fn write_batch<E: Executor>(
+    executor: &E,
+    store: &Store<E>,
+    changes: Vec<(Key, Option<Value>)>,
+) -> impl Future<Output = Result<()>> + Send + 'static {
+    let engine: Engine = store.engine().clone();
+    blocking(executor.runtime(), move || {
+        let mut batch = Batch::new();
+        for (key, value) in changes {
+            let key = key::encode(&key)?;
+            match value {
+                Some(value) => {
+                    let mut bytes = Vec::new();
+                    Postcard::encode(&value, &mut bytes)?;
+                    batch.put(&key, &bytes)?;
+                }
+                None => batch.delete(&key)?,
+            }
+        }
+        engine.write(batch).map(drop)
+    })
+}
+
+/// Runs the futures on an executor that is dropped under them. On a thread of its own: some executors refuse to run
+/// inside another.
+fn abandon<E: Executor>(futures: Vec<Task<()>>) {
+    let abandoned = thread(|| {
+        let other = E::start();
+        for future in futures {
+            drop(other.spawn(future));
+        }
+        other.block_on(async {
+            for _ in 0..3 {
+                yield_now().await;
+            }
+        });
+    });
+    abandoned.join().expect("an executor can be dropped");
+}
+
+/// A store on a disk that can lose power, fill up and fail.
+#[derive(Debug)]
+pub struct OnSimDisk<E> {
+    executor: Rc<E>,
+    disk: SimDisk,
+}
+
+impl<E> OnSimDisk<E> {
+    /// The disk.
+    #[must_use]
+    pub const fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+
+    /// The executor.
+    #[must_use]
+    pub fn executor(&self) -> &E {
+        &self.executor
+    }
+}
+
+impl<E: Executor> OnSimDisk<E> {
+    fn options(&self) -> Options {
+        options::<E>().storage(self.disk.storage())
+    }
+}
+
+impl SyncGate for Gate {
+    fn held(&self) -> usize {
+        Self::held(self)
+    }
+
+    fn open(&self) {
+        Self::open(self);
+    }
+}
+
+impl<E: Executor> Fixture for OnSimDisk<E> {
+    type Store = Store<E>;
+
+    const CAPABILITIES: &'static [Capability] = if E::HAS_THREADS {
+        &[
+            Capability::Reopen,
+            Capability::Close,
+            Capability::Scan,
+            Capability::Batch,
+            Capability::OneOwner,
+            Capability::LockTimeout,
+            Capability::OtherTypes,
+            Capability::PowerCut,
+            Capability::Faults,
+            Capability::Threads,
+            Capability::Abandon,
+            Capability::HoldSyncs,
+        ]
+    } else {
+        // On one thread neither a held sync nor a wait for the lock would ever end.
+        &[
+            Capability::Reopen,
+            Capability::Close,
+            Capability::Scan,
+            Capability::Batch,
+            Capability::OneOwner,
+            Capability::OtherTypes,
+            Capability::PowerCut,
+            Capability::Faults,
+        ]
+    };
+    const LARGE_VALUE_BYTES: usize = LARGE_VALUE_BYTES;
+
+    fn create() -> Self {
+        Self {
+            executor: Rc::new(E::start()),
+            disk: SimDisk::new(),
+        }
+    }
+
+    async fn open(&self) -> Result<Self::Store> {
+        Store::<E>::load_on(self.executor.runtime(), STORE, self.options()).await
+    }
+
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.executor.block_on(future)
+    }
+
+    fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Task<T> {
+        self.executor.spawn(future)
+    }
+
+    fn close(&self, store: &Self::Store) -> impl Future<Output = Result<()>> + Send + 'static {
+        let store = store.clone();
+        async move { store.close().await }
+    }
+
+    fn scan(
+        &self,
+        store: &Self::Store,
+    ) -> impl Future<Output = Result<Vec<(Key, Value)>>> + Send + 'static {
+        scan(&*self.executor, store)
+    }
+
+    fn write_batch(
+        &self,
+        store: &Self::Store,
+        changes: Vec<(Key, Option<Value>)>,
+    ) -> impl Future<Output = Result<()>> + Send + 'static {
+        write_batch(&*self.executor, store, changes)
+    }
+
+    async fn open_within(&self, timeout: Duration) -> Result<Self::Store> {
+        let options = self.options().lock_timeout(timeout);
+        Store::<E>::load_on(self.executor.runtime(), STORE, options).await
+    }
+
+    async fn open_as_other_types(&self) -> Result<()> {
+        let runtime = self.executor.runtime();
+        KVLog::<Key, OtherValue, E::Runtime>::load_on(runtime, STORE, self.options())
+            .await
+            .map(drop)
+    }
+
+    fn spawn_thread<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.executor.spawn_thread(future)
+    }
+
+    fn abandon(&self, futures: Vec<Task<()>>) {
+        abandon::<E>(futures);
+    }
+
+    fn hold_syncs(&self) -> Box<dyn SyncGate> {
+        Box::new(self.disk.hold(OpKind::Sync))
+    }
+
+    fn after_power_cut(&self, cut: PowerCut) -> Self {
+        let disk = self.disk.fork();
+        match cut {
+            PowerCut::LosingAll => disk.power_cut_losing_all(),
+            PowerCut::KeepingAll => disk.power_cut_keeping_all(),
+            PowerCut::Some(seed) => disk.power_cut(seed),
+        }
+        Self {
+            executor: Rc::clone(&self.executor),
+            disk,
+        }
+    }
+
+    fn inject(&self, misfortune: Misfortune) {
+        let fault = |kind, on| {
+            let fault = Fault::new(kind).on(on).path_contains(".seg");
+            self.disk.inject(fault);
+        };
+        match misfortune {
+            Misfortune::SyncFails => fault(FaultKind::Errno(EIO), OpKind::Sync),
+            Misfortune::SyncFindsNoSpace => fault(FaultKind::Errno(ENOSPC), OpKind::Sync),
+            Misfortune::WriteFails => fault(FaultKind::PartThenErrno(90, EIO), OpKind::Write),
+            Misfortune::ReadFails => fault(FaultKind::Errno(EIO), OpKind::Read),
+            Misfortune::DiskFull => self.disk.set_capacity(Some(self.disk.used_bytes())),
+            Misfortune::None => {
+                self.disk.set_capacity(None);
+                self.disk.clear_faults();
+            }
+        }
+    }
+}
+
+/// A store in a directory of its own, removed at the end.
+#[derive(Debug)]
+pub struct OnFiles<E> {
+    executor: Rc<E>,
+    /// `None`: another process owns it.
+    directory: Option<tempfile::TempDir>,
+    path: PathBuf,
+}
+
+impl<E: Executor> Fixture for OnFiles<E> {
+    type Store = Store<E>;
+
+    const CAPABILITIES: &'static [Capability] = &[
+        Capability::Reopen,
+        Capability::Close,
+        Capability::Scan,
+        Capability::Batch,
+        Capability::OneOwner,
+        Capability::LockTimeout,
+        Capability::OtherTypes,
+        Capability::ReadFiles,
+        Capability::Processes,
+        Capability::Threads,
+        Capability::Abandon,
+    ];
+    const LARGE_VALUE_BYTES: usize = LARGE_VALUE_BYTES;
+
+    fn create() -> Self {
+        let directory = tempfile::tempdir().expect("a directory for temporary files");
+        Self {
+            executor: Rc::new(E::start()),
+            path: directory.path().join("store"),
+            directory: Some(directory),
+        }
+    }
+
+    async fn open(&self) -> Result<Self::Store> {
+        Store::<E>::load_on(self.executor.runtime(), &self.path, options::<E>()).await
+    }
+
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.executor.block_on(future)
+    }
+
+    fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Task<T> {
+        self.executor.spawn(future)
+    }
+
+    fn close(&self, store: &Self::Store) -> impl Future<Output = Result<()>> + Send + 'static {
+        let store = store.clone();
+        async move { store.close().await }
+    }
+
+    fn scan(
+        &self,
+        store: &Self::Store,
+    ) -> impl Future<Output = Result<Vec<(Key, Value)>>> + Send + 'static {
+        scan(&*self.executor, store)
+    }
+
+    fn write_batch(
+        &self,
+        store: &Self::Store,
+        changes: Vec<(Key, Option<Value>)>,
+    ) -> impl Future<Output = Result<()>> + Send + 'static {
+        write_batch(&*self.executor, store, changes)
+    }
+
+    async fn open_within(&self, timeout: Duration) -> Result<Self::Store> {
+        let options = options::<E>().lock_timeout(timeout);
+        Store::<E>::load_on(self.executor.runtime(), &self.path, options).await
+    }
+
+    async fn open_as_other_types(&self) -> Result<()> {
+        let runtime = self.executor.runtime();
+        KVLog::<Key, OtherValue, E::Runtime>::load_on(runtime, &self.path, options::<E>())
+            .await
+            .map(drop)
+    }
+
+    fn read_files(&self) -> std::result::Result<Vec<(Key, Value)>, String> {
+        let contents = reader::read(&self.path).map_err(|error| error.to_string())?;
+        contents
+            .live
+            .into_iter()
+            .map(|(key, value)| {
+                let value = Postcard::decode(&value).map_err(|error| error.to_string())?;
+                Ok((Key::from(key), value))
+            })
+            .collect()
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn create_at(path: &Path) -> Self {
+        Self {
+            executor: Rc::new(E::start()),
+            directory: None,
+            path: path.to_path_buf(),
+        }
+    }
+
+    fn spawn_thread<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.executor.spawn_thread(future)
+    }
+
+    fn abandon(&self, futures: Vec<Task<()>>) {
+        abandon::<E>(futures);
+    }
+}
+
+impl<E> OnFiles<E> {
+    /// Whether the directory is removed when this is dropped.
+    #[must_use]
+    pub const fn is_owner(&self) -> bool {
+        self.directory.is_some()
+    }
+}
