@@ -1,0 +1,170 @@
+//! What each command does. Every one opens the store, does one thing, and closes it.
+
+mod inspect;
+mod read;
+mod transfer;
+mod write;
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+use kv_log_engine::{Create, Engine, Options, Scan};
+use kv_trait::{Error, ErrorKind};
+use std::io::Write;
+use std::ops::Bound;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+type Outcome = Result<ExitCode, Failure>;
+
+const NO: u8 = 1;
+const DAMAGED: u8 = 3;
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    match &args.command {
+        Command::Init { segment_size } => write::init(args, *segment_size),
+        Command::Get { keys, or } => read::get(args, keys, or.as_deref()),
+        Command::Set {
+            key,
+            value,
+            create,
+            prev,
+            force_raw,
+        } => {
+            let store = open(
+                args,
+                if *create {
+                    Create::IfMissing
+                } else {
+                    Create::Never
+                },
+            )?;
+            refuse_typed(&store, *force_raw)?;
+            write::set(args, &store, key, value, *prev)
+        }
+        Command::Del { keys, force_raw } => {
+            let store = open(args, Create::Never)?;
+            refuse_typed(&store, *force_raw)?;
+            write::del(args, &store, keys)
+        }
+        Command::Scan {
+            prefix,
+            from,
+            to,
+            limit,
+            keys_only,
+            count,
+            null,
+        } => {
+            let bounds = (range_from(prefix, from), range_to(prefix, to));
+            let limit = limit.unwrap_or(usize::MAX);
+            read::scan(args, &bounds, limit, *keys_only, *count, *null)
+        }
+        Command::Import {
+            file,
+            create,
+            batch,
+            force_raw,
+        } => transfer::import(args, file, *create, *batch as usize, *force_raw),
+        Command::Export { prefix } => transfer::export(args, prefix),
+        Command::Stats => inspect::stats(args),
+        Command::Verify => inspect::verify_store(args),
+    }
+}
+
+fn path(args: &Args) -> Result<&Path, Failure> {
+    args.path.as_deref().ok_or_else(|| {
+        Failure::input(
+            "no store was named",
+            "give its directory with --path, or in KVLOG_PATH",
+        )
+    })
+}
+
+fn options(args: &Args) -> Options {
+    Options::new().lock_timeout(Duration::from_secs(args.lock_timeout))
+}
+
+fn open(args: &Args, create: Create) -> Result<Engine, Failure> {
+    let store = Engine::open(path(args)?, options(args).create(create))?;
+    if let Some(torn) = &store.recovery_report().torn_tail
+        && !args.quiet
+    {
+        note(&format!(
+            "cut {} never-acknowledged bytes at the end of {}; they are kept {}",
+            torn.bytes,
+            torn.path.display(),
+            torn.quarantine.as_ref().map_or_else(
+                || "in no file, being too few".to_owned(),
+                |kept| format!("in {}", kept.display())
+            )
+        ))?;
+    }
+    Ok(store)
+}
+
+/// A remark for people, on standard error.
+fn note(text: &str) -> Result<(), Failure> {
+    writeln!(std::io::stderr(), "kvlog: {text}")
+        .map_err(|source| Failure::stream("cannot write to standard error", source))
+}
+
+/// Raw bytes among typed ones would be misread by the program that owns the store.
+fn refuse_typed(store: &Engine, force: bool) -> Result<(), Failure> {
+    let recorded = store.fingerprint();
+    let raw = recorded.key().name() == "raw" && recorded.value().name() == "raw";
+    if raw || force {
+        return Ok(());
+    }
+    let message = format!(
+        "the store was written by a program with typed values ({} keys, {} values); raw bytes need --force-raw",
+        recorded.key(),
+        recorded.value()
+    );
+    Err(Error::new(ErrorKind::UnsupportedFormat, message).into())
+}
+
+fn close(store: &Engine) -> Result<(), Failure> {
+    store.close().map_err(Failure::from)
+}
+
+type Edge = Bound<Vec<u8>>;
+
+fn range_from(prefix: &Option<String>, from: &Option<String>) -> Edge {
+    let lowest = from.iter().chain(prefix).max();
+    lowest.map_or(Bound::Unbounded, |text| {
+        Bound::Included(text.clone().into_bytes())
+    })
+}
+
+fn range_to(prefix: &Option<String>, to: &Option<String>) -> Edge {
+    let behind = prefix
+        .as_ref()
+        .and_then(|prefix| behind_prefix(prefix.as_bytes()));
+    let to = to.as_ref().map(|text| text.clone().into_bytes());
+    match (behind, to) {
+        (Some(behind), Some(to)) => Bound::Excluded(behind.min(to)),
+        (Some(edge), None) | (None, Some(edge)) => Bound::Excluded(edge),
+        (None, None) => Bound::Unbounded,
+    }
+}
+
+/// The first key that no longer begins with the prefix; `None` if there is none.
+fn behind_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut behind = prefix.to_vec();
+    while let Some(last) = behind.pop() {
+        if last < u8::MAX {
+            behind.push(last + 1);
+            return Some(behind);
+        }
+    }
+    None
+}
+
+fn start_scan(store: &Engine, bounds: &(Edge, Edge)) -> Result<Scan, Failure> {
+    let bounds = (
+        bounds.0.as_ref().map(Vec::as_slice),
+        bounds.1.as_ref().map(Vec::as_slice),
+    );
+    Ok(store.scan(bounds)?)
+}

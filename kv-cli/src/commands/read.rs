@@ -1,0 +1,115 @@
+//! What is in a store: `get` and `scan`.
+
+use super::{Edge, NO, Outcome, close, note, open, start_scan};
+use crate::args::Args;
+use crate::output::{Output, escaped, put_bytes, record};
+use kv_log_engine::Create;
+use serde_json::{Map, Value, json};
+use std::process::ExitCode;
+
+pub(super) fn get(args: &Args, keys: &[String], or: Option<&str>) -> Outcome {
+    let store = open(args, Create::Never)?;
+    let mut output = Output::new();
+    let mut missing = Vec::new();
+    for key in keys {
+        let found = store.get(key.as_bytes())?;
+        if found.is_none() {
+            missing.push(key);
+        }
+        let value = found.or_else(|| or.map(|text| text.as_bytes().to_vec()));
+        if args.json {
+            let mut object = Map::new();
+            put_bytes(&mut object, "key", key.as_bytes());
+            match &value {
+                Some(value) => put_bytes(&mut object, "value", value),
+                None => drop(object.insert("value".to_owned(), Value::Null)),
+            }
+            output.json(&Value::Object(object))?;
+        } else if let Some(value) = value {
+            if keys.len() > 1 {
+                output.shown(key.as_bytes())?;
+                output.bytes(b"\t")?;
+            }
+            output.shown(&value)?;
+            if keys.len() > 1 || output.is_terminal() {
+                output.bytes(b"\n")?;
+            }
+        }
+    }
+    output.finish()?;
+    close(&store)?;
+    if missing.is_empty() || or.is_some() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !args.quiet {
+        for key in missing {
+            note(&format!("no value for {}", escaped(key.as_bytes())))?;
+        }
+    }
+    Ok(ExitCode::from(NO))
+}
+
+pub(super) fn scan(
+    args: &Args,
+    bounds: &(Edge, Edge),
+    limit: usize,
+    keys_only: bool,
+    count: bool,
+    null: bool,
+) -> Outcome {
+    let store = open(args, Create::Never)?;
+    let mut found = start_scan(&store, bounds)?;
+    let mut output = Output::new();
+    let mut number = 0;
+    while number < limit {
+        let (key, value) = if keys_only || count {
+            let Some(key) = found.next_key() else { break };
+            (key, None)
+        } else {
+            let Some(next) = found.next() else { break };
+            let (key, value) = next?;
+            (key, Some(value))
+        };
+        number += 1;
+        if count {
+            continue;
+        }
+        match (&value, args.json, null) {
+            (Some(value), true, _) => output.json(&record(&key, value))?,
+            (None, true, _) => {
+                let mut object = Map::new();
+                put_bytes(&mut object, "key", &key);
+                output.json(&Value::Object(object))?;
+            }
+            (_, false, true) => {
+                for bytes in [Some(&key), value.as_ref()].into_iter().flatten() {
+                    output.bytes(bytes)?;
+                    output.bytes(b"\0")?;
+                }
+            }
+            (_, false, false) => {
+                // Always escaped: tabs and newlines inside would make lines that lie.
+                output.bytes(escaped(&key).as_bytes())?;
+                if let Some(value) = &value {
+                    output.bytes(b"\t")?;
+                    output.bytes(escaped(value).as_bytes())?;
+                }
+                output.bytes(b"\n")?;
+            }
+        }
+    }
+    if count {
+        if args.json {
+            output.json(&json!({ "count": number }))?;
+        } else {
+            output.line(&number.to_string())?;
+        }
+    }
+    output.finish()?;
+    close(&store)?;
+    Ok(if number == 0 && !count {
+        ExitCode::from(NO)
+    } else {
+        ExitCode::SUCCESS
+    })
+}

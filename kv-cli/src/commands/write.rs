@@ -1,0 +1,97 @@
+//! What changes a store key by key: `init`, `set` and `del`.
+
+use super::{NO, Outcome, close, note, options, path};
+use crate::args::Args;
+use crate::failure::Failure;
+use crate::output::{Output, put_bytes};
+use kv_log_engine::{Create, Engine};
+use kv_trait::VALUE_BYTES_MAX;
+use serde_json::{Map, Value, json};
+use std::io::Read;
+use std::process::ExitCode;
+
+pub(super) fn init(args: &Args, segment_size: Option<u64>) -> Outcome {
+    let mut options = options(args).create(Create::New);
+    if let Some(bytes) = segment_size {
+        options = options.segment_bytes(bytes);
+    }
+    let store = Engine::open(path(args)?, options)?;
+    close(&store)?;
+    let mut output = Output::new();
+    if args.json {
+        output.json(&json!({ "created": store.path().to_string_lossy() }))?;
+    } else if !args.quiet {
+        output.line(&format!("created {}", store.path().display()))?;
+    }
+    output.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn set(args: &Args, store: &Engine, key: &str, value: &str, prev: bool) -> Outcome {
+    let value = if value == "-" {
+        read_value()?
+    } else {
+        value.as_bytes().to_vec()
+    };
+    let before = if prev {
+        store.set(key.as_bytes(), &value)?
+    } else {
+        store.put(key.as_bytes(), &value)?;
+        None
+    };
+    close(store)?;
+    let mut output = Output::new();
+    if args.json {
+        let mut object = Map::new();
+        put_bytes(&mut object, "key", key.as_bytes());
+        match &before {
+            Some(before) => put_bytes(&mut object, "prev", before),
+            None if prev => drop(object.insert("prev".to_owned(), Value::Null)),
+            None => {}
+        }
+        object.insert("durable".to_owned(), Value::Bool(true));
+        output.json(&Value::Object(object))?;
+    } else if let Some(before) = before {
+        output.shown(&before)?;
+        if output.is_terminal() {
+            output.bytes(b"\n")?;
+        }
+    }
+    output.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Standard input, up to one byte more than a value may have: the store refuses that one.
+fn read_value() -> Result<Vec<u8>, Failure> {
+    let mut value = Vec::new();
+    std::io::stdin()
+        .lock()
+        .take(VALUE_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut value)
+        .map_err(|source| Failure::stream("cannot read standard input", source))?;
+    Ok(value)
+}
+
+pub(super) fn del(args: &Args, store: &Engine, keys: &[String]) -> Outcome {
+    let mut removed = 0_u64;
+    for key in keys {
+        if store.get(key.as_bytes())?.is_some() {
+            store.remove(key.as_bytes())?;
+            removed += 1;
+        }
+    }
+    close(store)?;
+    let mut output = Output::new();
+    if args.json {
+        output.json(&json!({ "removed": removed, "durable": true }))?;
+    }
+    output.finish()?;
+    if !args.quiet && !args.json {
+        note(&format!("removed {removed} of {} keys", keys.len()))?;
+    }
+    Ok(if removed == 0 {
+        ExitCode::from(NO)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
