@@ -1,24 +1,29 @@
 //! What can be asked on the command line.
 
-use clap::{Parser, Subcommand};
+use clap::{ColorChoice, Parser, Subcommand, ValueHint};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// A durable key-value store on the command line.
 ///
 /// Keys and values are bytes; text given here is taken as its UTF-8. Exit codes: 0 done, 1 no (absent key, nothing
 /// matched), 2 wrong usage, 3 damage found, 4 the disk or another process is in the way, 5 outcome unknown.
+///
+/// With --json each command prints the shape that its help shows, one object a line. Bytes that are no UTF-8 stand in
+/// base64 under the name with `_b64` behind it: `key_b64`, `value_b64`, `prev_b64`, `path_b64`. Standard error then has
+/// `{"error": {"code": EXIT CODE, "kind": WORD, "message": TEXT, "hint": TEXT}}` and `{"note": {"message": TEXT}}`.
 #[derive(Debug, Parser)]
 #[command(name = "kvlog", version, arg_required_else_help = true)]
 pub(crate) struct Args {
     /// The store's directory.
-    #[arg(short, long, env = "KVLOG_PATH", global = true)]
+    #[arg(short, long, env = "KVLOG_PATH", global = true, value_hint = ValueHint::DirPath)]
     pub(crate) path: Option<PathBuf>,
 
     /// JSON on standard output, and errors as JSON on standard error.
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
-    /// No summaries on standard error.
+    /// No summaries, notes or progress.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 
@@ -26,19 +31,61 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 0, global = true)]
     pub(crate) lock_timeout: u64,
 
+    /// Colour on standard error. `auto` means on a terminal, unless NO_COLOR or CLICOLOR_FORCE say otherwise.
+    #[arg(long, value_name = "WHEN", default_value_t = ColorChoice::Auto, global = true)]
+    pub(crate) color: ColorChoice,
+
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// What has to be known before the command line is understood: how to say that it is not.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Manner {
+    pub(crate) json: bool,
+    pub(crate) color: ColorChoice,
+}
+
+impl Manner {
+    pub(crate) fn of(given: &[OsString]) -> Self {
+        let mut manner = Self {
+            json: false,
+            color: ColorChoice::Auto,
+        };
+        let mut words = given.iter().skip(1).map(|word| word.to_string_lossy());
+        while let Some(word) = words.next() {
+            let color = match word.as_ref() {
+                "--" => break,
+                "--json" => {
+                    manner.json = true;
+                    continue;
+                }
+                "--color" => words.next(),
+                word => word.strip_prefix("--color=").map(|it| it.to_owned().into()),
+            };
+            // A word that is no colour is about to be refused by the parser.
+            if let Some(Ok(color)) = color.map(|word| word.parse()) {
+                manner.color = color;
+            }
+        }
+        manner
+    }
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create an empty store.
+    ///
+    /// With --json: `{"path": PATH, "created": true}`
     Init {
         /// The size at which a segment is sealed, for example 64MiB.
         #[arg(long, value_parser = parse_size, value_name = "SIZE")]
         segment_size: Option<u64>,
     },
     /// Print the values of keys. One key: exactly its bytes. Several: key, tab, value.
+    ///
+    /// On a terminal a newline follows, and control characters are shown as \xNN.
+    /// With --json, for each key: `{"key": KEY, "value": VALUE}`; an absent value is null.
     Get {
         #[arg(required = true)]
         keys: Vec<String>,
@@ -47,6 +94,8 @@ pub(crate) enum Command {
         or: Option<String>,
     },
     /// Store a value. Returns when it is durable.
+    ///
+    /// With --json: `{"key": KEY, "durable": true}`, and with --prev also `"prev": VALUE`, null if there was none.
     Set {
         key: String,
         /// The value; `-` reads it from standard input.
@@ -63,6 +112,8 @@ pub(crate) enum Command {
         force_raw: bool,
     },
     /// Remove keys.
+    ///
+    /// With --json: `{"removed": COUNT, "durable": true}`
     Del {
         #[arg(required = true)]
         keys: Vec<String>,
@@ -71,6 +122,10 @@ pub(crate) enum Command {
         force_raw: bool,
     },
     /// List keys and values in the order of the keys, as they are at one point.
+    ///
+    /// Control characters are shown as \xNN, a backslash as two.
+    /// With --json, for each record: `{"key": KEY, "value": VALUE}`; with --keys-only: `{"key": KEY}`;
+    /// with --count once: `{"count": COUNT}`
     Scan {
         /// Only keys that begin with this.
         prefix: Option<String>,
@@ -93,10 +148,13 @@ pub(crate) enum Command {
         #[arg(short = '0')]
         null: bool,
     },
-    /// Store the records of a file of JSON lines: {"key": "...", "value": ...}.
+    /// Store the records of a file of JSON lines: `{"key": "...", "value": ...}`.
+    ///
+    /// A value that is a string is stored as its text, any other as its JSON.
+    /// With --json: `{"path": PATH, "imported": COUNT, "keys": COUNT, "durable": true}`
     Import {
         /// The file; `-` is standard input.
-        #[arg(default_value = "-")]
+        #[arg(default_value = "-", value_hint = ValueHint::FilePath)]
         file: PathBuf,
         /// Create the store if it is not there.
         #[arg(long)]
@@ -109,13 +167,22 @@ pub(crate) enum Command {
         force_raw: bool,
     },
     /// Print all records as JSON lines; `import` reads them back to the same bytes.
+    ///
+    /// For each record, with --json or without: `{"key": KEY, "value": VALUE}`
     Export {
         /// Only keys that begin with this.
         prefix: Option<String>,
     },
-    /// Sizes and counts.
+    /// Sizes and counts, and how much of each segment is live.
+    ///
+    /// With --json: `{"path", "keys", "last_seqno", "bytes", "live_bytes", "index_bytes", "open_segment_files",
+    /// "poisoned", "key_codec", "value_codec", "tag", "segments": [{"id", "bytes", "live_bytes", "active"}],
+    /// "since_open": {"groups", "batches", "records", "frame_bytes", "failed_groups", "rotations"}}`
     Stats,
     /// Read and check everything, without changing anything.
+    ///
+    /// With --json: `{"clean", "segments", "frames", "records", "keys", "torn_tail", "foreign": [NAME],
+    /// "debris": [NAME], "problems": [{"kind", "message"}]}`; the torn tail is null or `{"path", "offset", "bytes", "cause"}`.
     Verify,
 }
 
@@ -124,7 +191,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits
         .parse()
-        .map_err(|error| format!("{digits:?}: {error}"))?;
+        .map_err(|error| format!("{error}; a size is a number and perhaps KiB, MiB or GiB"))?;
     let unit = match &text[digits.len()..] {
         "" | "B" => 1,
         "KiB" | "K" => 1 << 10,
@@ -148,10 +215,35 @@ mod tests {
     }
 
     #[test]
+    fn every_command_with_a_store_says_what_its_json_is() {
+        for command in Args::command().get_subcommands() {
+            let about = command.get_long_about().map(ToString::to_string);
+            let says = about.is_some_and(|text| text.contains("--json"));
+            assert!(says, "{}", command.get_name());
+        }
+    }
+
+    #[test]
     fn sizes_have_binary_units_and_overflow_is_an_error() {
         assert_eq!(parse_size("64MiB"), Ok(64 << 20));
         assert_eq!(parse_size("4096"), Ok(4096));
         assert!(parse_size("64MB").is_err());
         assert!(parse_size("99999999999GiB").is_err());
+    }
+
+    #[test]
+    fn the_manner_of_an_answer_is_known_without_understanding_the_question() {
+        let manner = |words: &[&str]| {
+            let given: Vec<OsString> = words.iter().map(Into::into).collect();
+            let Manner { json, color } = Manner::of(&given);
+            (json, color)
+        };
+        let (auto, never) = (ColorChoice::Auto, ColorChoice::Never);
+        assert_eq!(manner(&["--json", "get"]), (false, auto), "the program");
+        assert_eq!(manner(&["kvlog", "bogus", "--json"]), (true, auto));
+        assert_eq!(manner(&["kvlog", "get", "--", "--json"]), (false, auto));
+        assert_eq!(manner(&["kvlog", "--color", "never"]), (false, never));
+        assert_eq!(manner(&["kvlog", "--color=never", "x"]), (false, never));
+        assert_eq!(manner(&["kvlog", "--color", "pink"]), (false, auto));
     }
 }

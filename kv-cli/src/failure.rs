@@ -1,5 +1,6 @@
 //! From an error to one line, or one JSON object, and an exit code.
 
+use crate::text::counted;
 use kv_trait::{Effect, Error, ErrorKind};
 use std::error::Error as _;
 use std::io;
@@ -14,6 +15,10 @@ pub(crate) enum Failure {
     Stream { what: String, source: io::Error },
     /// What was given is wrong.
     Input { message: String, hint: String },
+    /// The command line was not understood, in the parser's words.
+    Usage(String),
+    /// An import ended early; what it wrote before stays.
+    Import { durable: u64, cause: Box<Self> },
 }
 
 impl From<Error> for Failure {
@@ -42,27 +47,32 @@ impl Failure {
         matches!(self, Self::Stream { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         match self {
-            Self::Store(error) => {
-                let mut message = error.to_string();
-                let mut cause = error.source();
-                while let Some(source) = cause {
-                    message = format!("{message}: {source}");
-                    cause = source.source();
-                }
-                message
-            }
+            Self::Store(error) => with_causes(error),
             Self::Stream { what, source } => format!("{what}: {source}"),
             Self::Input { message, .. } => message.clone(),
+            Self::Usage(text) => {
+                let first = text.split("\n\n").next().unwrap_or_default();
+                on_one_line(first.strip_prefix("error:").unwrap_or(first))
+            }
+            Self::Import { durable, cause } => format!(
+                "{}; what came before it is durable: {}",
+                cause.message(),
+                counted(*durable, "record")
+            ),
         }
     }
 
-    fn hint(&self) -> &str {
+    pub(crate) fn hint(&self) -> String {
         match self {
-            Self::Store(error) => error.kind().advice(),
-            Self::Stream { .. } => ErrorKind::Io.advice(),
-            Self::Input { hint, .. } => hint,
+            Self::Store(error) => error.kind().advice().to_owned(),
+            Self::Stream { .. } => ErrorKind::Io.advice().to_owned(),
+            Self::Input { hint, .. } => hint.clone(),
+            Self::Usage(text) => text
+                .split_once("\n\n")
+                .map_or_else(String::new, |(_, rest)| on_one_line(rest)),
+            Self::Import { cause, .. } => cause.hint(),
         }
     }
 
@@ -70,7 +80,8 @@ impl Failure {
         match self {
             Self::Store(error) => error.kind().as_str(),
             Self::Stream { .. } => ErrorKind::Io.as_str(),
-            Self::Input { .. } => ErrorKind::InvalidInput.as_str(),
+            Self::Input { .. } | Self::Usage(_) => ErrorKind::InvalidInput.as_str(),
+            Self::Import { cause, .. } => cause.kind(),
         }
     }
 
@@ -83,21 +94,13 @@ impl Failure {
                 _ => 4,
             },
             Self::Stream { .. } => 4,
-            Self::Input { .. } => 2,
+            Self::Input { .. } | Self::Usage(_) => 2,
+            Self::Import { cause, .. } => cause.code(),
         }
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code())
-    }
-
-    pub(crate) fn to_line(&self) -> String {
-        let message: String = self
-            .message()
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        format!("kvlog: {message} ({})", self.hint())
     }
 
     pub(crate) fn to_json(&self) -> String {
@@ -110,5 +113,79 @@ impl Failure {
             }
         })
         .to_string()
+    }
+}
+
+/// An error of the store with everything behind it.
+pub(crate) fn with_causes(error: &Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        message = format!("{message}: {source}");
+        cause = source.source();
+    }
+    message
+}
+
+fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_outcome_has_its_own_exit_code_whatever_failed() {
+        let failed = Error::new(ErrorKind::Io, "cannot sync 00000001.seg");
+        let unknown = Failure::Store(failed.clone().with_effect(Effect::Unknown));
+        assert_eq!((Failure::Store(failed).code(), unknown.code()), (4, 5));
+        let import = Failure::Import {
+            durable: 7,
+            cause: Box::new(unknown),
+        };
+        assert_eq!(import.code(), 5);
+        assert!(
+            import
+                .message()
+                .ends_with("; what came before it is durable: 7 records")
+        );
+    }
+
+    #[test]
+    fn the_kinds_of_errors_have_their_exit_codes() {
+        let code = |kind| Failure::Store(Error::new(kind, "")).code();
+        for kind in [
+            ErrorKind::InvalidInput,
+            ErrorKind::TooLarge,
+            ErrorKind::Codec,
+        ] {
+            assert_eq!(code(kind), 2, "{kind}");
+        }
+        assert_eq!(code(ErrorKind::Corrupt), 3);
+        for kind in [
+            ErrorKind::Conflict,
+            ErrorKind::NotFound,
+            ErrorKind::Locked,
+            ErrorKind::StorageFull,
+            ErrorKind::Io,
+            ErrorKind::Poisoned,
+            ErrorKind::Closed,
+            ErrorKind::UnsupportedFormat,
+            ErrorKind::Unavailable,
+        ] {
+            assert_eq!(code(kind), 4, "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_parsers_words_are_one_line_and_a_hint() {
+        let failure = Failure::Usage(
+            "error: these were not provided:\n  <KEY>\n\nUsage: kvlog\n\nFor more, ask.\n"
+                .to_owned(),
+        );
+        assert_eq!(failure.message(), "these were not provided: <KEY>");
+        assert_eq!(failure.hint(), "Usage: kvlog For more, ask.");
+        assert_eq!(failure.code(), 2);
     }
 }

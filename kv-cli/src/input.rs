@@ -32,6 +32,7 @@ fn present<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Option<&'de Ra
 pub(crate) struct Records<R> {
     source: R,
     line: u64,
+    bytes: u64,
     buffer: Vec<u8>,
 }
 
@@ -40,6 +41,7 @@ impl<R: BufRead> Records<R> {
         Self {
             source,
             line: 0,
+            bytes: 0,
             buffer: Vec::new(),
         }
     }
@@ -56,16 +58,23 @@ impl<R: BufRead> Records<R> {
                 return Ok(None);
             }
             self.line += 1;
+            self.bytes += count as u64;
             if count as u64 == LINE_BYTES_MAX && self.buffer.last() != Some(&b'\n') {
                 return Err(self.wrong("the line is too long"));
             }
             if self.buffer.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            return parse(&self.buffer)
+            // Without its end, or a line that was cut would be wrong at the beginning of the next one.
+            return parse(self.buffer.trim_ascii_end())
                 .map(Some)
                 .map_err(|message| self.wrong(&message));
         }
+    }
+
+    /// How many bytes were read.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(crate) fn wrong(&self, message: &str) -> Failure {
@@ -77,6 +86,10 @@ impl<R: BufRead> Records<R> {
 }
 
 fn parse(line: &[u8]) -> Result<Record, String> {
+    // serde would take an array for an object without names.
+    if line.trim_ascii_start().first() != Some(&b'{') {
+        return Err("an object is expected".to_owned());
+    }
     let line: Line<'_> = serde_json::from_slice(line).map_err(|error| describe(&error))?;
     let key = match (line.key, line.key_b64) {
         (Some(text), None) => text.into_bytes(),
@@ -114,7 +127,7 @@ fn value_bytes(raw: &RawValue) -> Result<Vec<u8>, String> {
 fn decode(what: &str, encoded: &str) -> Result<Vec<u8>, String> {
     STANDARD
         .decode(encoded)
-        .map_err(|error| format!("{what}: {error}"))
+        .map_err(|error| format!("{what}: {}", error.to_string().trim_end_matches('.')))
 }
 
 #[cfg(test)]
@@ -128,7 +141,7 @@ mod tests {
             match records.next() {
                 Ok(Some(record)) => found.push(record),
                 Ok(None) => return Ok(found),
-                Err(failure) => return Err(failure.to_line()),
+                Err(failure) => return Err(failure.message()),
             }
         }
     }
@@ -147,6 +160,7 @@ mod tests {
     fn what_is_wrong_is_named_with_its_line() {
         let wrong = |text: &str| all(text).unwrap_err();
         assert!(wrong("{\"key\":\"a\",\"value\":1}\n{\"key\":").contains("line 2: EOF"));
+        assert!(wrong("[\"a\",null,1,null]").contains("an object is expected"));
         assert!(wrong(r#"{"key":"a"}"#).contains("exactly one of value"));
         assert!(wrong(r#"{"key":"a","value":1,"extra":2}"#).contains("unknown field"));
         assert!(wrong(r#"{"key":"a","key":"b","value":1}"#).contains("duplicate field"));

@@ -1,7 +1,7 @@
 //! `kvlog`: a durable key-value store on the command line, at the level of bytes.
 //!
-//! `args` says what can be asked, `commands` does it, `input` and `output` turn JSON lines and terminals into bytes and
-//! back, `failure` turns errors into one line and an exit code.
+//! `args` says what can be asked, `commands` does it, `input` and `output` turn JSON lines into bytes and back,
+//! `terminal` and `progress` speak to people, `failure` turns errors into one line and an exit code.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -9,30 +9,46 @@ mod commands;
 mod failure;
 mod input;
 mod output;
+mod progress;
+mod terminal;
+mod text;
 
-use args::Args;
+use args::{Args, Manner};
 use clap::Parser;
+use clap::error::ErrorKind;
 use failure::Failure;
-use std::io::Write;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    match commands::run(&args) {
+    let given: Vec<OsString> = std::env::args_os().collect();
+    let manner = Manner::of(&given);
+    terminal::choose(manner.color);
+    let (json, outcome) = match Args::try_parse_from(given) {
+        Ok(args) => {
+            // What was guessed gives way to what was understood.
+            terminal::choose(args.color);
+            (args.json, commands::run(&args))
+        }
+        Err(answer) => (manner.json, without_command(&answer)),
+    };
+    match outcome {
         Ok(code) => code,
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(failure) => report(&failure, args.json),
+        // With standard error gone there is nobody left to tell; the exit code still does.
+        Err(failure) => match terminal::report(&failure, json) {
+            Ok(()) | Err(_) => failure.exit_code(),
+        },
     }
 }
 
-fn report(failure: &Failure, json: bool) -> ExitCode {
-    let text = if json {
-        failure.to_json()
-    } else {
-        failure.to_line()
-    };
-    // With standard error gone there is nobody left to tell; the exit code still does.
-    match writeln!(std::io::stderr(), "{text}") {
-        Ok(()) | Err(_) => failure.exit_code(),
+/// Help and version go to standard output; anything else that the parser answers is wrong usage.
+fn without_command(answer: &clap::Error) -> Result<ExitCode, Failure> {
+    match answer.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => answer
+            .print()
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(output::cannot_write),
+        _ => Err(Failure::Usage(answer.render().to_string())),
     }
 }

@@ -1,10 +1,12 @@
 //! Bytes out: exact to a pipe, escaped to a terminal, or as JSON.
 
 use crate::failure::Failure;
+use crate::text::{escaped, harmless, harmless_json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use std::io::{BufWriter, IsTerminal, StdoutLock, Write};
+use std::path::Path;
 
 /// Standard output.
 pub(crate) struct Output {
@@ -39,13 +41,15 @@ impl Output {
         }
     }
 
+    /// A line in our own words, which may name files.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
-        self.bytes(text.as_bytes())?;
+        self.bytes(harmless(text).as_bytes())?;
         self.bytes(b"\n")
     }
 
     pub(crate) fn json(&mut self, value: &Value) -> Result<(), Failure> {
-        self.line(&value.to_string())
+        self.bytes(harmless_json(&value.to_string()).as_bytes())?;
+        self.bytes(b"\n")
     }
 
     pub(crate) fn finish(mut self) -> Result<(), Failure> {
@@ -53,33 +57,8 @@ impl Output {
     }
 }
 
-fn cannot_write(source: std::io::Error) -> Failure {
+pub(crate) fn cannot_write(source: std::io::Error) -> Failure {
     Failure::stream("cannot write to standard output", source)
-}
-
-/// Text with control characters and bytes that are no UTF-8 as `\xNN`.
-pub(crate) fn escaped(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '\n' => text.push_str("\\n"),
-                '\t' => text.push_str("\\t"),
-                '\\' => text.push_str("\\\\"),
-                c if c.is_control() => {
-                    let mut buffer = [0; 4];
-                    for byte in c.encode_utf8(&mut buffer).bytes() {
-                        text.push_str(&format!("\\x{byte:02x}"));
-                    }
-                }
-                c => text.push(c),
-            }
-        }
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    text
 }
 
 /// `name`: the text, or `name_b64`: base64 where the bytes are no UTF-8. Two names, so that nobody guesses.
@@ -88,6 +67,11 @@ pub(crate) fn put_bytes(object: &mut Map<String, Value>, name: &str, bytes: &[u8
         Ok(text) => object.insert(name.to_owned(), Value::from(text)),
         Err(_) => object.insert(format!("{name}_b64"), Value::from(STANDARD.encode(bytes))),
     };
+}
+
+/// The same for a path.
+pub(crate) fn put_path(object: &mut Map<String, Value>, name: &str, path: &Path) {
+    put_bytes(object, name, path.as_os_str().as_encoded_bytes());
 }
 
 /// A key and a value as `import` reads them.
@@ -101,15 +85,6 @@ pub(crate) fn record(key: &[u8], value: &[u8]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_terminal_is_never_commanded() {
-        assert_eq!(
-            escaped(b"a\x1b[31m\xff\n\\\xc2\x9b"),
-            "a\\x1b[31m\\xff\\n\\\\\\xc2\\x9b"
-        );
-        assert_eq!(escaped("grün".as_bytes()), "grün");
-    }
 
     #[test]
     fn bytes_that_are_no_text_have_another_name() {

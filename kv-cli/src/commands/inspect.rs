@@ -2,131 +2,200 @@
 
 use super::{DAMAGED, Outcome, close, open, options, path};
 use crate::args::Args;
-use crate::failure::Failure;
-use crate::output::Output;
-use kv_log_engine::{Create, verify};
-use serde_json::json;
+use crate::failure::{Failure, with_causes};
+use crate::output::{Output, put_path};
+use crate::text::{bar, counted, grouped, percent, size};
+use kv_log_engine::{Create, Engine, Stats, VerifyReport, verify};
+use serde_json::{Map, Value, json};
+use std::path::Path;
 use std::process::ExitCode;
 
 pub(super) fn stats(args: &Args) -> Outcome {
     let store = open(args, Create::Never)?;
     let stats = store.stats();
-    let fingerprint = store.fingerprint();
-    let bytes: u64 = stats.segments.iter().map(|segment| segment.bytes).sum();
-    let live: u64 = stats
-        .segments
-        .iter()
-        .map(|segment| segment.live_bytes)
-        .sum();
     let mut output = Output::new();
     if args.json {
-        let segments: Vec<_> = stats
-            .segments
-            .iter()
-            .map(|segment| {
-                json!({ "id": segment.id.get(), "bytes": segment.bytes, "live_bytes": segment.live_bytes, "active": segment.active })
-            })
-            .collect();
-        output.json(&json!({
-            "path": store.path().to_string_lossy(),
-            "keys": stats.live_keys,
-            "last_seqno": stats.last_seqno.get(),
-            "bytes": bytes,
-            "live_bytes": live,
-            "index_bytes": stats.index_bytes,
-            "key_codec": fingerprint.key().to_string(),
-            "value_codec": fingerprint.value().to_string(),
-            "tag": fingerprint.tag(),
-            "segments": segments,
-        }))?;
+        output.json(&stats_json(&store, &stats))?;
     } else {
-        output.line(&format!("store     {}", store.path().display()))?;
-        output.line(&format!("keys      {}", stats.live_keys))?;
-        output.line(&format!("seqno     {}", stats.last_seqno))?;
-        output.line(&format!(
-            "codecs    {} keys, {} values",
-            fingerprint.key(),
-            fingerprint.value()
-        ))?;
-        output.line(&format!(
-            "bytes     {bytes} in {} segments, {}% live",
-            stats.segments.len(),
-            percent(live, bytes)
-        ))?;
-        output.line(&format!(
-            "index     about {} bytes of memory",
-            stats.index_bytes
-        ))?;
-        for segment in &stats.segments {
-            output.line(&format!(
-                "{}  {:>12} bytes  {:>3}% live{}",
-                segment.id,
-                segment.bytes,
-                percent(segment.live_bytes, segment.bytes),
-                if segment.active { "  (active)" } else { "" }
-            ))?;
-        }
+        show_stats(&mut output, &store, &stats)?;
     }
     output.finish()?;
     close(&store)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn percent(part: u64, whole: u64) -> u64 {
-    part.saturating_mul(100) / whole.max(1)
+/// The bytes of all segments, and those of them that the index points at.
+fn sums(stats: &Stats) -> (u64, u64) {
+    stats.segments.iter().fold((0, 0), |(bytes, live), one| {
+        (bytes + one.bytes, live + one.live_bytes)
+    })
+}
+
+fn show_stats(output: &mut Output, store: &Engine, stats: &Stats) -> Result<(), Failure> {
+    let (bytes, live) = sums(stats);
+    output.line(&format!(
+        "store {}  {}  {}  {}% live  {}  seq {}",
+        store.path().display(),
+        counted(stats.segments.len() as u64, "segment"),
+        size(bytes),
+        percent(live, bytes),
+        counted(stats.live_keys, "key"),
+        grouped(stats.last_seqno.get()),
+    ))?;
+    for segment in &stats.segments {
+        let size = size(segment.bytes);
+        output.line(&format!(
+            "{}.seg {} {:>3}% live  {size:>11}{}",
+            segment.id,
+            bar(segment.live_bytes, segment.bytes),
+            percent(segment.live_bytes, segment.bytes),
+            if segment.active { "  (active)" } else { "" }
+        ))?;
+    }
+    let fingerprint = store.fingerprint();
+    output.line(&format!(
+        "index about {} of memory  keys {}  values {}{}",
+        size(stats.index_bytes),
+        fingerprint.key(),
+        fingerprint.value(),
+        fingerprint
+            .tag()
+            .map_or_else(String::new, |tag| format!("  tag {tag}"))
+    ))
+}
+
+fn stats_json(store: &Engine, stats: &Stats) -> Value {
+    let (bytes, live) = sums(stats);
+    let fingerprint = store.fingerprint();
+    let segments: Vec<_> = stats
+        .segments
+        .iter()
+        .map(|segment| {
+            json!({
+                "id": segment.id.get(),
+                "bytes": segment.bytes,
+                "live_bytes": segment.live_bytes,
+                "active": segment.active,
+            })
+        })
+        .collect();
+    let value = json!({
+        "keys": stats.live_keys,
+        "last_seqno": stats.last_seqno.get(),
+        "bytes": bytes,
+        "live_bytes": live,
+        "index_bytes": stats.index_bytes,
+        "open_segment_files": stats.open_segment_files,
+        "poisoned": stats.poisoned,
+        "key_codec": fingerprint.key().to_string(),
+        "value_codec": fingerprint.value().to_string(),
+        "tag": fingerprint.tag(),
+        "segments": segments,
+        "since_open": {
+            "groups": stats.groups,
+            "batches": stats.batches,
+            "records": stats.records,
+            "frame_bytes": stats.frame_bytes,
+            "failed_groups": stats.failed_groups,
+            "rotations": stats.rotations,
+        },
+    });
+    at_path(store.path(), value)
+}
+
+/// The object with where it is about.
+fn at_path(path: &Path, value: Value) -> Value {
+    let mut object = Map::new();
+    put_path(&mut object, "path", path);
+    if let Value::Object(fields) = value {
+        object.extend(fields);
+    }
+    Value::Object(object)
 }
 
 pub(super) fn verify_store(args: &Args) -> Outcome {
     let report = verify(path(args)?, options(args))?;
+    let code = if report.is_clean() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(DAMAGED)
+    };
+    match show_report(args, &report) {
+        // Whether somebody reads to the end or not: damage is never a success.
+        Err(failure) if failure.is_broken_pipe() => Ok(code),
+        shown => shown.map(|()| code),
+    }
+}
+
+fn show_report(args: &Args, report: &VerifyReport) -> Result<(), Failure> {
     let mut output = Output::new();
-    let problems: Vec<String> = report
-        .problems
-        .iter()
-        .map(|problem| Failure::Store(problem.clone()).to_line())
-        .collect();
-    let torn = report.torn_tail.as_ref().map(|torn| {
-        format!(
-            "{} bytes at offset {} of {} were never acknowledged ({}); the next open cuts them",
+    if args.json {
+        output.json(&report_json(report))?;
+        return output.finish();
+    }
+    for problem in &report.problems {
+        output.line(&format!("damage: {}", with_causes(problem)))?;
+    }
+    if let Some(torn) = &report.torn_tail {
+        output.line(&format!(
+            "note: {} bytes at offset {} of {} were never acknowledged ({}); the next open cuts them",
             torn.bytes,
             torn.offset,
             torn.path.display(),
             torn.cause
-        )
-    });
-    if args.json {
-        output.json(&json!({
-            "clean": report.is_clean(),
-            "segments": report.segments,
-            "frames": report.frames,
-            "records": report.records,
-            "keys": report.live_keys,
-            "torn_tail": torn,
-            "foreign": report.foreign,
-            "problems": problems,
-        }))?;
-    } else {
-        for problem in &problems {
-            output.line(problem)?;
-        }
-        if let Some(torn) = &torn {
-            output.line(&format!("note: {torn}"))?;
-        }
-        for name in &report.foreign {
+        ))?;
+    }
+    for name in &report.foreign {
+        output.line(&format!(
+            "note: {name} is not the store's; it is left alone"
+        ))?;
+    }
+    for name in &report.debris {
+        output.line(&format!(
+            "note: nothing refers to {name}; the next open deletes it"
+        ))?;
+    }
+    if !args.quiet {
+        let read = [
+            counted(report.segments, "segment"),
+            counted(report.frames, "batch"),
+            counted(report.records, "record"),
+            counted(report.live_keys, "key"),
+        ]
+        .join(", ");
+        if report.is_clean() {
+            output.line(&format!("good: {read}"))?;
+        } else {
+            let problems = counted(report.problems.len() as u64, "problem");
             output.line(&format!(
-                "note: {name} is not the store's; it is left alone"
-            ))?;
-        }
-        if report.is_clean() && !args.quiet {
-            output.line(&format!(
-                "good: {} segments, {} batches, {} records, {} keys",
-                report.segments, report.frames, report.records, report.live_keys
+                "damaged: {problems}; keep the files as they are, and restore a backup"
             ))?;
         }
     }
-    output.finish()?;
-    Ok(if report.is_clean() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(DAMAGED)
+    output.finish()
+}
+
+fn report_json(report: &VerifyReport) -> Value {
+    let torn = report.torn_tail.as_ref().map(|torn| {
+        at_path(
+            &torn.path,
+            json!({ "offset": torn.offset, "bytes": torn.bytes, "cause": torn.cause }),
+        )
+    });
+    let problems: Vec<_> = report
+        .problems
+        .iter()
+        .map(|problem| json!({ "kind": problem.kind().as_str(), "message": with_causes(problem) }))
+        .collect();
+    json!({
+        "clean": report.is_clean(),
+        "segments": report.segments,
+        "frames": report.frames,
+        "records": report.records,
+        "keys": report.live_keys,
+        "torn_tail": torn,
+        "foreign": report.foreign,
+        "debris": report.debris,
+        "problems": problems,
     })
 }

@@ -7,9 +7,9 @@ mod write;
 
 use crate::args::{Args, Command};
 use crate::failure::Failure;
+use crate::terminal;
 use kv_log_engine::{Create, Engine, Options, Scan};
 use kv_trait::{Error, ErrorKind};
-use std::io::Write;
 use std::ops::Bound;
 use std::path::Path;
 use std::process::ExitCode;
@@ -31,20 +31,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
             prev,
             force_raw,
         } => {
-            let store = open(
-                args,
-                if *create {
-                    Create::IfMissing
-                } else {
-                    Create::Never
-                },
-            )?;
-            refuse_typed(&store, *force_raw)?;
+            let store = open_to_write(args, *create, *force_raw)?;
             write::set(args, &store, key, value, *prev)
         }
         Command::Del { keys, force_raw } => {
-            let store = open(args, Create::Never)?;
-            refuse_typed(&store, *force_raw)?;
+            let store = open_to_write(args, false, *force_raw)?;
             write::del(args, &store, keys)
         }
         Command::Scan {
@@ -87,26 +78,38 @@ fn options(args: &Args) -> Options {
 
 fn open(args: &Args, create: Create) -> Result<Engine, Failure> {
     let store = Engine::open(path(args)?, options(args).create(create))?;
-    if let Some(torn) = &store.recovery_report().torn_tail
-        && !args.quiet
-    {
-        note(&format!(
-            "cut {} never-acknowledged bytes at the end of {}; they are kept {}",
+    if let Some(torn) = &store.recovery_report().torn_tail {
+        let kept = torn.quarantine.as_ref().map_or_else(
+            || "in no file, being too few".to_owned(),
+            |kept| format!("in {}", kept.display()),
+        );
+        let message = format!(
+            "cut {} never-acknowledged bytes at the end of {}; they are kept {kept}",
             torn.bytes,
             torn.path.display(),
-            torn.quarantine.as_ref().map_or_else(
-                || "in no file, being too few".to_owned(),
-                |kept| format!("in {}", kept.display())
-            )
-        ))?;
+        );
+        note(args, &message)?;
     }
     Ok(store)
 }
 
+fn open_to_write(args: &Args, create: bool, force_raw: bool) -> Result<Engine, Failure> {
+    let create = if create {
+        Create::IfMissing
+    } else {
+        Create::Never
+    };
+    let store = open(args, create)?;
+    refuse_typed(&store, force_raw)?;
+    Ok(store)
+}
+
 /// A remark for people, on standard error.
-fn note(text: &str) -> Result<(), Failure> {
-    writeln!(std::io::stderr(), "kvlog: {text}")
-        .map_err(|source| Failure::stream("cannot write to standard error", source))
+fn note(args: &Args, message: &str) -> Result<(), Failure> {
+    if args.quiet {
+        return Ok(());
+    }
+    terminal::note(message, args.json)
 }
 
 /// Raw bytes among typed ones would be misread by the program that owns the store.

@@ -2,7 +2,8 @@
 
 use super::{Edge, NO, Outcome, close, note, open, start_scan};
 use crate::args::Args;
-use crate::output::{Output, escaped, put_bytes, record};
+use crate::output::{Output, put_bytes, record};
+use crate::text::escaped;
 use kv_log_engine::Create;
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
@@ -41,9 +42,10 @@ pub(super) fn get(args: &Args, keys: &[String], or: Option<&str>) -> Outcome {
     if missing.is_empty() || or.is_some() {
         return Ok(ExitCode::SUCCESS);
     }
-    if !args.quiet {
+    // In JSON the value is null already.
+    if !args.json {
         for key in missing {
-            note(&format!("no value for {}", escaped(key.as_bytes())))?;
+            note(args, &format!("no value for {}", escaped(key.as_bytes())))?;
         }
     }
     Ok(ExitCode::from(NO))
@@ -83,7 +85,7 @@ pub(super) fn scan(
             }
             (_, false, true) => {
                 for bytes in [Some(&key), value.as_ref()].into_iter().flatten() {
-                    output.bytes(bytes)?;
+                    output.shown(bytes)?;
                     output.bytes(b"\0")?;
                 }
             }

@@ -1,15 +1,17 @@
 //! Many records at once: `import` and `export`.
 
-use super::{Outcome, close, note, open, range_from, range_to, refuse_typed, start_scan};
+use super::{Outcome, close, note, open, open_to_write, range_from, range_to, start_scan};
 use crate::args::Args;
 use crate::failure::Failure;
 use crate::input::Records;
-use crate::output::{Output, record};
+use crate::output::{Output, put_path, record};
+use crate::progress::Progress;
+use crate::text::counted;
 use kv_log_engine::{Batch, Create, Engine};
-use serde_json::json;
+use serde_json::{Map, Value};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// A batch of an import ends at this many bytes, however few records it has.
@@ -19,69 +21,88 @@ pub(super) fn export(args: &Args, prefix: &Option<String>) -> Outcome {
     let store = open(args, Create::Never)?;
     let bounds = (range_from(prefix, &None), range_to(prefix, &None));
     let mut output = Output::new();
+    let progress = if output.is_terminal() {
+        Progress::hidden()
+    } else {
+        // How many keys begin with a prefix nobody knows before the end.
+        let total = prefix.is_none().then(|| store.stats().live_keys);
+        Progress::new(args, total)
+    };
+    let mut exported = 0;
     for found in start_scan(&store, &bounds)? {
         let (key, value) = found?;
         output.json(&record(&key, &value))?;
+        exported += 1;
+        progress.at(exported, || counted(exported, "record"));
     }
     output.finish()?;
+    drop(progress);
     close(&store)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// The input, and how long it is where that is known.
 #[expect(
     clippy::disallowed_methods,
     reason = "the input is the user's file, not the store's"
 )]
-fn open_input(file: &PathBuf) -> Result<Box<dyn BufRead>, Failure> {
+fn open_input(file: &Path) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> {
     if file.as_os_str() == "-" {
-        return Ok(Box::new(std::io::stdin().lock()));
+        return Ok((Box::new(io::stdin().lock()), None));
     }
-    let opened = File::open(file)
-        .map_err(|source| Failure::stream(format!("cannot open {}", file.display()), source))?;
-    Ok(Box::new(BufReader::with_capacity(1 << 20, opened)))
+    let wrong = |source| Failure::stream(format!("cannot open {}", file.display()), source);
+    let opened = File::open(file).map_err(wrong)?;
+    let what = opened.metadata().map_err(wrong)?;
+    // It opens, and fails at the first read: too late, the store would have been created.
+    if what.is_dir() {
+        return Err(wrong(io::ErrorKind::IsADirectory.into()));
+    }
+    let total = what.is_file().then_some(what.len());
+    Ok((Box::new(BufReader::with_capacity(1 << 20, opened)), total))
 }
 
 pub(super) fn import(
     args: &Args,
-    file: &PathBuf,
+    file: &Path,
     create: bool,
     batch: usize,
-    force: bool,
+    force_raw: bool,
 ) -> Outcome {
     // Opened first: a wrong file name must not leave a new store behind.
-    let mut records = Records::new(open_input(file)?);
-    let store = open(
-        args,
-        if create {
-            Create::IfMissing
-        } else {
-            Create::Never
-        },
-    )?;
-    refuse_typed(&store, force)?;
+    let (input, total) = open_input(file)?;
+    let mut records = Records::new(input);
+    let store = open_to_write(args, create, force_raw)?;
     let mut durable = 0_u64;
-    let imported = import_all(&store, &mut records, batch, &mut durable);
+    let progress = Progress::new(args, total);
+    let imported = import_all(&store, &mut records, batch, &mut durable, &progress);
+    drop(progress);
     let closed = close(&store);
-    match imported {
-        Err(Failure::Input { message, hint }) => {
-            let message = format!("{message}; the {durable} records before it are durable");
-            return Err(Failure::input(message, hint));
+    if let Err(cause) = imported {
+        // The first cause is the one to end with; what was durable before does not hang on the close.
+        if let Err(second) = closed {
+            note(args, &format!("closing failed too: {}", second.message()))?;
         }
-        Err(failure) => {
-            note(&format!("the first {durable} records are durable"))?;
-            return Err(failure);
-        }
-        Ok(()) => closed?,
+        return Err(Failure::Import {
+            durable,
+            cause: Box::new(cause),
+        });
     }
+    closed?;
     let mut output = Output::new();
     let stats = store.stats();
-    let place = store.path().display().to_string();
     if args.json {
-        output.json(&json!({ "imported": durable, "keys": stats.live_keys, "path": place, "durable": true }))?;
+        let mut object = Map::new();
+        put_path(&mut object, "path", store.path());
+        object.insert("imported".to_owned(), durable.into());
+        object.insert("keys".to_owned(), stats.live_keys.into());
+        object.insert("durable".to_owned(), Value::Bool(true));
+        output.json(&Value::Object(object))?;
     } else if !args.quiet {
         output.line(&format!(
-            "{durable} records are durable in {place}, which holds {} keys now",
-            stats.live_keys
+            "{} durable in {}, which holds {} now",
+            counted(durable, "record"),
+            store.path().display(),
+            counted(stats.live_keys, "key")
         ))?;
     }
     output.finish()?;
@@ -94,6 +115,7 @@ fn import_all(
     records: &mut Records<Box<dyn BufRead>>,
     size: usize,
     durable: &mut u64,
+    progress: &Progress,
 ) -> Result<(), Failure> {
     loop {
         let mut batch = Batch::new();
@@ -120,6 +142,9 @@ fn import_all(
         if count > 0 {
             store.write(batch)?;
             *durable += count;
+            progress.at(records.bytes(), || {
+                format!("{} durable", counted(*durable, "record"))
+            });
         }
         if let Some(end) = end {
             return end;

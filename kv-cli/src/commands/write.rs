@@ -3,7 +3,8 @@
 use super::{NO, Outcome, close, note, options, path};
 use crate::args::Args;
 use crate::failure::Failure;
-use crate::output::{Output, put_bytes};
+use crate::output::{Output, put_bytes, put_path};
+use crate::text::counted;
 use kv_log_engine::{Create, Engine};
 use kv_trait::VALUE_BYTES_MAX;
 use serde_json::{Map, Value, json};
@@ -19,7 +20,10 @@ pub(super) fn init(args: &Args, segment_size: Option<u64>) -> Outcome {
     close(&store)?;
     let mut output = Output::new();
     if args.json {
-        output.json(&json!({ "created": store.path().to_string_lossy() }))?;
+        let mut object = Map::new();
+        put_path(&mut object, "path", store.path());
+        object.insert("created".to_owned(), Value::Bool(true));
+        output.json(&Value::Object(object))?;
     } else if !args.quiet {
         output.line(&format!("created {}", store.path().display()))?;
     }
@@ -86,8 +90,11 @@ pub(super) fn del(args: &Args, store: &Engine, keys: &[String]) -> Outcome {
         output.json(&json!({ "removed": removed, "durable": true }))?;
     }
     output.finish()?;
-    if !args.quiet && !args.json {
-        note(&format!("removed {removed} of {} keys", keys.len()))?;
+    if !args.json {
+        note(
+            args,
+            &format!("removed {removed} of {}", counted(keys.len() as u64, "key")),
+        )?;
     }
     Ok(if removed == 0 {
         ExitCode::from(NO)

@@ -1,108 +1,9 @@
-//! The binary as a user runs it: outputs, exit codes, messages.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "tests damage the files from outside"
-)]
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+//! What each command does with a store: outputs, exit codes, what is durable.
 
+use super::bench::{Bench, kvlog, newest_segment, sample, sample_contents, text};
 use kv_log_engine::{Engine, Options};
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
-struct Bench {
-    directory: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self {
-            directory: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn store(&self) -> PathBuf {
-        self.directory.path().join("store")
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kvlog"));
-        command
-            .env_remove("KVLOG_PATH")
-            .arg("-p")
-            .arg(self.store())
-            .args(arguments);
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
-    }
-
-    fn run_with(&self, arguments: &[&str], input: &[u8]) -> Output {
-        let mut command = self.command(arguments);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let input = input.to_vec();
-        let feeder = std::thread::Builder::new()
-            .spawn(move || stdin.write_all(&input))
-            .unwrap();
-        let output = child.wait_with_output().unwrap();
-        drop(feeder.join());
-        output
-    }
-
-    /// Runs what must succeed; returns standard output.
-    fn good(&self, arguments: &[&str]) -> Vec<u8> {
-        let output = self.run(arguments);
-        assert_eq!(
-            output.status.code(),
-            Some(0),
-            "{arguments:?}: {}",
-            text(&output.stderr)
-        );
-        output.stdout
-    }
-
-    /// Runs what must fail with this code; returns standard error, one line.
-    fn bad(&self, code: i32, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let message = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
-        assert_eq!(message.lines().count(), 1, "{message}");
-        message
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn sample() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/packages.jsonl")
-}
-
-/// What the shipped file holds, read by other code than the command's.
-fn sample_contents() -> BTreeMap<String, serde_json::Value> {
-    let file = std::fs::read_to_string(sample()).unwrap();
-    file.lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
-        .map(|line| {
-            (
-                line["key"].as_str().unwrap().to_owned(),
-                line["value"].clone(),
-            )
-        })
-        .collect()
-}
+use std::process::Stdio;
 
 #[test]
 fn init_set_get_scan_del() {
@@ -139,8 +40,8 @@ fn init_set_get_scan_del() {
     );
     assert_eq!(bench.run(&["del", "hello"]).status.code(), Some(1));
     assert_eq!(bench.run(&["scan", "hello"]).status.code(), Some(1));
-    assert!(text(&bench.good(&["stats"])).contains("keys      1"));
-    assert!(text(&bench.good(&["verify"])).starts_with("good: 1 segments"));
+    assert!(text(&bench.good(&["stats"])).contains("  1 key  "));
+    assert!(text(&bench.good(&["verify"])).starts_with("good: 1 segment, "));
 }
 
 #[test]
@@ -196,17 +97,13 @@ fn reading_never_creates_a_store_and_writing_only_when_asked() {
     bench.bad(4, &["import", "--create", "no-such-file.jsonl"]);
     assert!(!bench.store().exists());
     bench.good(&["set", "k", "v", "--create"]);
-    let without = Command::new(env!("CARGO_BIN_EXE_kvlog"))
+    let without = kvlog()
         .env("KVLOG_PATH", bench.store())
         .args(["get", "k"])
         .output()
         .unwrap();
     assert_eq!(without.stdout, b"v");
-    let nowhere = Command::new(env!("CARGO_BIN_EXE_kvlog"))
-        .env_remove("KVLOG_PATH")
-        .args(["get", "k"])
-        .output()
-        .unwrap();
+    let nowhere = kvlog().args(["get", "k"]).output().unwrap();
     assert_eq!(nowhere.status.code(), Some(2));
     assert!(text(&nowhere.stderr).contains("KVLOG_PATH"));
 }
@@ -237,7 +134,7 @@ fn the_shipped_data_imports_twice_to_the_same_keys_and_values() {
     let bench = Bench::new();
     let sample = sample();
     let first = text(&bench.good(&["import", "--create", sample.to_str().unwrap()]));
-    assert!(first.contains("2000 records are durable"), "{first}");
+    assert!(first.contains("2,000 records durable in "), "{first}");
     bench.good(&["import", "--batch", "7", sample.to_str().unwrap()]);
     let expected = sample_contents();
     let exported = text(&bench.good(&["export"]));
@@ -291,7 +188,8 @@ fn a_malformed_line_is_named_and_the_lines_before_it_are_durable() {
     assert_eq!(output.status.code(), Some(2));
     let message = text(&output.stderr);
     assert!(
-        message.contains("line 3") && message.contains("2 records before it are durable"),
+        message.contains("line 3")
+            && message.contains("; what came before it is durable: 2 records ("),
         "{message}"
     );
     assert_eq!(bench.good(&["scan", "--keys-only"]), b"a\nb\n");
@@ -355,16 +253,6 @@ fn typed_stores_are_not_written_raw_by_accident() {
     }
     bench.good(&["set", "k", "v", "--force-raw"]);
     assert_eq!(bench.good(&["get", "k"]), b"v");
-}
-
-fn newest_segment(store: &Path) -> PathBuf {
-    let mut names: Vec<_> = std::fs::read_dir(store)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    names.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
-    names.sort();
-    names.pop().unwrap()
 }
 
 #[test]
@@ -483,5 +371,81 @@ fn a_key_beyond_the_limit_is_wrong_usage() {
         bench
             .bad(2, &["set", &"k".repeat(70_000), "v"])
             .contains("at most 65536 are allowed")
+    );
+}
+
+#[test]
+fn stats_say_what_the_engine_has() {
+    let bench = Bench::new();
+    bench.good(&["init", "--segment-size", "4KiB"]);
+    let store = Engine::open(bench.store(), Options::new()).unwrap();
+    for round in 0..30_u8 {
+        store.put(b"again", &[round; 500]).unwrap();
+        store.put(&[round], b"stays").unwrap();
+    }
+    store.close().unwrap();
+    let stats: serde_json::Value =
+        serde_json::from_slice(&bench.good(&["stats", "--json"])).unwrap();
+    let shown = text(&bench.good(&["stats"]));
+    let rows: Vec<&str> = shown.lines().collect();
+    let engine = Engine::open(bench.store(), Options::new()).unwrap().stats();
+    let segments = stats["segments"].as_array().unwrap();
+    assert!(segments.len() > 3, "{stats}");
+    assert_eq!(
+        (segments.len(), rows.len()),
+        (engine.segments.len(), segments.len() + 2)
+    );
+    let sum = |name: &str| {
+        segments
+            .iter()
+            .map(|one| one[name].as_u64().unwrap())
+            .sum::<u64>()
+    };
+    assert_eq!(stats["bytes"], sum("bytes"));
+    assert_eq!(stats["live_bytes"], sum("live_bytes"));
+    assert_eq!(stats["keys"], 31);
+    assert_eq!(stats["last_seqno"], 60);
+    assert_eq!(stats["poisoned"], false);
+    let live = 100 * sum("live_bytes") / sum("bytes");
+    assert!(
+        rows[0].ends_with("% live  31 keys  seq 60")
+            && rows[0].contains(&format!("  {live}% live")),
+        "{shown}"
+    );
+    for ((row, one), expected) in rows[1..].iter().zip(segments).zip(&engine.segments) {
+        let (bytes, live) = (expected.bytes, expected.live_bytes);
+        assert_eq!(
+            (&one["id"], &one["live_bytes"]),
+            (&expected.id.get().into(), &live.into())
+        );
+        assert_eq!(one["active"], expected.active);
+        let full = row.chars().filter(|c| *c == '█').count() as u64;
+        let empty = row.chars().filter(|c| *c == '░').count() as u64;
+        assert_eq!((full, full + empty), (20 * live / bytes, 20), "{row}");
+        assert!(row.starts_with(&format!("{}.seg ", expected.id)), "{row}");
+        assert!(
+            row.contains(&format!(" {}% live  ", 100 * live / bytes)),
+            "{row}"
+        );
+        assert_eq!(row.ends_with("KiB  (active)"), expected.active, "{row}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_path_that_is_no_text_has_another_name_in_json() {
+    use base64::Engine as _;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let bench = Bench::new();
+    let mut path = bench.directory.path().as_os_str().to_owned().into_vec();
+    path.extend(b"/\xff");
+    let mut init = kvlog();
+    init.arg("-p").arg(std::ffi::OsStr::from_bytes(&path));
+    let output = init.args(["init", "--json"]).output().unwrap();
+    let created: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let encoded = base64::engine::general_purpose::STANDARD.encode(&path);
+    assert_eq!(
+        created,
+        serde_json::json!({ "created": true, "path_b64": encoded })
     );
 }

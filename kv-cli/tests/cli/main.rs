@@ -1,0 +1,11 @@
+//! The binary as a user runs it.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests damage the files from outside"
+)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+
+mod bench;
+mod commands;
+#[cfg(target_os = "linux")]
+mod terminal;
