@@ -1,6 +1,7 @@
 //! What can be asked on the command line.
 
 use clap::{ColorChoice, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -184,6 +185,13 @@ pub(crate) enum Command {
     /// With --json: `{"clean", "segments", "frames", "records", "keys", "torn_tail", "foreign": [NAME],
     /// "debris": [NAME], "problems": [{"kind", "message"}]}`; the torn tail is null or `{"path", "offset", "bytes", "cause"}`.
     Verify,
+    /// Print a completion script for a shell.
+    Completions { shell: Shell },
+    /// Print the manual page, or that of one command, in roff.
+    Man {
+        /// A command, for example scan.
+        command: Option<String>,
+    },
 }
 
 /// A number of bytes, with an optional binary unit.
@@ -219,7 +227,8 @@ mod tests {
         for command in Args::command().get_subcommands() {
             let about = command.get_long_about().map(ToString::to_string);
             let says = about.is_some_and(|text| text.contains("--json"));
-            assert!(says, "{}", command.get_name());
+            let needs_no_store = matches!(command.get_name(), "completions" | "man");
+            assert_ne!(says, needs_no_store, "{}", command.get_name());
         }
     }
 

@@ -1,5 +1,6 @@
-//! What each command does. Every one opens the store, does one thing, and closes it.
+//! What each command does. Every one that needs a store opens it, does one thing, and closes it.
 
+mod about;
 mod inspect;
 mod read;
 mod transfer;
@@ -60,6 +61,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Command::Export { prefix } => transfer::export(args, prefix),
         Command::Stats => inspect::stats(args),
         Command::Verify => inspect::verify_store(args),
+        Command::Completions { shell } => about::completions(*shell),
+        Command::Man { command } => about::man(command.as_deref()),
     }
 }
 

@@ -5,6 +5,7 @@
 )]
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
+mod about;
 mod bench;
 mod commands;
 #[cfg(target_os = "linux")]
