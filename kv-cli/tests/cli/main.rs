@@ -8,5 +8,8 @@
 mod about;
 mod bench;
 mod commands;
+mod refusals;
+mod streams;
 #[cfg(target_os = "linux")]
 mod terminal;
+mod transcripts;

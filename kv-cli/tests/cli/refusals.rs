@@ -1,0 +1,321 @@
+//! Every way to fail that needs a live setup: the text, the exit code, and that nothing else happens.
+//! What can be told as a transcript is in tests/cmd.
+
+use super::bench::{Bench, kvlog, newest_segment, sample, text};
+use kv_log_engine::{Engine, Options};
+use kv_trait::{Fingerprint, Postcard};
+use serde_json::Value;
+use std::hash::Hasher;
+use std::process::Stdio;
+
+impl Bench {
+    /// Runs with `--json` what must fail with this code; returns what is under "error".
+    fn bad_json(&self, code: i32, arguments: &[&str]) -> Value {
+        let line = self.bad(code, &[&["--json"], arguments].concat());
+        let mut error: Value = serde_json::from_str(&line).unwrap();
+        let names: Vec<_> = error["error"].as_object().unwrap().keys().collect();
+        assert_eq!(names, ["code", "hint", "kind", "message"]);
+        assert_eq!(error["error"]["code"], code);
+        error["error"].take()
+    }
+}
+
+#[test]
+fn without_a_path_nothing_is_opened() {
+    for arguments in [
+        &["init"][..],
+        &["get", "k"],
+        &["set", "k", "v"],
+        &["del", "k"],
+        &["scan"],
+        &["import"],
+        &["export"],
+        &["stats"],
+        &["verify"],
+    ] {
+        let mut command = kvlog();
+        command.args(arguments).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(
+            text(&output.stderr),
+            "error: no store was named (give its directory with --path, or in KVLOG_PATH)\n"
+        );
+    }
+}
+
+#[test]
+fn the_holder_of_a_locked_store_is_named() {
+    let bench = Bench::new();
+    let store = Engine::open(bench.store(), Options::new()).unwrap();
+    let process = format!("process {} (", std::process::id());
+    let is_named = |message: &str| {
+        message.contains(&format!("{} is in use by ", bench.store().display()))
+            && message.contains(&process)
+    };
+    for arguments in [
+        &["get", "k"][..],
+        &["set", "k", "v"],
+        &["del", "k"],
+        &["scan"],
+        &["export"],
+        &["stats"],
+        &["verify"],
+        &["--lock-timeout", "1", "get", "k"],
+    ] {
+        let line = bench.bad(4, arguments);
+        assert!(is_named(&line), "{line}");
+        assert!(
+            line.ends_with("(close the other handle or process, or open with a lock timeout)\n"),
+            "{line}"
+        );
+    }
+    let error = bench.bad_json(4, &["get", "k"]);
+    assert_eq!(error["kind"], "locked");
+    assert!(is_named(error["message"].as_str().unwrap()), "{error}");
+    store.close().unwrap();
+    bench.good(&["verify"]);
+}
+
+#[test]
+fn a_key_beyond_the_limit_is_refused_everywhere() {
+    let bench = Bench::new();
+    bench.good(&["init"]);
+    let long = "k".repeat(65_537);
+    for arguments in [&["get", &long][..], &["set", &long, "v"], &["del", &long]] {
+        assert_eq!(
+            bench.bad(2, arguments),
+            "error: the key has 65537 bytes, at most 65536 are allowed (split it or make it smaller)\n"
+        );
+        assert_eq!(bench.bad_json(2, arguments)["kind"], "too_large");
+    }
+    let line = format!("\n{{\"key\":\"{long}\",\"value\":1}}\n");
+    let output = bench.run_with(&["import"], line.as_bytes());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).starts_with(
+            "error: line 2: the key has 65537 bytes, at most 65536 are allowed; what came before it is durable: 0 records (each line is "
+        ),
+        "{}",
+        text(&output.stderr)
+    );
+    bench.good(&["set", &long[1..], "v"]);
+}
+
+#[test]
+fn a_typed_store_is_refused_with_its_codecs() {
+    let bench = Bench::new();
+    let fingerprint = Fingerprint::of::<(String, u64), u64, Postcard>(Some("visits")).unwrap();
+    Engine::open(bench.store(), Options::new().fingerprint(fingerprint))
+        .unwrap()
+        .close()
+        .unwrap();
+    for arguments in [&["set", "k", "v"][..], &["del", "k"], &["import"]] {
+        assert_eq!(
+            bench.bad(4, arguments),
+            "error: the store was written by a program with typed values (ordered/1 keys, postcard/1 values); \
+             raw bytes need --force-raw (use the version and the types this store was made with)\n"
+        );
+        assert_eq!(bench.bad_json(4, arguments)["kind"], "unsupported_format");
+    }
+    assert!(
+        text(&bench.good(&["stats"])).ends_with("keys ordered/1  values postcard/1  tag visits\n")
+    );
+    assert_eq!(
+        bench.run(&["del", "k", "--force-raw"]).status.code(),
+        Some(1)
+    );
+    bench.good(&["import", "--force-raw", sample().to_str().unwrap()]);
+}
+
+#[test]
+fn a_wrong_line_is_named_in_json_too() {
+    let bench = Bench::new();
+    let file = bench.directory.path().join("wrong.jsonl");
+    std::fs::write(&file, "{\"key\":\"a\",\"value\":1}\n{\"key\":\"b\"}\n").unwrap();
+    let error = bench.bad_json(2, &["import", "--create", file.to_str().unwrap()]);
+    assert_eq!(
+        error,
+        serde_json::json!({
+            "code": 2,
+            "kind": "invalid_input",
+            "message": "line 2: exactly one of value and value_b64 is needed; what came before it is durable: 1 record",
+            "hint": r#"each line is {"key": "...", "value": ...}; key_b64 and value_b64 take base64"#,
+        })
+    );
+}
+
+#[test]
+fn a_later_format_version_is_named_and_left_alone() {
+    let bench = Bench::new();
+    bench.good(&["set", "--create", "k", "v"]);
+    let manifest = bench.store().join("MANIFEST");
+    let mut bytes = std::fs::read(&manifest).unwrap();
+    let half = bytes.len() / 2;
+    for copy in bytes.chunks_mut(half) {
+        copy[8] = 9;
+        let content = usize::from(copy[12]) + usize::from(copy[13]) * 256;
+        let mut sip = siphasher::sip::SipHasher24::new_with_key(b"kvlog manifest 0");
+        sip.write(&copy[..32 + content]);
+        copy[32 + content..][..8].copy_from_slice(&sip.finish().to_le_bytes());
+    }
+    std::fs::write(&manifest, &bytes).unwrap();
+    for arguments in [&["get", "k"][..], &["set", "k", "w"], &["verify"]] {
+        let line = bench.bad(4, arguments);
+        assert!(
+            line.ends_with(
+                "MANIFEST is not understood at offset 0: unknown format version 9 \
+                 (use the version and the types this store was made with)\n"
+            ),
+            "{line}"
+        );
+        assert_eq!(bench.bad_json(4, arguments)["kind"], "unsupported_format");
+    }
+    assert_eq!(std::fs::read(&manifest).unwrap(), bytes);
+}
+
+#[test]
+fn damage_is_exit_code_3_from_every_command_that_meets_it() {
+    let bench = Bench::new();
+    bench.good(&["set", "--create", "k", "a value to hit"]);
+    let segment = newest_segment(&bench.store());
+    let good = std::fs::read(&segment).unwrap();
+    let mut damaged = good.clone();
+    let at = good.windows(5).position(|five| five == b"value").unwrap();
+    damaged[at] ^= 1;
+    std::fs::write(&segment, &damaged).unwrap();
+    for arguments in [
+        &["get", "k"][..],
+        &["set", "k", "v"],
+        &["del", "k"],
+        &["scan"],
+        &["import"],
+        &["export"],
+        &["stats"],
+    ] {
+        let line = bench.bad(3, arguments);
+        assert!(
+            line.contains("00000001.seg is corrupt at offset 80: "),
+            "{line}"
+        );
+        assert!(
+            line.ends_with("(run `kvlog verify`, then restore a backup; keep the damaged files)\n"),
+            "{line}"
+        );
+        assert_eq!(bench.bad_json(3, arguments)["kind"], "corrupt");
+    }
+    let output = bench.run(&["verify"]);
+    let report = text(&output.stdout);
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(3), 0));
+    assert!(
+        report.starts_with("damage: /") && report.contains(" is corrupt at offset 80: "),
+        "{report}"
+    );
+    assert!(
+        report
+            .ends_with("\ndamaged: 1 problem; keep the files as they are, and restore a backup\n"),
+        "{report}"
+    );
+    let output = bench.run(&["verify", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (output.status.code(), &report["clean"]),
+        (Some(3), &false.into())
+    );
+    assert_eq!(report["problems"][0]["kind"], "corrupt");
+    let (kept, message) = (
+        std::fs::read(&segment).unwrap(),
+        report["problems"][0]["message"].as_str().unwrap(),
+    );
+    assert!(
+        kept == damaged && message.contains(" is corrupt at offset 80: "),
+        "{message}"
+    );
+    std::fs::write(&segment, &good).unwrap();
+    std::fs::remove_file(&segment).unwrap();
+    let line = bench.bad(3, &["get", "k"]);
+    assert!(line.contains("00000001.seg"), "{line}");
+}
+
+#[test]
+fn one_damaged_copy_of_the_manifest_is_damage_that_stops_nothing() {
+    let bench = Bench::new();
+    bench.good(&["set", "--create", "k", "v"]);
+    let manifest = bench.store().join("MANIFEST");
+    let mut bytes = std::fs::read(&manifest).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&manifest, &bytes).unwrap();
+    let output = bench.run(&["verify"]);
+    let report = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{report}");
+    assert!(report.starts_with("damage: MANIFEST: "), "{report}");
+    assert!(report.contains("manifest check mismatch"), "{report}");
+    assert_eq!(bench.good(&["get", "k"]), b"v");
+}
+
+#[test]
+fn names_that_do_not_belong_are_noted_and_are_no_damage() {
+    let bench = Bench::new();
+    bench.good(&["init"]);
+    std::fs::write(bench.store().join("notes.txt"), b"mine").unwrap();
+    std::fs::write(bench.store().join("00000077.seg"), b"").unwrap();
+    assert_eq!(
+        text(&bench.good(&["verify"])),
+        "note: notes.txt is not the store's; it is left alone\n\
+         note: nothing refers to 00000077.seg; the next open deletes it\n\
+         good: 1 segment, 0 batches, 0 records, 0 keys\n"
+    );
+    let report: Value = serde_json::from_slice(&bench.good(&["verify", "--json"])).unwrap();
+    assert_eq!(
+        (&report["foreign"][0], &report["debris"][0]),
+        (&"notes.txt".into(), &"00000077.seg".into())
+    );
+    bench.good(&["stats"]);
+    assert!(bench.store().join("notes.txt").exists());
+    assert!(!bench.store().join("00000077.seg").exists());
+}
+
+#[test]
+fn a_torn_tail_is_a_note_and_no_error() {
+    let bench = Bench::new();
+    bench.good(&["set", "--create", "k", "v"]);
+    let segment = newest_segment(&bench.store());
+    let tear = || {
+        let mut bytes = std::fs::read(&segment).unwrap();
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 8;
+        bytes[end..end + 200].fill(0xab);
+        std::fs::write(&segment, &bytes).unwrap();
+    };
+    tear();
+    let report: Value = serde_json::from_slice(&bench.good(&["verify", "--json"])).unwrap();
+    let names: Vec<_> = report["torn_tail"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["bytes", "cause", "offset", "path"]);
+    assert_eq!(report["clean"], true);
+    let output = bench.run(&["get", "k"]);
+    let note = text(&output.stderr);
+    assert_eq!(
+        (output.status.code(), output.stdout),
+        (Some(0), b"v".to_vec())
+    );
+    assert!(
+        note.starts_with("note: cut 2") && note.contains("; they are kept in /"),
+        "{note}"
+    );
+    tear();
+    let output = bench.run(&["get", "k", "--json"]);
+    let note: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert!(
+        note["note"]["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("cut 2"),
+        "{note}"
+    );
+    tear();
+    assert!(bench.run(&["get", "k", "-q"]).stderr.is_empty());
+    assert_eq!(
+        bench.run(&["get", "k"]).stderr,
+        b"",
+        "cut, and not told again"
+    );
+}

@@ -1,0 +1,208 @@
+//! Streams that end, fill up or fail: what the command says then, and what it has done.
+
+use super::bench::{Bench, newest_segment, sample, text};
+use std::io::{Read, Write};
+use std::process::{Command, Output, Stdio};
+
+/// Runs with standard output a pipe that nobody reads any more.
+fn unread(bench: &Bench, arguments: &[&str]) -> (i32, String) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = bench.command(arguments);
+    let output = command
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    (output.status.code().unwrap(), text(&output.stderr))
+}
+
+#[test]
+fn a_reader_that_went_away_is_quiet_success_and_damage_is_not() {
+    let bench = Bench::new();
+    bench.good(&["import", "--create", sample().to_str().unwrap()]);
+    for arguments in [
+        &["get", "abyss"][..],
+        &["set", "abyss", "v", "--prev"],
+        &["scan"],
+        &["scan", "--count", "--json"],
+        &["export"],
+        &["stats"],
+        &["verify"],
+        &["--help"],
+        &["--version"],
+        &["completions", "bash"],
+        &["man"],
+    ] {
+        assert_eq!(
+            unread(&bench, arguments),
+            (0, String::new()),
+            "{arguments:?}"
+        );
+    }
+    assert_eq!(
+        bench.good(&["get", "abyss"]),
+        b"v",
+        "durable before it was told"
+    );
+    let segment = newest_segment(&bench.store());
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[5000] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+    assert_eq!(unread(&bench, &["verify"]), (3, String::new()));
+}
+
+#[test]
+fn nobody_at_standard_error_changes_no_exit_code() {
+    let bench = Bench::new();
+    bench.good(&["set", "--create", "k", "v"]);
+    let code = |arguments: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = bench.command(arguments);
+        command
+            .stderr(writer)
+            .stdout(Stdio::null())
+            .status()
+            .unwrap()
+            .code()
+    };
+    assert_eq!(code(&["get", "absent"]), Some(1));
+    assert_eq!(code(&["del", "k"]), Some(0));
+    assert_eq!(code(&["init"]), Some(2));
+    assert_eq!(code(&["bogus"]), Some(2));
+    assert_eq!(code(&["export"]), Some(0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_output_is_an_error() {
+    let bench = Bench::new();
+    bench.good(&["set", "--create", "k", "v"]);
+    for arguments in [
+        &["get", "k"][..],
+        &["export"],
+        &["stats"],
+        &["verify"],
+        &["man"],
+    ] {
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let mut command = bench.command(arguments);
+        let output = command
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}");
+        assert_eq!(
+            text(&output.stderr),
+            "error: cannot write to standard output: No space left on device (os error 28) \
+             (look at the cause, mend it, and try again)\n"
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_no_text_is_wrong_usage() {
+    use std::os::unix::ffi::OsStrExt;
+    let bench = Bench::new();
+    let mut command = bench.command(&["get"]);
+    command.arg(std::ffi::OsStr::from_bytes(b"\xff"));
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).starts_with("error: invalid UTF-8 was detected"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_standard_input_that_cannot_be_read_is_named() {
+    let bench = Bench::new();
+    bench.good(&["set", "--create", "k", "v"]);
+    let from_directory = |arguments: &[&str]| -> Output {
+        let directory = std::fs::File::open(bench.directory.path()).unwrap();
+        bench.command(arguments).stdin(directory).output().unwrap()
+    };
+    let output = from_directory(&["set", "k", "-"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(
+        text(&output.stderr).starts_with("error: cannot read standard input: "),
+        "{}",
+        text(&output.stderr)
+    );
+    assert_eq!(bench.good(&["get", "k"]), b"v");
+    let output = from_directory(&["import"]);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(
+        message.starts_with("error: cannot read the input: ")
+            && message.contains("; what came before it is durable: 0 records (look at the cause"),
+        "{message}"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_refuses_ends_an_import_with_what_is_durable() {
+    let bench = Bench::new();
+    bench.good(&["init", "--segment-size", "64KiB"]);
+    let mut command = Command::new("sh");
+    // A file size limit stands for a disk with too little room; the signal that comes with it would kill.
+    command
+        .args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_kvlog"))
+        .arg("-p")
+        .arg(bench.store())
+        .args(["import", "--batch", "1"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let large = "x".repeat(200_000);
+    writeln!(
+        stdin,
+        "{{\"key\":\"a\",\"value\":1}}\n{{\"key\":\"b\",\"value\":\"{large}\"}}"
+    )
+    .unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{message}");
+    assert!(
+        message.contains("File too large")
+            && message.contains("; what came before it is durable: 1 record ("),
+        "{message}"
+    );
+    assert_eq!(bench.good(&["scan"]), b"a\t1\n");
+    bench.good(&["verify"]);
+}
+
+#[test]
+fn a_killed_reader_loses_nothing() {
+    let bench = Bench::new();
+    bench.good(&["import", "--create", sample().to_str().unwrap()]);
+    let mut child = bench
+        .command(&["export"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 1];
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut first).unwrap();
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (first, output.status.code(), output.stderr.len()),
+        (*b"{", Some(0), 0)
+    );
+}
