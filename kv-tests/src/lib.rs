@@ -22,6 +22,7 @@
 )]
 
 pub mod conformance;
+pub mod corruption;
 pub mod crash;
 pub mod error_loop;
 pub mod executor;

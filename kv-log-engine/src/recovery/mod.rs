@@ -12,6 +12,7 @@ pub use report::{RecoveryReport, TornTail};
 
 use crate::fault;
 use crate::format::Defect;
+use crate::format::frame::FOOTER_FRAME_BYTES;
 use crate::format::manifest::{Manifest, SegmentEntry, SegmentState};
 use crate::format::record::{Record, RecordKind};
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -353,6 +354,20 @@ fn replay_active(
     if end < proof && !planted!(ProofIgnored) {
         return Err(acknowledged_bytes_lost(&path, end, proof, cause));
     }
+    let sealed = matches!(walk.stop, Stop::Footer(_));
+    if tail.nonzero_end.is_none() && !sealed && length < end + FOOTER_FRAME_BYTES {
+        // Room for a footer was made before the first byte of every group, so something behind END is gone: a length
+        // that was not durable yet, or a file that somebody cut. No proof tells which.
+        report.torn_tail = Some(TornTail {
+            segment: segment.id,
+            path: path.clone(),
+            offset: end,
+            bytes: 0,
+            cause: format!("the file ends at {length}, where room was kept"),
+            quarantine: None,
+            head: Vec::new(),
+        });
+    }
     if let Some(nonzero_end) = tail.nonzero_end {
         let head = window.up_to(
             end,
@@ -376,7 +391,7 @@ fn replay_active(
         base_seqno: start.next_seqno,
         end: walk.end,
         contents: walk.contents,
-        sealed: matches!(walk.stop, Stop::Footer(_)),
+        sealed,
         proof,
     })
 }

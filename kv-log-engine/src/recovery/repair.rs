@@ -35,6 +35,7 @@ pub(crate) fn repair(
     files.keep(recovered.active.segment.id, Arc::clone(&file));
     rewrite_unproven(&*file, &path, &recovered.active)?;
     if let Some(torn) = &mut recovered.report.torn_tail
+        && torn.bytes > 0
         && !planted!(TailNotCut)
     {
         if torn.bytes > MARK_FRAME_BYTES {

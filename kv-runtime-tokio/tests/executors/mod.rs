@@ -1,5 +1,4 @@
 //! tokio's two flavours, as the conformance suite sees them.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 #![allow(dead_code, reason = "each test target takes the flavour it is about")]
 #![allow(
     clippy::allow_attributes,
