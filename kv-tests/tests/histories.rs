@@ -98,6 +98,57 @@ fn a_group_whose_sync_failed_is_written_again_before_it_is_served() {
     );
 }
 
+// R1, found by the model: seed 1
+#[test]
+fn a_length_whose_sync_failed_is_changed_again_before_it_is_relied_on() {
+    // The failed group made the file longer. What the next open keeps of it, and what it writes where the page cache
+    // shows a file that long already, must not end behind the durable length.
+    for long in [500_usize, 3_900, 9_000] {
+        let disk = SimDisk::new();
+        let store = open(&disk, 1);
+        store.put(b"a", b"1").unwrap();
+        fail(&disk, OpKind::Sync, EIO);
+        store.put(b"b", &vec![2; long]).unwrap_err();
+        drop(store);
+        let store = open(&disk, 2);
+        let seen = contents_of(&store);
+        disk.set_capacity(Some(disk.used_bytes()));
+        let more = store.put(b"c", &[3; 900]).is_ok();
+        disk.power_cut_losing_all();
+        disk.set_capacity(None);
+        drop(store);
+        let after = contents_of(&open(&disk, 3));
+        assert_eq!(after.len(), seen.len() + usize::from(more), "{long} bytes");
+    }
+    // The same where nothing of the failed group is kept: its write and its undo failed.
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"a", &[1; 3_000]).unwrap();
+    drop(store);
+    // This open proves every byte, so that the next one has nothing to write again.
+    let store = open(&disk, 7);
+    disk.inject(
+        Fault::new(FaultKind::PartThenErrno(100, EIO))
+            .on(OpKind::Write)
+            .path_contains(".seg")
+            .skip(1),
+    );
+    fail(&disk, OpKind::Sync, EIO);
+    assert_eq!(
+        store.put(b"b", &[2; 6_000]).unwrap_err().effect(),
+        Effect::Unknown
+    );
+    drop(store);
+    let store = open(&disk, 2);
+    assert_eq!(store.recovery_report().rewritten_bytes, 0);
+    for number in 0..2_u8 {
+        store.put(&[number], &[number; 900]).unwrap();
+    }
+    disk.power_cut_losing_all();
+    drop(store);
+    assert_eq!(contents_of(&open(&disk, 3)).len(), 3);
+}
+
 // R2
 #[test]
 fn a_refused_write_is_not_resurrected_by_a_retry_of_its_neighbour() {

@@ -79,6 +79,9 @@ fn rewrite_unproven(file: &dyn StorageFile, path: &Path, active: &RecoveredActiv
         CopyError::Read(offset, source) => fault::io_at("read", path, offset, source),
         CopyError::Write(error) => error,
     })?;
+    // The bytes are of no use behind an end of file that a power cut takes back.
+    exact::change_length(file)
+        .map_err(|source| fault::io_at("rewrite", path, active.end.offset, source))?;
     file.sync()
         .map_err(|source| fault::io("sync", path, source))
 }

@@ -37,6 +37,9 @@ pub(crate) struct SegmentWriter {
     contents: Contents,
     /// `[end, zeroed)` was zero-filled by this open.
     zeroed: u64,
+    /// An earlier process may have changed the length in vain: a sync that fails leaves a length that reads well, is not
+    /// durable, and that no later sync covers. The first grow changes it again.
+    length_in_doubt: bool,
     /// END stands behind a footer: no frame may follow.
     sealed: bool,
     /// Where an idle mark was written since END moved last.
@@ -63,6 +66,7 @@ impl SegmentWriter {
             end,
             contents,
             zeroed: end.offset,
+            length_in_doubt: true,
             sealed,
             idle_mark: None,
         }
@@ -121,6 +125,7 @@ impl SegmentWriter {
             false,
         );
         writer.zeroed = zeroed;
+        writer.length_in_doubt = false;
         Ok(writer)
     }
 
@@ -195,6 +200,11 @@ impl SegmentWriter {
         let target = needed.max((self.zeroed + step).min(self.segment_bytes));
         exact::write_zeros(&*self.file, self.zeroed, target)
             .map_err(|source| fault::io_at("grow", &self.path, self.zeroed, source))?;
+        if self.length_in_doubt {
+            exact::change_length(&*self.file)
+                .map_err(|source| fault::io_at("grow", &self.path, target, source))?;
+            self.length_in_doubt = false;
+        }
         self.zeroed = target;
         Ok(())
     }
