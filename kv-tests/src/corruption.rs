@@ -4,11 +4,11 @@
 //! | region | flipped | cut there |
 //! |---|---|---|
 //! | `LOCK` | right | right |
-//! | either copy of `MANIFEST` | right: the other copy verifies | right while the first copy is whole, then refused |
+//! | either copy of `MANIFEST` | right: the other copy verifies | refused: neither copy is where it was |
 //! | a sealed segment, up to its recorded length | refused | refused |
 //! | the active segment, up to its floor | refused | refused |
 //! | the active segment, from the floor to the start of the last group | refused: a later header proves it | the groups before the cut, and a torn tail is reported |
-//! | the last group of a store that was not closed | the groups before it, and a torn tail is reported | the same |
+//! | the last group of a store that was not closed | the groups before it, and a torn tail is reported; refused if the header of a torn write behind it proves it | the groups before it, and a torn tail is reported |
 //! | zeros or a torn tail behind the last group | right | right |
 //!
 //! A closed store has its floor at its end: no byte of it is unproven. What a cut of a crashed store's active segment
@@ -68,7 +68,7 @@ pub enum Verdict {
 /// How often each verdict was met, by region.
 pub type Counts = BTreeMap<(&'static str, Verdict), u64>;
 
-const SEGMENT_BYTES: u64 = 1024;
+const SEGMENT_BYTES: u64 = 2048;
 
 fn open(disk: &SimDisk) -> Result<Engine, Error> {
     Engine::open(STORE, options(disk, 5, SEGMENT_BYTES))
@@ -84,26 +84,29 @@ pub fn small_store(end: End) -> SmallStore {
     let store = Engine::open(STORE, options(&disk, 1, SEGMENT_BYTES)).expect("a new store");
     let mut prefixes = vec![Contents::new()];
     let mut last_group = (0, 0);
-    let active_bytes = |store: &Engine| {
+    let active_end = |store: &Engine| {
         let stats = store.stats();
         let active = stats.segments.iter().find(|segment| segment.active);
-        usize::try_from(active.expect("one is active").bytes).expect("a small store")
+        let active = active.expect("one is active");
+        let end = usize::try_from(active.bytes).expect("a small store");
+        (active.id, end)
     };
-    for number in 0..9_u8 {
-        let before = active_bytes(&store);
+    for number in 0..13_u8 {
+        let before = active_end(&store);
         let mut contents = prefixes.last().expect("it begins with one").clone();
         let key = vec![b'k', number % 5];
         if number == 6 {
             store.remove(&key).expect("the disk is good");
             contents.remove(&key);
         } else {
-            let value = vec![number; 150 + 20 * usize::from(number)];
+            let value = vec![number; 60 + 15 * usize::from(number)];
             store.put(&key, &value).expect("the disk is good");
             contents.insert(key, value);
         }
         prefixes.push(contents);
-        let after = active_bytes(&store);
-        last_group = (if after > before { before } else { 80 }, after);
+        let after = active_end(&store);
+        let rotated = after.0 != before.0;
+        last_group = (if rotated { 80 } else { before.1 }, after.1);
     }
     let names: Vec<String> = disk.files();
     let active = names
@@ -113,7 +116,8 @@ pub fn small_store(end: End) -> SmallStore {
     match end {
         End::Closed => {
             store.close().expect("the disk is good");
-            last_group = (active_bytes(&store), active_bytes(&store));
+            let end = active_end(&store).1;
+            last_group = (end, end);
         }
         End::PowerCut => disk.power_cut_losing_all(),
         End::Torn => {
@@ -161,7 +165,7 @@ impl SmallStore {
             ("sealed segment", Verdict::Refused)
         } else if at < self.floor {
             ("active segment, below the floor", Verdict::Refused)
-        } else if at < self.last_group.0 {
+        } else if at < self.last_group.0 || self.end == End::Torn && at < self.last_group.1 {
             ("active segment, proven by a later group", Verdict::Refused)
         } else if at < self.last_group.1 {
             ("last group", Verdict::Torn)
@@ -171,9 +175,9 @@ impl SmallStore {
     }
 
     /// Region and allowed verdict of a file cut to a length.
-    fn cut(&self, file: &str, length: usize, whole: usize) -> (&'static str, Verdict) {
-        if file.ends_with("MANIFEST") && length < whole / 2 {
-            ("manifest, first copy cut", Verdict::Refused)
+    fn cut(&self, file: &str, length: usize) -> (&'static str, Verdict) {
+        if file.ends_with("MANIFEST") {
+            ("manifest, cut", Verdict::Refused)
         } else if file == self.active && length >= self.floor && length < self.last_group.1 {
             ("active segment of a crashed store, cut", Verdict::Torn)
         } else {
@@ -271,7 +275,7 @@ impl SmallStore {
         for (file, whole) in self.files() {
             for length in 0..whole.len() {
                 let context = format!("{:?}: {file}, cut to {length} bytes", self.end);
-                let allowed = self.cut(&file, length, whole.len());
+                let allowed = self.cut(&file, length);
                 self.try_damaged(&file, &whole[..length], allowed, &context, &mut counts);
             }
         }

@@ -67,10 +67,10 @@ pub enum Misfortune {
     SyncFails,
     /// The next sync fails for want of space, as on a thin device.
     SyncFindsNoSpace,
-    /// The next write of data is cut off in its middle, and fails.
+    /// The next write of data is cut off after 200 bytes, and fails.
     WriteFails,
-    /// The next read fails.
-    ReadFails,
+    /// The read of data after so many good ones fails.
+    ReadFails(u64),
     /// From now on there is no space left, until [`Misfortune::None`].
     DiskFull,
     /// No more misfortune.

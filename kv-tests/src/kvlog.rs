@@ -5,12 +5,15 @@ use crate::fixture::{Capability, Fixture, Key, Misfortune, PowerCut, SyncGate, V
 use crate::oneshot::oneshot;
 use crate::reader;
 use crate::workload::STORE;
+use kv_log_engine::storage::Storage;
 use kv_log_engine::storage::sim::{EIO, ENOSPC, Fault, FaultKind, Gate, OpKind, SimDisk};
 use kv_log_engine::{Batch, Engine, KVLog, Options};
 use kv_trait::{Codec, Error, ErrorKind, Postcard, Result, Runtime, key};
 use std::future::Future;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,22 +32,20 @@ fn options<E: Executor>() -> Options {
     if E::HAS_THREADS {
         options
     } else {
-        options.linger(Duration::ZERO)
+        // Small groups, so that a burst of tasks is more than one term of a leader.
+        options.linger(Duration::ZERO).group_bytes(512)
     }
 }
 
 /// Runs blocking work on the store's runtime.
-fn blocking<T: Send + 'static>(
+async fn blocking<T: Send + 'static>(
     runtime: impl Runtime,
     work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> impl Future<Output = Result<T>> + Send + 'static {
+) -> Result<T> {
     let (sender, receiver) = oneshot();
-    let handed = runtime.spawn_blocking(Box::new(move || sender.send(work())));
-    async move {
-        handed?;
-        let gone = || Err(Error::new(ErrorKind::Unavailable, "the runtime is gone"));
-        receiver.await.unwrap_or_else(gone)
-    }
+    runtime.spawn_blocking(Box::new(move || sender.send(work())))?;
+    let gone = || Err(Error::new(ErrorKind::Unavailable, "the runtime is gone"));
+    receiver.await.unwrap_or_else(gone)
 }
 
 fn scan<E: Executor>(
@@ -103,14 +104,32 @@ fn abandon<E: Executor>(futures: Vec<Task<()>>) {
     abandoned.join().expect("an executor can be dropped");
 }
 
-/// A store on a disk that can lose power, fill up and fail.
-#[derive(Debug)]
-pub struct OnSimDisk<E> {
-    executor: Rc<E>,
-    disk: SimDisk,
+/// What stands between the store and the simulated disk.
+pub trait Between: 'static {
+    /// The storage that the store gets in place of this one.
+    fn wrap(storage: Arc<dyn Storage>) -> Arc<dyn Storage>;
 }
 
-impl<E> OnSimDisk<E> {
+/// Nothing stands between.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a type that has no values")]
+pub enum Direct {}
+
+impl Between for Direct {
+    fn wrap(storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
+        storage
+    }
+}
+
+/// A store on a disk that can lose power, fill up and fail.
+#[derive(Debug)]
+pub struct OnSimDisk<E, B = Direct> {
+    executor: Rc<E>,
+    disk: SimDisk,
+    between: PhantomData<fn() -> B>,
+}
+
+impl<E, B> OnSimDisk<E, B> {
     /// The disk.
     #[must_use]
     pub const fn disk(&self) -> &SimDisk {
@@ -124,9 +143,9 @@ impl<E> OnSimDisk<E> {
     }
 }
 
-impl<E: Executor> OnSimDisk<E> {
+impl<E: Executor, B: Between> OnSimDisk<E, B> {
     fn options(&self) -> Options {
-        options::<E>().storage(self.disk.storage())
+        options::<E>().storage(B::wrap(self.disk.storage()))
     }
 }
 
@@ -140,7 +159,7 @@ impl SyncGate for Gate {
     }
 }
 
-impl<E: Executor> Fixture for OnSimDisk<E> {
+impl<E: Executor, B: Between> Fixture for OnSimDisk<E, B> {
     type Store = Store<E>;
 
     const CAPABILITIES: &'static [Capability] = if E::HAS_THREADS {
@@ -177,6 +196,7 @@ impl<E: Executor> Fixture for OnSimDisk<E> {
         Self {
             executor: Rc::new(E::start()),
             disk: SimDisk::new(),
+            between: PhantomData,
         }
     }
 
@@ -252,6 +272,7 @@ impl<E: Executor> Fixture for OnSimDisk<E> {
         Self {
             executor: Rc::clone(&self.executor),
             disk,
+            between: PhantomData,
         }
     }
 
@@ -260,11 +281,14 @@ impl<E: Executor> Fixture for OnSimDisk<E> {
             let fault = Fault::new(kind).on(on).path_contains(".seg");
             self.disk.inject(fault);
         };
+        let read_error = Fault::new(FaultKind::Errno(EIO)).on(OpKind::Read);
         match misfortune {
             Misfortune::SyncFails => fault(FaultKind::Errno(EIO), OpKind::Sync),
             Misfortune::SyncFindsNoSpace => fault(FaultKind::Errno(ENOSPC), OpKind::Sync),
-            Misfortune::WriteFails => fault(FaultKind::PartThenErrno(90, EIO), OpKind::Write),
-            Misfortune::ReadFails => fault(FaultKind::Errno(EIO), OpKind::Read),
+            Misfortune::WriteFails => fault(FaultKind::PartThenErrno(200, EIO), OpKind::Write),
+            Misfortune::ReadFails(good) => self
+                .disk
+                .inject(read_error.path_contains(".seg").skip(good)),
             Misfortune::DiskFull => self.disk.set_capacity(Some(self.disk.used_bytes())),
             Misfortune::None => {
                 self.disk.set_capacity(None);

@@ -224,6 +224,7 @@ impl LogWriter {
                 Ok(()) | Err(CloseMarkError::Room) => {}
                 Err(CloseMarkError::Log(error)) => return Err(self.poisoned_by(error)),
             }
+            self.show_end();
         }
         match self.swap(self.manifest_at_end()) {
             // A full disk costs the next open some proof, not this one its success.

@@ -2,12 +2,12 @@
 
 use super::help::{get, key, poll_once, put, value, with_store};
 use crate::executor::{Task, thread, yield_now};
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, SyncGate};
 use kv_trait::{KVStore, Result};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -181,48 +181,64 @@ pub fn an_abandoned_executor_harms_nobody<F: Fixture>() {
     });
 }
 
-/// While a sync is held, another task of the same executor runs a hundred times. If the thread is blocked nobody would
-/// ever open the gate, so a helper does that in the end, and the property has failed by then.
+/// While a sync is held, another task of the same executor runs a hundred times, although more writers wait than the
+/// executor has threads. If they block them nobody would ever open the gate, so a helper does that in the end, and the
+/// property has failed by then.
 pub fn the_executor_is_never_blocked<F: Fixture>() {
     with_store::<F, _>(async |fixture, store| {
         put(&store, "warm", 1).await;
-        let gate = Arc::new(std::sync::Mutex::new(fixture.hold_syncs()));
+        let gate = Arc::new(Mutex::new(fixture.hold_syncs()));
+        let open = |gate: &Mutex<Box<dyn SyncGate>>| {
+            gate.lock().expect("nobody panics with it").open();
+        };
         let yielded = Arc::new(AtomicBool::new(false));
         let (done, given_up) = mpsc::channel::<()>();
         let helper = {
             let (gate, yielded) = (Arc::clone(&gate), Arc::clone(&yielded));
             thread(move || {
-                let blocked = given_up
-                    .recv_timeout(Duration::from_secs(20))
-                    .is_err_and(|error| {
-                        error == mpsc::RecvTimeoutError::Timeout && !yielded.load(Ordering::SeqCst)
-                    });
+                let waited = given_up.recv_timeout(Duration::from_secs(10));
+                let late = waited == Err(mpsc::RecvTimeoutError::Timeout);
+                let blocked = late && !yielded.load(Ordering::SeqCst);
                 if blocked {
-                    gate.lock().expect("nobody panics with it").open();
+                    open(&gate);
                 }
                 blocked
             })
         };
-        let held = || gate.lock().expect("nobody panics with it").held();
-        let writer = {
-            let store = store.clone();
-            fixture.spawn(async move { store.set(&key("k"), &value(1)).await })
+        let writers: Vec<_> = (0..40_u64)
+            .map(|writer| {
+                let store = store.clone();
+                let name = format!("k{writer}");
+                fixture.spawn(async move { store.set(&key(&name), &value(1)).await })
+            })
+            .collect();
+        let other = {
+            let (gate, yielded) = (Arc::clone(&gate), Arc::clone(&yielded));
+            let held = move || gate.lock().expect("nobody panics with it").held();
+            fixture.spawn(async move {
+                while held() == 0 {
+                    yield_now().await;
+                }
+                for _ in 0..100 {
+                    yield_now().await;
+                }
+                yielded.store(true, Ordering::SeqCst);
+            })
         };
-        while held() == 0 && !helper.is_finished() {
+        while !yielded.load(Ordering::SeqCst) && !helper.is_finished() {
             yield_now().await;
         }
-        for _ in 0..100 {
-            yield_now().await;
-        }
-        yielded.store(true, Ordering::SeqCst);
         drop(done);
         let blocked = helper.join().expect("the helper ends");
         assert!(
             !blocked,
-            "the executor's thread was blocked while a sync was held"
+            "a thread of the executor was blocked while a sync was held"
         );
-        gate.lock().expect("nobody panics with it").open();
-        assert_eq!(writer.await.unwrap(), None);
+        open(&gate);
+        other.await;
+        for writer in writers {
+            assert_eq!(writer.await.unwrap(), None);
+        }
     });
 }
 

@@ -1,8 +1,9 @@
 //! Devices that fail: every error says what became of the write, and that is the truth.
 
-use super::help::{get, key, opened, put, value, with_store};
+use super::help::{get, key, opened, poll_once, put, value, with_store};
 use crate::fixture::{Fixture, Misfortune, PowerCut};
-use kv_trait::{Effect, Error, ErrorKind, KVStore};
+use kv_trait::{Effect, Error, ErrorKind, KVStore, Result};
+use std::task::Poll;
 
 async fn failing_put<F: Fixture>(store: &F::Store, name: &str, number: u64) -> Error {
     match store.put(&key(name), &value(number)).await {
@@ -39,12 +40,13 @@ pub fn a_failed_sync_is_never_believed_later<F: Fixture>() {
     with_store::<F, _>(async |fixture, store| {
         put(&store, "before", 1).await;
         fixture.inject(Misfortune::SyncFails);
-        let outcome = store.put(&key("k"), &value(2)).await;
-        let acknowledged = outcome.is_ok();
-        if acknowledged {
+        // More than a sector, so that no later write of its neighbour carries it along.
+        let long = vec![b'v'; 5_000];
+        let outcome = store.put(&key("k"), &long).await;
+        if outcome.is_ok() {
             let cut = fixture.after_power_cut(PowerCut::LosingAll);
             let reopened = opened::<F>(cut.open().await);
-            assert_eq!(get(&reopened, "k").await, Some(value(2)), "acknowledged");
+            assert_eq!(get(&reopened, "k").await, Some(long), "acknowledged");
         }
         drop(store);
         fixture.inject(Misfortune::None);
@@ -83,20 +85,34 @@ pub fn a_failed_write_leaves_nothing<F: Fixture>() {
         put(&store, "before", 1).await;
         for round in 0..4_u64 {
             let name = format!("k{round}");
+            // Two at once, so that one of them may be there whole where the write broke off.
+            let (k, beside, v) = (key(&name), key("beside"), vec![b'v'; 100]);
             fixture.inject(Misfortune::WriteFails);
-            let error = match store.put(&key(&name), &vec![b'v'; 700]).await {
-                Ok(()) => panic!("a write that failed was acknowledged"),
-                Err(error) => error,
+            let (mut first, mut second) = (store.put(&k, &v), store.put(&beside, &v));
+            let early = [poll_once(&mut first), poll_once(&mut second)];
+            let mut outcomes = Vec::new();
+            for (early, write) in early.into_iter().zip([first, second]) {
+                outcomes.push(match early {
+                    Poll::Ready(outcome) => outcome,
+                    Poll::Pending => write.await,
+                });
+            }
+            let nothing = |outcome: &Result<()>| {
+                let error = outcome.as_ref().err();
+                error.is_some_and(|error| error.effect() == Effect::Nothing)
             };
-            if error.effect() != Effect::Nothing {
-                return; // it does not say that nothing happened
+            let failed = outcomes.iter().any(Result::is_err);
+            assert!(failed, "a write that failed was acknowledged");
+            if !nothing(&outcomes[0]) {
+                return; // nobody said that nothing happened
             }
             assert_eq!(get(&store, &name).await, None);
-            for cut in [
-                PowerCut::KeepingAll,
-                PowerCut::LosingAll,
-                PowerCut::Some(round),
-            ] {
+            // Among the seeds are states between two writes to one place.
+            let seeds = (0..24).map(|seed| PowerCut::Some(round * 24 + seed));
+            for cut in [PowerCut::KeepingAll, PowerCut::LosingAll]
+                .into_iter()
+                .chain(seeds)
+            {
                 let after = fixture.after_power_cut(cut);
                 let files = after.open().await;
                 let reopened = opened::<F>(files);
@@ -147,7 +163,7 @@ pub fn a_full_disk_refuses_and_recovers<F: Fixture>() {
 pub fn a_read_error_is_no_absence<F: Fixture>() {
     with_store::<F, _>(async |fixture, store| {
         put(&store, "k", 1).await;
-        fixture.inject(Misfortune::ReadFails);
+        fixture.inject(Misfortune::ReadFails(0));
         match store.get(&key("k")).await {
             Err(error) => assert_eq!(error.effect(), Effect::Nothing, "{error:?}"),
             // Memory answered.
@@ -165,22 +181,23 @@ pub fn a_read_error_while_opening_loses_nothing<F: Fixture>() {
         for number in 0..20 {
             put(&store, &format!("k{number}"), number).await;
         }
-        drop(store);
-        fixture.inject(Misfortune::ReadFails);
-        let first = fixture.open().await;
-        fixture.inject(Misfortune::None);
-        let store = match first {
-            Ok(store) => store,
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Io, "{error:?}");
-                opened::<F>(fixture.open().await)
+        let mut store = store;
+        for good in 0..6 {
+            drop(store);
+            fixture.inject(Misfortune::ReadFails(good));
+            let first = fixture.open().await;
+            fixture.inject(Misfortune::None);
+            store = match first {
+                Ok(store) => store,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Io, "{error:?}");
+                    opened::<F>(fixture.open().await)
+                }
+            };
+            for number in 0..20 {
+                let found = get(&store, &format!("k{number}")).await;
+                assert_eq!(found, Some(value(number)), "a read failed after {good}");
             }
-        };
-        for number in 0..20 {
-            assert_eq!(
-                get(&store, &format!("k{number}")).await,
-                Some(value(number))
-            );
         }
     });
 }

@@ -1,0 +1,174 @@
+//! What only kvlog can be asked: about its files, its queue and its conditions.
+
+use kv_log_engine::storage::sim::{CrashPolicy, EIO, Fault, FaultKind, OpKind, SimDisk};
+use kv_log_engine::{Batch, Engine, Options};
+use kv_tests::corruption::{End, small_store};
+use kv_tests::crash::{Effort, explore};
+use kv_tests::executor::{Executor, Task, thread};
+use kv_tests::workload::{self, STORE, Shape, options};
+use kv_trait::{BlockingWork, ErrorKind, PoolId, Result, Runtime};
+use std::collections::BTreeSet;
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+
+/// smol's pool of blocking threads, without the adapter: that has tests of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pool;
+
+/// One thread that polls, beside blocking threads.
+pub(crate) struct Threads(smol::LocalExecutor<'static>);
+
+impl Runtime for Pool {
+    fn pool(&self) -> Result<PoolId> {
+        Ok(PoolId::new(1))
+    }
+
+    fn spawn_blocking(&self, work: BlockingWork) -> Result<()> {
+        smol::unblock(work).detach();
+        Ok(())
+    }
+
+    fn poll_proceed(&self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+impl Executor for Threads {
+    type Runtime = Pool;
+
+    fn start() -> Self {
+        Self(smol::LocalExecutor::new())
+    }
+
+    fn runtime(&self) -> Pool {
+        Pool
+    }
+
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        smol::future::block_on(self.0.run(future))
+    }
+
+    fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Task<T> {
+        Box::pin(self.0.spawn(future))
+    }
+
+    fn spawn_thread<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        thread(|| smol::future::block_on(future))
+    }
+}
+
+const SEGMENT: &str = "/db/00000001.seg";
+
+fn open(disk: &SimDisk, seed: u64) -> Engine {
+    Engine::open(STORE, options(disk, seed, 64 * 1024)).unwrap()
+}
+
+pub(crate) fn flipped_bytes_are_never_served() {
+    for end in [End::Closed, End::PowerCut] {
+        drop(small_store(end).flip_every_byte(&[0x40]));
+    }
+}
+
+pub(crate) fn a_torn_tail_is_cut_once() {
+    let torn = small_store(End::Torn).disk;
+    let first = Engine::open(STORE, options(&torn, 1, 2048)).unwrap();
+    assert!(first.recovery_report().torn_tail.is_some());
+    drop(first);
+    let second = Engine::open(STORE, options(&torn, 2, 2048)).unwrap();
+    assert_eq!(second.recovery_report().torn_tail, None);
+}
+
+pub(crate) fn every_crash_leaves_whole_batches() {
+    let shape = Shape {
+        steps: 6,
+        ..Shape::default()
+    };
+    for seed in 1..4 {
+        let explored = explore(&workload::run(seed, shape), &Effort::default());
+        assert!(explored.distinct > 100, "{explored:?}");
+    }
+}
+
+/// The attempt number of the frame at an offset; `None`: there is no frame.
+fn attempt_at(file: &[u8], at: usize) -> Option<[u8; 8]> {
+    let frame = file.get(at..at + 64)?;
+    frame
+        .starts_with(b"KVRF")
+        .then(|| frame[32..40].try_into().unwrap())
+}
+
+pub(crate) fn two_tries_at_one_place_differ() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"before", b"0").unwrap();
+    let end = usize::try_from(store.stats().segments[0].bytes).unwrap();
+    disk.start_trace();
+    disk.inject(Fault::new(FaultKind::PartThenErrno(70, EIO)).on(OpKind::Write));
+    store.put(b"k", &[b'v'; 700]).unwrap_err();
+    store.put(b"k", &[b'v'; 700]).unwrap();
+    // The same batch, written twice at one place, with an undo in between.
+    let keep_all = CrashPolicy {
+        exhaustive_units_max: 0,
+        seeded: 0,
+        garbled: 0,
+        seed: 1,
+    };
+    let mut attempts = BTreeSet::new();
+    for point in disk.trace().unwrap().crash_points() {
+        for choice in point.choices(&keep_all) {
+            let file = point.image(&choice).read_file(SEGMENT).unwrap();
+            attempts.extend(attempt_at(&file, end));
+        }
+    }
+    assert!(attempts.len() >= 2, "attempts seen: {attempts:?}");
+}
+
+pub(crate) fn a_record_counts_only_where_it_was_written() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"k", &[1; 300]).unwrap();
+    store.put(b"k", &[2; 300]).unwrap();
+    let mut file = disk.read_file(SEGMENT).unwrap();
+    let at = |value: u8| {
+        let file: &[u8] = &file;
+        file.windows(300)
+            .position(|window| window == [value; 300])
+            .unwrap()
+            - 25
+    };
+    let (old, new) = (at(1), at(2));
+    // The old record, sum and all, over the new one.
+    file.copy_within(old..old + 325, new);
+    disk.write_file(SEGMENT, &file).unwrap();
+    assert_eq!(store.get(b"k").unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+pub(crate) fn a_refusal_waits_for_the_sync_it_depends_on() {
+    let disk = SimDisk::new();
+    let store = Engine::open(STORE, Options::new().storage(disk.storage())).unwrap();
+    store.put(b"before", b"0").unwrap();
+    let gate = disk.hold(OpKind::Sync);
+    std::thread::scope(|scope| {
+        let mut batch = Batch::new();
+        batch.put(b"x", b"1").unwrap();
+        let write = store.submit(batch).unwrap();
+        // Refused because of the write before it, which is in the same group.
+        let mut batch = Batch::new();
+        batch.expect(b"x", None);
+        batch.put(b"y", b"1").unwrap();
+        let refused = store.submit(batch).unwrap();
+        let leader = scope.spawn(move || write.wait());
+        gate.wait_until_held(1);
+        let early = refused.is_done();
+        gate.open();
+        leader.join().unwrap().unwrap();
+        assert_eq!(refused.wait().unwrap_err().kind(), ErrorKind::Conflict);
+        assert!(!early, "the refusal told of a write whose sync was held");
+    });
+}

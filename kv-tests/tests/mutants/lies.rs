@@ -1,0 +1,469 @@
+//! The lies, and the property that catches each.
+
+use super::checks::Threads;
+use super::lying_store::{Answer, Lie, Lying, Truth};
+use super::property;
+use kv_log_engine::storage::{DirEntry, FileId, OpenMode, Storage, StorageFile};
+use kv_tests::executor::Executor;
+use kv_tests::fixture::{Key, Value};
+use kv_tests::kvlog::{Between, OnSimDisk, Store};
+use kv_tests::stepped::Stepped;
+use kv_trait::{Codec, Postcard, key};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub(crate) struct Lied {
+    pub(crate) name: &'static str,
+    pub(crate) on_the_truth: fn(),
+    pub(crate) on_the_lie: fn(),
+}
+
+macro_rules! lies {
+    ($($fixture:ident<$executor:ident, $lie:ident> is caught by $property:literal;)+) => {
+        pub(crate) fn lies() -> Vec<Lied> {
+            vec![$(Lied {
+                name: stringify!($lie),
+                on_the_truth: property::<lies!(@truth $fixture $executor)>($property),
+                on_the_lie: property::<$fixture<$executor, $lie>>($property),
+            },)+]
+        }
+    };
+    (@truth Lying $executor:ident) => { Lying<$executor, Truth> };
+    (@truth OnSimDisk $executor:ident) => { OnSimDisk<$executor> };
+}
+
+lies! {
+    OnSimDisk<Stepped, SyncLies> is caught by "acknowledged_is_durable";
+    OnSimDisk<Stepped, NameSyncLies> is caught by "acknowledged_is_durable";
+    OnSimDisk<Stepped, WritesGetLost> is caught by "values_of_every_size";
+    Lying<Stepped, PriorIsNone> is caught by "set_answers_with_the_prior_value";
+    Lying<Stepped, PriorIsReadBefore> is caught by "prior_values_chain";
+    Lying<Stepped, PriorIsTheNewValue> is caught by "set_answers_with_the_prior_value";
+    Lying<Stepped, StaleRead> is caught by "clones_share_one_store";
+    Lying<Stepped, HalfBatch> is caught by "a_batch_is_whole_to_readers";
+    Lying<Stepped, HalfBatch> is caught by "a_batch_is_whole_after_a_power_cut";
+    Lying<Stepped, SwallowedError> is caught by "a_failed_sync_is_told_and_stops_writes";
+    Lying<Stepped, AcknowledgedBeforeItIsWritten> is caught by "acknowledged_is_durable";
+    Lying<Stepped, LockAcrossAwait> is caught by "reentrancy";
+    Lying<Threads, BlocksTheExecutor> is caught by "the_executor_is_never_blocked";
+    Lying<Stepped, ActsBeforeItsFirstPoll> is caught by "a_future_that_is_never_polled_does_nothing";
+    Lying<Stepped, TwoWrites> is caught by "a_dropped_future_is_whole_or_nothing";
+    Lying<Stepped, ReadErrorIsAbsence> is caught by "a_read_error_is_no_absence";
+    Lying<Stepped, EmptyIsAbsent> is caught by "an_empty_value_is_not_an_absent_one";
+    Lying<Stepped, KeysEndAtZero> is caught by "keys_do_not_mix";
+    Lying<Stepped, DeleteOverwrites> is caught by "set_get_delete";
+}
+
+/// Syncs of files do nothing and say that they did.
+pub(crate) enum SyncLies {}
+/// Syncs of directories do nothing and say that they did.
+pub(crate) enum NameSyncLies {}
+/// Long writes lose their end and say that they were whole.
+pub(crate) enum WritesGetLost {}
+
+#[derive(Debug)]
+struct Wrapped<const LIE: u8>(Arc<dyn Storage>);
+
+#[derive(Debug)]
+struct WrappedFile<const LIE: u8>(Arc<dyn StorageFile>);
+
+const SYNC: u8 = 1;
+const NAMES: u8 = 2;
+const WRITES: u8 = 3;
+
+macro_rules! between {
+    ($($lie:ident: $number:ident),+) => {$(
+        impl Between for $lie {
+            fn wrap(storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
+                Arc::new(Wrapped::<$number>(storage))
+            }
+        }
+    )+};
+}
+
+between!(SyncLies: SYNC, NameSyncLies: NAMES, WritesGetLost: WRITES);
+
+impl<const LIE: u8> Storage for Wrapped<LIE> {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+        let file = self.0.open(path, mode)?;
+        Ok(Arc::new(WrappedFile::<LIE>(file)))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.create_dir(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.0.list(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.0.remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.remove_dir(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        if LIE == NAMES {
+            Ok(())
+        } else {
+            self.0.sync_dir(path)
+        }
+    }
+
+    fn file_id(&self, path: &Path) -> io::Result<FileId> {
+        self.0.file_id(path)
+    }
+}
+
+impl<const LIE: u8> StorageFile for WrappedFile<LIE> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        if LIE == WRITES && bytes.len() > 5_000 && bytes.iter().any(|byte| *byte != 0) {
+            self.0.write_at(&bytes[..5_000], offset)?;
+            return Ok(bytes.len());
+        }
+        self.0.write_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if LIE == SYNC { Ok(()) } else { self.0.sync() }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+
+    fn file_id(&self) -> io::Result<FileId> {
+        self.0.file_id()
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        self.0.try_lock()
+    }
+}
+
+/// `set` never tells what was there.
+pub(crate) struct PriorIsNone;
+
+impl Lie for PriorIsNone {
+    type State = ();
+
+    fn set<'a, E: Executor>(
+        inner: &'a Store<E>,
+        (): &'a (),
+        key: &'a Key,
+        value: &'a Value,
+    ) -> Answer<'a, Option<Value>> {
+        Box::pin(async move { inner.put(key, value).await.map(|()| None) })
+    }
+}
+
+/// `set` reads first and writes then: two writers are told the same prior value.
+pub(crate) struct PriorIsReadBefore;
+
+impl Lie for PriorIsReadBefore {
+    type State = ();
+
+    fn set<'a, E: Executor>(
+        inner: &'a Store<E>,
+        (): &'a (),
+        key: &'a Key,
+        value: &'a Value,
+    ) -> Answer<'a, Option<Value>> {
+        Box::pin(async move {
+            let prior = inner.get(key).await?;
+            inner.put(key, value).await.map(|()| prior)
+        })
+    }
+}
+
+/// `set` tells what is there now.
+pub(crate) struct PriorIsTheNewValue;
+
+impl Lie for PriorIsTheNewValue {
+    type State = ();
+
+    fn set<'a, E: Executor>(
+        inner: &'a Store<E>,
+        (): &'a (),
+        key: &'a Key,
+        value: &'a Value,
+    ) -> Answer<'a, Option<Value>> {
+        Box::pin(async move {
+            inner.put(key, value).await?;
+            inner.get(key).await
+        })
+    }
+}
+
+/// What a handle has read once it goes on telling.
+pub(crate) struct StaleRead;
+
+/// A clone of a handle begins with a cache of its own.
+#[derive(Default)]
+pub(crate) struct Cache(Mutex<BTreeMap<Key, Value>>);
+
+impl Clone for Cache {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Lie for StaleRead {
+    type State = Cache;
+
+    fn get<'a, E: Executor>(
+        inner: &'a Store<E>,
+        cache: &'a Cache,
+        key: &'a Key,
+    ) -> Answer<'a, Option<Value>> {
+        Box::pin(async move {
+            let lock = || cache.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = lock().get(key).cloned();
+            if known.is_some() {
+                return Ok(known);
+            }
+            let found = inner.get(key).await?;
+            if let Some(value) = &found {
+                lock().insert(key.clone(), value.clone());
+            }
+            Ok(found)
+        })
+    }
+}
+
+/// A batch is its changes, one after the other.
+pub(crate) struct HalfBatch;
+
+impl Lie for HalfBatch {
+    type State = ();
+    const SPLITS_BATCHES: bool = true;
+}
+
+/// `put` goes well whatever happens.
+pub(crate) struct SwallowedError;
+
+impl Lie for SwallowedError {
+    type State = ();
+
+    fn put<'a, E: Executor>(
+        inner: &'a Store<E>,
+        (): &'a (),
+        key: &'a Key,
+        value: &'a Value,
+    ) -> Answer<'a, ()> {
+        Box::pin(async move {
+            drop(inner.put(key, value).await);
+            Ok(())
+        })
+    }
+}
+
+/// `put` begins a write and answers.
+pub(crate) struct AcknowledgedBeforeItIsWritten;
+
+impl Lie for AcknowledgedBeforeItIsWritten {
+    type State = ();
+
+    fn put<'a, E: Executor>(
+        inner: &'a Store<E>,
+        (): &'a (),
+        key: &'a Key,
+        value: &'a Value,
+    ) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let mut write = Box::pin(inner.put(key, value));
+            std::future::poll_fn(|cx| {
+                drop(write.as_mut().poll(cx));
+                std::task::Poll::Ready(())
+            })
+            .await;
+            Ok(())
+        })
+    }
+}
+
+/// An async lock held over the whole operation: a future that nobody polls keeps everybody else out.
+pub(crate) struct LockAcrossAwait;
+
+impl Lie for LockAcrossAwait {
+    type State = Arc<smol::lock::Mutex<()>>;
+
+    fn set<'a, E: Executor>(
+        inner: &'a Store<E>,
+        lock: &'a Self::State,
+        key: &'a Key,
+        value: &'a Value,
+    ) -> Answer<'a, Option<Value>> {
+        Box::pin(async move {
+            let _alone = lock.lock().await;
+            inner.set(key, value).await
+        })
+    }
+}
+
+/// The synchronous store, called where it must not be.
+pub(crate) struct BlocksTheExecutor;
+
+impl Lie for BlocksTheExecutor {
+    type State = ();
+
+    fn set<'a, E: Executor>(
+        inner: &'a Store<E>,
+        (): &'a (),
+        key: &'a Key,
+        value: &'a Value,
+    ) -> Answer<'a, Option<Value>> {
+        Box::pin(async move {
+            let mut bytes = Vec::new();
+            <Postcard as Codec<Value>>::encode(value, &mut bytes)?;
+            let key = key::encode(key)?;
+            let prior = inner.engine().set(&key, &bytes)?;
+            prior
+                .map(|bytes| <Postcard as Codec<Value>>::decode(&bytes))
+                .transpose()
+        })
+    }
+}
+
+/// Making the future is doing it.
+pub(crate) struct ActsBeforeItsFirstPoll;
+
+impl Lie for ActsBeforeItsFirstPoll {
+    type State = ();
+
+    fn set<'a, E: Executor>(
+        inner: &'a Store<E>,
+        (): &'a (),
+        key: &'a Key,
+        value: &'a Value,
+    ) -> Answer<'a, Option<Value>> {
+        let mut write = Box::pin(inner.set(key, value));
+        let waker = std::task::Waker::noop();
+        let early = write
+            .as_mut()
+            .poll(&mut std::task::Context::from_waker(waker));
+        Box::pin(async move {
+            match early {
+                std::task::Poll::Ready(answer) => answer,
+                std::task::Poll::Pending => write.await,
+            }
+        })
+    }
+}
+
+/// `set` is a delete and a put.
+pub(crate) struct TwoWrites;
+
+impl Lie for TwoWrites {
+    type State = ();
+
+    fn set<'a, E: Executor>(
+        inner: &'a Store<E>,
+        (): &'a (),
+        key: &'a Key,
+        value: &'a Value,
+    ) -> Answer<'a, Option<Value>> {
+        Box::pin(async move {
+            let prior = inner.delete(key).await?;
+            inner.put(key, value).await.map(|()| prior)
+        })
+    }
+}
+
+/// What cannot be read is not there.
+pub(crate) struct ReadErrorIsAbsence;
+
+impl Lie for ReadErrorIsAbsence {
+    type State = ();
+
+    fn get<'a, E: Executor>(
+        inner: &'a Store<E>,
+        (): &'a (),
+        key: &'a Key,
+    ) -> Answer<'a, Option<Value>> {
+        Box::pin(async move { Ok(inner.get(key).await.unwrap_or_default()) })
+    }
+}
+
+/// An empty value is not there.
+pub(crate) struct EmptyIsAbsent;
+
+impl Lie for EmptyIsAbsent {
+    type State = ();
+
+    fn get<'a, E: Executor>(
+        inner: &'a Store<E>,
+        (): &'a (),
+        key: &'a Key,
+    ) -> Answer<'a, Option<Value>> {
+        Box::pin(async move {
+            let found = inner.get(key).await?;
+            Ok(found.filter(|value| !value.is_empty()))
+        })
+    }
+}
+
+/// Keys are C strings.
+pub(crate) struct KeysEndAtZero;
+
+fn cut(key: &Key) -> Key {
+    let bytes = key.as_ref();
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
+    Key::from(bytes[..end].to_vec())
+}
+
+impl Lie for KeysEndAtZero {
+    type State = ();
+
+    fn get<'a, E: Executor>(
+        inner: &'a Store<E>,
+        (): &'a (),
+        key: &'a Key,
+    ) -> Answer<'a, Option<Value>> {
+        Box::pin(async move { inner.get(&cut(key)).await })
+    }
+
+    fn put<'a, E: Executor>(
+        inner: &'a Store<E>,
+        (): &'a (),
+        key: &'a Key,
+        value: &'a Value,
+    ) -> Answer<'a, ()> {
+        Box::pin(async move { inner.put(&cut(key), value).await })
+    }
+}
+
+/// `delete` leaves something behind.
+pub(crate) struct DeleteOverwrites;
+
+impl Lie for DeleteOverwrites {
+    type State = ();
+
+    fn delete<'a, E: Executor>(
+        inner: &'a Store<E>,
+        (): &'a (),
+        key: &'a Key,
+    ) -> Answer<'a, Option<Value>> {
+        Box::pin(async move { inner.set(key, &b"deleted".to_vec()).await })
+    }
+}
