@@ -174,3 +174,56 @@ fn a_store_loaded_by_one_runtime_is_closed_by_another() {
     let again: OnSmol = again.on(Smol::default());
     assert_eq!(async_std::task::block_on(again.get("k")).unwrap(), Some(1));
 }
+
+/// The same user code, twice: one `use` tells the two apart.
+macro_rules! user_code {
+    ($name:ident, $adapter:ident) => {
+        mod $name {
+            use std::path::Path;
+            use std::sync::Arc;
+            use $adapter::{Create, Effect, KVLog, KVStore, Options, Result};
+
+            async fn visit(counters: Arc<dyn KVStore<String, u64>>, page: &str) -> Result<u64> {
+                let page = page.to_owned();
+                let visits = counters.get(&page).await?.unwrap_or_default() + 1;
+                counters.put(&page, &visits).await?;
+                Ok(visits)
+            }
+
+            pub(super) async fn use_it(path: &Path) -> Result<()> {
+                let refused =
+                    KVLog::<String, u64>::load_with(path, Options::new().create(Create::Never));
+                assert_eq!(refused.await.unwrap_err().effect(), Effect::Nothing);
+                let store: KVLog<String, u64> = KVLog::load(path).await?;
+                assert_eq!(store.set("direct", &1).await?, None);
+                assert_eq!(visit(Arc::new(store.clone()), "/").await?, 1);
+                assert_eq!(visit(Arc::new(store.clone()), "/").await?, 2);
+                assert_eq!(store.delete("direct").await?, Some(1));
+                assert_eq!(store.stats().live_keys, 1);
+                store.close().await
+            }
+        }
+    };
+}
+
+user_code!(with_tokio, kv_runtime_tokio);
+user_code!(with_smol, kv_runtime_smol);
+
+#[test]
+fn one_use_line_tells_the_adapters_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let multi = Builder::new_multi_thread().build().unwrap();
+    multi
+        .block_on(with_tokio::use_it(&path("tokio mt")))
+        .unwrap();
+    let current = Builder::new_current_thread().build().unwrap();
+    current
+        .block_on(with_tokio::use_it(&path("tokio ct")))
+        .unwrap();
+    smol::block_on(with_smol::use_it(&path("smol"))).unwrap();
+    async_std::task::block_on(with_smol::use_it(&path("async-std"))).unwrap();
+    let local = smol::LocalExecutor::new();
+    smol::future::block_on(local.run(with_smol::use_it(&path("local")))).unwrap();
+    futures_lite::future::block_on(with_smol::use_it(&path("none"))).unwrap();
+}

@@ -1,5 +1,7 @@
 //! A first proof of the store on smol.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+
 use kv_runtime_smol::{KVLog, KVStore};
 use std::sync::Arc;
 
@@ -43,4 +45,64 @@ fn a_local_executor_and_no_executor_at_all_work_too() {
         store
     }));
     assert_eq!(smol::future::block_on(store.get("k")).unwrap(), Some(1));
+}
+
+/// A value whose `Serialize` uses the store that it is written to.
+struct Curious {
+    number: u64,
+    store: Option<KVLog<String, u64>>,
+}
+
+impl serde::Serialize for Curious {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let seen = self.store.as_ref().map(|store| {
+            smol::block_on(async {
+                store.put("from inside", &self.number).await.unwrap();
+                store.get("from inside").await.unwrap()
+            })
+        });
+        assert!(seen.is_none_or(|seen| seen == Some(self.number)));
+        self.number.serialize(serializer)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Curious {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u64::deserialize(deserializer)?;
+        Ok(Self {
+            number,
+            store: None,
+        })
+    }
+}
+
+#[test]
+fn a_value_that_uses_the_store_while_it_is_encoded_does_not_deadlock() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    smol::block_on(async {
+        let counters: KVLog<String, u64> = KVLog::load(&path).await.unwrap();
+        let curious = KVLog::<String, Curious>::load(directory.path().join("other"))
+            .await
+            .unwrap();
+        for number in 0..10 {
+            let value = Curious {
+                number,
+                store: Some(counters.clone()),
+            };
+            curious.put("k", &value).await.unwrap();
+            assert_eq!(curious.get("k").await.unwrap().unwrap().number, number);
+        }
+        // On the very store that is being written.
+        let engine = counters.engine().clone();
+        let inner = Curious {
+            number: 7,
+            store: Some(counters.clone()),
+        };
+        let mut bytes = Vec::new();
+        <kv_runtime_smol::Postcard as kv_runtime_smol::Codec<Curious>>::encode(&inner, &mut bytes)
+            .unwrap();
+        engine.put(b"k", &bytes).unwrap();
+        assert_eq!(counters.get("from inside").await.unwrap(), Some(7));
+    });
 }

@@ -173,6 +173,8 @@ impl Run {
             return store.clone();
         }
         self.serial += 1;
+        // One that was never met may still wait, and opens that fail are the error loop's subject.
+        self.disk.clear_faults();
         let options = options(
             &self.disk,
             self.seed ^ (self.serial << 32),

@@ -122,37 +122,42 @@ pub fn prior_values_chain_through_deletes<F: Fixture>() {
     });
 }
 
-/// Tasks on the executor and futures on threads of their own, on one key: still one chain.
+/// Tasks on the executor and futures on threads of their own, up to 512 and 64, on one key: still one chain.
 pub fn multi_threaded_executor<F: Fixture>() {
     with_store::<F, _>(async |fixture, store| {
-        let work = |worker: u64| {
-            let store = store.clone();
-            async move {
-                let mut writes = Vec::new();
-                for step in 0..10 {
-                    let own = worker * 100 + step;
-                    let prior = store.set(&key("k"), &value(own)).await.unwrap();
-                    writes.push((own, prior.as_ref().map(number)));
+        for (tasks, threads) in [(1_u64, 1_u64), (8, 8), (64, 64), (512, 16)] {
+            let name = format!("{tasks} and {threads}");
+            let work = |worker: u64| {
+                let (store, k) = (store.clone(), key(&name));
+                async move {
+                    let mut writes = Vec::new();
+                    for step in 0..5 {
+                        let own = worker * 100 + step;
+                        let prior = store.set(&k, &value(own)).await.unwrap();
+                        writes.push((own, prior.as_ref().map(number)));
+                    }
+                    writes
                 }
-                writes
+            };
+            let on_threads: Vec<_> = (0..threads)
+                .map(|worker| fixture.spawn_thread(work(worker)))
+                .collect();
+            let on_tasks: Vec<_> = (threads..threads + tasks)
+                .map(|worker| fixture.spawn(work(worker)))
+                .collect();
+            let mut writes = Vec::new();
+            for task in on_tasks {
+                writes.extend(task.await);
             }
-        };
-        let threads: Vec<_> = (0..8)
-            .map(|worker| fixture.spawn_thread(work(worker)))
-            .collect();
-        let tasks: Vec<_> = (8..24).map(|worker| fixture.spawn(work(worker))).collect();
-        let mut writes = Vec::new();
-        for task in tasks {
-            writes.extend(task.await);
+            while !on_threads.iter().all(std::thread::JoinHandle::is_finished) {
+                yield_now().await;
+            }
+            for thread in on_threads {
+                writes.extend(thread.join().expect("a thread of the test"));
+            }
+            let last = get(&store, &name).await.as_ref().map(number);
+            assert_eq!(chain(&writes, last).len() as u64, (tasks + threads) * 5);
         }
-        while !threads.iter().all(std::thread::JoinHandle::is_finished) {
-            yield_now().await;
-        }
-        for thread in threads {
-            writes.extend(thread.join().expect("a thread of the test"));
-        }
-        let last = get(&store, "k").await.as_ref().map(number);
-        assert_eq!(chain(&writes, last).len(), 240);
     });
 }
 

@@ -1,6 +1,7 @@
 //! Each sentence about the medium, as a claim that can fail.
 
 use super::*;
+use crate::storage::{OpenMode, StorageFile};
 use std::collections::BTreeSet;
 
 fn file(disk: &SimDisk, path: &str) -> Arc<dyn StorageFile> {

@@ -1,0 +1,309 @@
+//! What an open makes of the files it finds.
+
+use super::*;
+
+// R8
+#[test]
+fn a_manifest_older_than_the_data_is_corruption_and_nothing_is_deleted() {
+    let disk = SimDisk::new();
+    let store = Engine::open(STORE, options(&disk, 1, 1024)).unwrap();
+    store.put(b"a", &[1; 300]).unwrap();
+    let older = disk.read_file("/db/MANIFEST").unwrap();
+    for number in 0..9_u8 {
+        store.put(&[number], &[number; 300]).unwrap();
+    }
+    store.close().unwrap();
+    let names = disk.files();
+    disk.write_file("/db/MANIFEST", &older).unwrap();
+    let error = Engine::open(STORE, options(&disk, 2, 1024)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("older than the data"), "{error}");
+    assert_eq!(disk.files(), names);
+}
+
+// R8
+#[test]
+fn foreign_files_are_left_alone_and_debris_is_deleted() {
+    let disk = SimDisk::new();
+    open(&disk, 1).close().unwrap();
+    disk.write_file("/db/notes.txt", b"mine").unwrap();
+    disk.write_file("/db/MANIFEST.new", b"half").unwrap();
+    disk.write_file("/db/00000009.seg", b"never finished")
+        .unwrap();
+    let other = SimDisk::new();
+    let store = open(&other, 99);
+    store.put(b"k", b"v").unwrap();
+    drop(store);
+    disk.write_file("/db/00000007.seg", &other.read_file(SEGMENT).unwrap())
+        .unwrap();
+    let store = open(&disk, 2);
+    let report = store.recovery_report();
+    assert_eq!(report.foreign, ["00000007.seg", "notes.txt"]);
+    assert_eq!(report.debris, ["00000009.seg", "MANIFEST.new"]);
+    let files = disk.files();
+    assert!(files.contains(&"/db/notes.txt".into()) && files.contains(&"/db/00000007.seg".into()));
+    assert!(
+        !files.contains(&"/db/00000009.seg".into()) && !files.contains(&"/db/MANIFEST.new".into())
+    );
+    // Rotation goes around the name that is taken.
+    drop(store);
+    let store = Engine::open(STORE, options(&disk, 3, 1024)).unwrap();
+    for number in 0..40_u8 {
+        store.put(&[number], &[number; 300]).unwrap();
+    }
+    store.close().unwrap();
+    assert_eq!(contents_of(&open(&disk, 4)).len(), 40);
+}
+
+// R11, D6
+#[test]
+fn after_a_clean_close_a_flip_or_a_cut_is_corruption_not_a_torn_tail() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"a", &[1; 100]).unwrap();
+    store.put(b"b", &[2; 100]).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let end = last_byte(&disk, SEGMENT);
+    for at in (80..=end).step_by(5) {
+        let disk = disk.fork();
+        let before = disk.read_file(SEGMENT).unwrap();
+        flip(&disk, SEGMENT, at);
+        let error = Engine::open(STORE, options(&disk, 2, 65536)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "flip at {at}");
+        assert!(error.to_string().contains("00000001.seg"), "{error}");
+        assert_eq!(disk.read_file(SEGMENT).unwrap().len(), before.len());
+    }
+    for length in (0..=end).step_by(7) {
+        let disk = disk.fork();
+        let bytes = disk.read_file(SEGMENT).unwrap();
+        disk.write_file(SEGMENT, &bytes[..length]).unwrap();
+        let error = Engine::open(STORE, options(&disk, 2, 65536)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "cut to {length}");
+    }
+    let store = open(&disk, 3);
+    assert_eq!(store.recovery_report().rewritten_bytes, 0);
+    assert_eq!(store.recovery_report().torn_tail, None);
+}
+
+// R11
+#[test]
+fn an_idle_mark_proves_the_last_group_and_a_torn_one_harms_nobody() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"a", &[1; 100]).unwrap();
+    store.put(b"b", &[2; 100]).unwrap();
+    drop(store);
+    // The idle mark stands behind the last group, in the page cache: a flip in that group is corruption.
+    let damaged = disk.fork();
+    let at = damaged
+        .read_file(SEGMENT)
+        .unwrap()
+        .windows(100)
+        .position(|w| w == [2; 100])
+        .unwrap();
+    flip(&damaged, SEGMENT, at);
+    let error = Engine::open(STORE, options(&damaged, 2, 65536)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    // However the mark itself is torn, both groups are there.
+    for image in images(&disk, &policy()) {
+        assert_eq!(contents_of(&open(&image, 3)).len(), 2);
+    }
+}
+
+// R11
+#[test]
+fn an_error_while_scanning_is_never_taken_for_a_torn_tail() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"a", b"1").unwrap();
+    drop(store);
+    let before = disk.read_file(SEGMENT).unwrap();
+    for skip in 0..3 {
+        let fault = Fault::new(FaultKind::Errno(EIO))
+            .on(OpKind::Read)
+            .path_contains(".seg");
+        disk.inject(fault.skip(skip));
+        if let Err(error) = Engine::open(STORE, options(&disk, 2, 65536)) {
+            assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+        }
+        disk.clear_faults();
+        assert_eq!(disk.read_file(SEGMENT).unwrap(), before);
+    }
+    assert_eq!(contents_of(&open(&disk, 3)).len(), 1);
+}
+
+// R12
+#[test]
+fn a_manifest_whose_rename_was_not_synced_is_written_again_before_it_is_believed() {
+    let disk = SimDisk::new();
+    let store = Engine::open(STORE, options(&disk, 1, 1024)).unwrap();
+    store.put(b"a", &[1; 400]).unwrap();
+    // The rotation's last step fails: the names are there, are not durable, and no later sync covers them.
+    disk.inject(
+        Fault::new(FaultKind::Errno(EIO))
+            .on(OpKind::SyncDir)
+            .skip(1),
+    );
+    let error = store.put(b"b", &[2; 400]).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (ErrorKind::Io, Effect::Nothing)
+    );
+    assert_eq!(
+        store.put(b"c", b"3").unwrap_err().kind(),
+        ErrorKind::Poisoned
+    );
+    drop(store);
+    disk.clear_faults();
+    let store = Engine::open(STORE, options(&disk, 2, 1024)).unwrap();
+    store.put(b"d", b"4").unwrap();
+    disk.power_cut_losing_all();
+    drop(store);
+    let contents = contents_of(&Engine::open(STORE, options(&disk, 3, 1024)).unwrap());
+    assert!(contents.contains_key(&b"a"[..]) && contents.contains_key(&b"d"[..]));
+}
+
+// R12
+#[test]
+fn no_room_for_a_new_manifest_changes_nothing() {
+    let disk = SimDisk::new();
+    let store = Engine::open(STORE, options(&disk, 1, 1024)).unwrap();
+    store.put(b"a", &[1; 400]).unwrap();
+    let full = Fault::new(FaultKind::Errno(ENOSPC))
+        .on(OpKind::Write)
+        .path_contains("MANIFEST.new");
+    disk.inject(full);
+    let error = store.put(b"b", &[2; 400]).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (ErrorKind::StorageFull, Effect::Nothing)
+    );
+    store.put(b"b", &[2; 400]).unwrap();
+    disk.power_cut_losing_all();
+    drop(store);
+    assert_eq!(
+        contents_of(&Engine::open(STORE, options(&disk, 2, 1024)).unwrap()).len(),
+        2
+    );
+}
+
+// R13
+#[test]
+fn a_value_that_holds_frames_does_not_turn_a_crash_into_corruption() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"a", &[1; 64]).unwrap();
+    store.put(b"b", &[2; 64]).unwrap();
+    disk.start_trace();
+    let forged = disk.read_file(SEGMENT).unwrap();
+    let end = last_byte(&disk, SEGMENT) + 1;
+    for shift in [0, 1, 7] {
+        let mut value = vec![0; shift];
+        value.extend_from_slice(&forged[80..end]);
+        store.put(b"forged", &value).unwrap();
+    }
+    let trace = disk.trace().unwrap();
+    for point in trace.crash_points() {
+        for choice in point.choices(&policy()) {
+            let store = open(&point.image(&choice), 2);
+            assert!(contents_of(&store).len() >= 2);
+        }
+    }
+}
+
+// D6
+#[test]
+fn missing_swapped_and_foreign_segments_are_named() {
+    let disk = SimDisk::new();
+    let store = Engine::open(STORE, options(&disk, 1, 1024)).unwrap();
+    for number in 0..9_u8 {
+        store.put(&[number], &[number; 300]).unwrap();
+    }
+    store.close().unwrap();
+    drop(store);
+    let refused = |disk: &SimDisk, name: &str, what: &str| {
+        let error = Engine::open(STORE, options(disk, 2, 1024)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        let text = error.to_string();
+        assert!(text.contains(name) && text.contains(what), "{text}");
+    };
+    let missing = disk.fork();
+    missing.erase_file("/db/00000002.seg").unwrap();
+    refused(&missing, "00000002.seg", "missing");
+    let swapped = disk.fork();
+    swapped
+        .write_file("/db/00000002.seg", &disk.read_file(SEGMENT).unwrap())
+        .unwrap();
+    refused(
+        &swapped,
+        "00000002.seg",
+        "not the segment that the manifest means",
+    );
+    let truncated = disk.fork();
+    truncated
+        .write_file(SEGMENT, &disk.read_file(SEGMENT).unwrap()[..500])
+        .unwrap();
+    refused(&truncated, "00000001.seg", "truncated");
+    let other = SimDisk::new();
+    open(&other, 9).close().unwrap();
+    let foreign = disk.fork();
+    foreign
+        .write_file(SEGMENT, &other.read_file(SEGMENT).unwrap())
+        .unwrap();
+    refused(&foreign, "00000001.seg", "belongs to another store");
+    let gone = disk.fork();
+    gone.erase_file("/db/MANIFEST").unwrap();
+    refused(&gone, "MANIFEST", "missing");
+}
+
+// D6
+#[test]
+fn a_read_checks_what_it_reads() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"key", &[7; 100]).unwrap();
+    let at = disk
+        .read_file(SEGMENT)
+        .unwrap()
+        .windows(100)
+        .position(|w| w == [7; 100])
+        .unwrap();
+    flip(&disk, SEGMENT, at + 50);
+    let error = store.get(b"key").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(
+        error
+            .to_string()
+            .contains("00000001.seg is corrupt at offset"),
+        "{error}"
+    );
+}
+
+// D11
+#[test]
+fn a_torn_tail_is_kept_reported_and_cut_once() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"a", b"1").unwrap();
+    drop(store);
+    let mut bytes = disk.read_file(SEGMENT).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    bytes.resize(end + 5000, 0);
+    bytes[end + 8..end + 4000].fill(0xee);
+    disk.write_file(SEGMENT, &bytes).unwrap();
+    let report = verify(STORE, options(&disk, 2, 65536)).unwrap();
+    assert!(report.is_clean() && report.torn_tail.is_some());
+    assert_eq!(
+        disk.read_file(SEGMENT).unwrap(),
+        bytes,
+        "verify changes nothing"
+    );
+    let store = open(&disk, 3);
+    let torn = store.recovery_report().torn_tail.clone().unwrap();
+    assert!(torn.bytes >= 3992, "{torn:?}");
+    let kept = disk.read_file(torn.quarantine.unwrap()).unwrap();
+    assert!(kept.ends_with(&[0xee; 3992]));
+    drop(store);
+    assert_eq!(open(&disk, 4).recovery_report().torn_tail, None);
+}

@@ -1,0 +1,54 @@
+//! Histories that break a store which lacks one rule each. The rules are those of docs/DURABILITY.md; each test says
+//! which one it is about. Crash enumeration covers most of them by brute force; here they stand by name.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+
+use kv_log_engine::storage::sim::{
+    CrashPolicy, EACCES, EFBIG, EIO, EMFILE, ENOSPC, EROFS, Fault, FaultKind, OpKind, SimDisk,
+};
+use kv_log_engine::{Batch, Create, Engine, Options, SimHost, verify};
+use kv_tests::crash::images;
+use kv_tests::workload::{STORE, contents_of, options};
+use kv_trait::{Effect, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const SEGMENT: &str = "/db/00000001.seg";
+
+fn open(disk: &SimDisk, seed: u64) -> Engine {
+    Engine::open(STORE, options(disk, seed, 64 * 1024)).unwrap()
+}
+
+fn fail(disk: &SimDisk, kind: OpKind, errno: i32) {
+    disk.inject(
+        Fault::new(FaultKind::Errno(errno))
+            .on(kind)
+            .path_contains(".seg"),
+    );
+}
+
+fn policy() -> CrashPolicy {
+    CrashPolicy {
+        garbled: 24,
+        ..CrashPolicy::default()
+    }
+}
+
+/// Flips one bit, durably.
+fn flip(disk: &SimDisk, path: &str, at: usize) {
+    let mut bytes = disk.read_file(path).unwrap();
+    bytes[at] ^= 0x10;
+    disk.write_file(path, &bytes).unwrap();
+}
+
+/// Where the last frame byte of a segment stands.
+fn last_byte(disk: &SimDisk, path: &str) -> usize {
+    disk.read_file(path)
+        .unwrap()
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .unwrap()
+}
+
+mod files;
+mod owners;
+mod writes;

@@ -1,0 +1,79 @@
+//! One owner.
+
+use super::*;
+
+// R14
+#[test]
+fn a_replaced_lock_file_stops_the_store_before_the_next_manifest() {
+    let disk = SimDisk::new();
+    let store = Engine::open(STORE, options(&disk, 1, 1024)).unwrap();
+    store.put(b"a", &[1; 400]).unwrap();
+    disk.erase_file("/db/LOCK").unwrap();
+    disk.write_file("/db/LOCK", b"").unwrap();
+    let error = store.put(b"b", &[2; 400]).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (ErrorKind::Locked, Effect::Nothing)
+    );
+    assert_eq!(
+        store.put(b"c", b"3").unwrap_err().kind(),
+        ErrorKind::Poisoned
+    );
+}
+
+// R14
+#[test]
+fn a_forked_child_is_refused_and_its_parent_goes_on() {
+    let disk = SimDisk::new();
+    let host = Arc::new(SimHost::new(1));
+    let options = Options::new()
+        .storage(disk.storage())
+        .host(Arc::clone(&host) as _);
+    let store = Engine::open(STORE, options).unwrap();
+    store.put(b"a", b"1").unwrap();
+    host.set_process_id(2);
+    let error = store.put(b"b", b"2").unwrap_err();
+    assert_eq!(error.effect(), Effect::Nothing);
+    assert!(error.to_string().contains("fork"), "{error}");
+    host.set_process_id(1);
+    store.put(b"c", b"3").unwrap();
+    assert_eq!(contents_of(&store).len(), 2);
+}
+
+// R14, D8
+#[test]
+fn a_store_held_by_another_process_is_refused_with_its_name() {
+    let disk = SimDisk::new();
+    open(&disk, 1).close().unwrap();
+    disk.write_file("/db/LOCK", b"4711 1700000000000 other-program\n")
+        .unwrap();
+    let held = kv_log_engine::storage::Storage::open(
+        &disk,
+        std::path::Path::new("/db/LOCK"),
+        kv_log_engine::storage::OpenMode::ReadWrite,
+    )
+    .unwrap();
+    assert!(held.try_lock().unwrap());
+    let error = Engine::open(STORE, options(&disk, 2, 65536)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert!(
+        error.to_string().contains("process 4711 (other-program)"),
+        "{error}"
+    );
+    drop(held);
+    open(&disk, 3);
+}
+
+// D8
+#[test]
+fn reading_a_path_without_a_store_makes_nothing() {
+    let disk = SimDisk::new();
+    let error = Engine::open(STORE, options(&disk, 1, 65536).create(Create::Never)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(disk.files().is_empty());
+    assert_eq!(
+        verify(STORE, options(&disk, 1, 65536)).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    assert!(disk.files().is_empty());
+}
