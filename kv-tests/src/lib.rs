@@ -5,7 +5,10 @@
 //! the medium allows, opens what is left, and asks the oracle whether that may be.
 //!
 //! Panics are how a violation is reported: each names seed, crash point and choice, so that it can be replayed.
-
+//!
+//! The page below leads from adding the crate to a full run on a store of your own.
+//!
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![expect(
     clippy::panic,
