@@ -142,12 +142,11 @@ fn case(name: &'static str, mut call: impl FnMut() + 'static) -> Case {
 fn calls() -> Vec<Case> {
     let key: &'static String = Box::leak(Box::new("visits".to_owned()));
     let one: &'static One = Box::leak(Box::new(One(7)));
-    let erased: Arc<dyn KVStore<String, u64>> = Arc::new(One(7));
-    let generic: &'static Arc<dyn KVStore<String, u64>> = Box::leak(Box::new(Arc::clone(&erased)));
-    let erased: &'static dyn KVStore<String, u64> = &**Box::leak(Box::new(erased));
-    let twin: &'static Arc<dyn ErasedStore<String, u64>> = Box::leak(Box::new(
-        Arc::new(One(7)) as Arc<dyn ErasedStore<String, u64>>
-    ));
+    let object: &'static dyn KVStore<String, u64> = one;
+    let shared: Arc<dyn KVStore<String, u64>> = Arc::new(One(7));
+    let shared: &'static Arc<_> = Box::leak(Box::new(shared));
+    let twin: Arc<dyn ErasedStore<String, u64>> = Arc::new(One(7));
+    let twin: &'static Arc<_> = Box::leak(Box::new(twin));
     let key = move || black_box(key);
     vec![
         case(
@@ -159,13 +158,14 @@ fn calls() -> Vec<Case> {
             "native async fn in a trait, generic",
             drive(move || NativeStore::get(one, key())),
         ),
-        case("async-trait, Arc<dyn>", drive(move || erased.get(key()))),
         case(
-            "async-trait, Arc<dyn> as an impl KVStore",
-            drive(move || KVStore::get(generic, key())),
+            "async-trait, &dyn",
+            drive(move || black_box(object).get(key())),
         ),
+        // The method that is found first is that of the `KVStore` which the `Arc` is itself.
+        case("async-trait, Arc<dyn>", drive(move || shared.get(key()))),
         case(
-            "erased twin, Arc<dyn>",
+            "erased twin, &dyn",
             drive(move || (**twin).get_erased(key())),
         ),
         case(
