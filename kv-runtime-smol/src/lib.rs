@@ -50,3 +50,8 @@ impl Runtime for Smol {
         Poll::Ready(())
     }
 }
+
+/// The README's code, compiled with the documentation's tests: this crate's tests have every runtime that it shows.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
