@@ -11,6 +11,27 @@ use std::sync::Arc;
 ///
 /// Encoding and checksums happen here, on the caller's thread, outside every lock. A batch without records is legal
 /// and writes nothing.
+///
+/// ```
+/// use kv_log_engine::{Batch, Engine, Options, storage::sim::SimDisk};
+/// use kv_trait::{Effect, ErrorKind};
+/// # fn main() -> kv_trait::Result<()> {
+/// # let store = Engine::open("/db", Options::new().storage(SimDisk::new().storage()))?;
+/// let mut batch = Batch::new();
+/// batch.put(b"balance", b"10")?;
+/// let receipt = store.write(batch)?;
+///
+/// let mut spend = Batch::new();
+/// spend.expect(b"balance", Some(receipt.first_seqno())); // only if it is still that one
+/// spend.put(b"balance", b"7")?;
+/// spend.put(b"spent", b"3")?;
+/// let again = spend.clone();
+/// store.write(spend)?;
+///
+/// let refused = store.write(again).unwrap_err();
+/// assert_eq!((refused.kind(), refused.effect()), (ErrorKind::Conflict, Effect::Nothing));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub(crate) frame: FrameBuffer,

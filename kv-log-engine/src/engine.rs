@@ -32,6 +32,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Every method that writes returns only after the write is durable and visible, and many callers share one sync. Every
 /// method may block: in async code use [`crate::KVLog`].
 ///
+/// ```
+/// use kv_log_engine::{Engine, Options, storage::sim::{OpKind, SimDisk}};
+/// # fn main() -> kv_trait::Result<()> {
+/// let disk = SimDisk::new(); // without it: the operating system's files
+/// let store = Engine::open("/db", Options::new().storage(disk.storage()))?;
+/// std::thread::scope(|threads| {
+///     for number in 0..4_u8 {
+///         let store = &store;
+///         threads.spawn(move || store.put(&[number], b"value").expect("the disk is good"));
+///     }
+/// });
+/// assert_eq!(store.stats().live_keys, 4);
+///
+/// let reads = || disk.calls().get(&OpKind::Read).copied().unwrap_or_default();
+/// let before = reads();
+/// store.put(&[0], b"another")?;
+/// assert_eq!(reads() - before, 0);
+/// assert_eq!(store.set(&[0], b"third")?.as_deref(), Some(&b"another"[..]));
+/// assert_eq!(reads() - before, 1); // the value that was there before
+/// # store.close() }
+/// ```
+///
 /// # Drop
 /// Dropping the last handle frees the store without waiting: a group in flight is finished, batches that nobody waits
 /// for are discarded, nothing is written. The next open recovers. [`Engine::close`] leaves nothing to recover and
@@ -212,6 +234,25 @@ impl Engine {
     /// Fixes the batch's place in the order of writes, without waiting. Several batches that are submitted before one of
     /// them is waited for share a sync.
     ///
+    /// ```
+    /// use kv_log_engine::{Batch, Engine, Options, storage::sim::{OpKind, SimDisk}};
+    /// # fn main() -> kv_trait::Result<()> {
+    /// let disk = SimDisk::new();
+    /// let store = Engine::open("/db", Options::new().storage(disk.storage()))?;
+    /// let syncs = disk.calls()[&OpKind::Sync];
+    /// let mut submitted = Vec::new();
+    /// for number in 0..100_u8 {
+    ///     let mut batch = Batch::new();
+    ///     batch.put(&[number], b"value")?;
+    ///     submitted.push(store.submit(batch)?);
+    /// }
+    /// for one in submitted {
+    ///     one.wait()?;
+    /// }
+    /// assert_eq!(disk.calls()[&OpKind::Sync] - syncs, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `Poisoned`, `Closed`. Effect *nothing*.
     pub fn submit(&self, batch: Batch) -> Result<Submitted> {
@@ -228,6 +269,19 @@ impl Engine {
 
     /// The keys and values in a range, in order of the keys, as they are at this one point: later writes do not show.
     /// Owns what it reads from; blocks when it is iterated.
+    ///
+    /// ```
+    /// # use kv_log_engine::{Engine, Options, storage::sim::SimDisk};
+    /// # fn main() -> kv_trait::Result<()> {
+    /// # let store = Engine::open("/db", Options::new().storage(SimDisk::new().storage()))?;
+    /// store.put(b"lib", b"1")?;
+    /// store.put(b"libc", b"2")?;
+    /// let from_lib = store.scan((std::ops::Bound::Included(&b"lib"[..]), std::ops::Bound::Unbounded))?;
+    /// store.put(b"libm", b"3")?; // later: does not show
+    /// let found = from_lib.collect::<kv_trait::Result<Vec<_>>>()?;
+    /// assert_eq!(found, [(b"lib".to_vec(), b"1".to_vec()), (b"libc".to_vec(), b"2".to_vec())]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// `Closed`.

@@ -22,7 +22,8 @@ use std::path::Path;
 /// A durable store of keys `K` and values `V` on the runtime `R`, values encoded by the codec `C`.
 ///
 /// Adapters give it a runtime and this name: `kv_runtime_tokio::KVLog`, `kv_runtime_smol::KVLog`. Clones share the store.
-/// `durable`, `visible`, `effect` and `cancel safe` are defined in [`kv_trait`].
+/// `durable`, `visible`, `effect` and `cancel safe` are defined in [`kv_trait`]. The examples below run on a runtime of the
+/// documentation's own; with an adapter there is nothing else to it.
 ///
 /// # Cancel safety
 /// All methods are cancel safe. Writes take their place in the order when they are first polled.
@@ -67,6 +68,28 @@ where
 {
     /// Opens the store in the directory `path`, or creates it there, and recovers what a crash left behind.
     ///
+    /// ```
+    /// # mod my { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/runtime.rs")); }
+    /// # type KVLog<K, V> = kv_log_engine::KVLog<K, V, my::Threads>;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("counters.kv");
+    /// # my::block_on(async {
+    /// // With the adapter's `KVLog`, which knows its runtime.
+    /// let store: KVLog<String, u64> = KVLog::load(&path).await?;
+    /// store.put("visits", &1).await?;
+    /// drop(store);
+    ///
+    /// let store: KVLog<String, u64> = KVLog::load(&path).await?;
+    /// assert_eq!(store.get("visits").await?, Some(1));
+    /// # Ok::<(), kv_trait::Error>(()) })?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropped before its first poll: nothing happened. Dropped later: the open goes on, and the store is dropped as soon
+    /// as it is open; it may have been created.
+    ///
     /// # Errors
     /// `Locked`, `Corrupt`, `UnsupportedFormat` (other types included), `StorageFull`, `Io`; `InvalidInput`: `K` cannot be a
     /// key; `Unavailable`: this is not polled inside the runtime.
@@ -75,6 +98,9 @@ where
     }
 
     /// Like [`KVLog::load`], with options.
+    ///
+    /// # Cancel safety
+    /// As for [`KVLog::load`].
     ///
     /// # Errors
     /// As for [`KVLog::load`].
@@ -91,6 +117,9 @@ where
     C: Codec<V>,
 {
     /// Opens a store on a runtime that is a value.
+    ///
+    /// # Cancel safety
+    /// As for [`KVLog::load`].
     ///
     /// # Errors
     /// As for [`KVLog::load`].
@@ -113,7 +142,16 @@ where
         })
     }
 
-    /// The same store for tasks of another runtime.
+    /// The same store for tasks of another runtime. One order of writes holds for all of them.
+    ///
+    /// ```
+    /// # mod my { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/runtime.rs")); }
+    /// # my::with_store(async |store| {
+    /// let other = store.on(my::Threads); // with adapters: `kv_runtime_tokio::Tokio::default()`, say
+    /// store.put("visits", &1).await?;
+    /// assert_eq!(other.get("visits").await?, Some(1));
+    /// # Ok(()) });
+    /// ```
     pub fn on<S: Runtime>(&self, runtime: S) -> KVLog<K, V, S, C> {
         KVLog {
             engine: self.engine.clone(),
@@ -123,6 +161,18 @@ where
     }
 
     /// The value of `key`; `None` if it has none. Never a value that a power cut at this instant could take back.
+    ///
+    /// ```
+    /// # mod my { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/runtime.rs")); }
+    /// # my::with_store(async |store| {
+    /// assert_eq!(store.get("visits").await?, None);
+    /// store.put("visits", &1).await?;
+    /// assert_eq!(store.get("visits").await?, Some(1)); // borrowed: the keys are `String`s
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropping it has no effect on the store.
     ///
     /// # Errors
     /// `TooLarge`, `Codec`, `Corrupt`, `Io`, `Closed`, `Unavailable`.
@@ -141,6 +191,18 @@ where
 
     /// Stores `value` under `key`; resolves with the value that was there before, once the new one is durable and visible.
     ///
+    /// ```
+    /// # mod my { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/runtime.rs")); }
+    /// # my::with_store(async |store| {
+    /// assert_eq!(store.set("visits", &1).await?, None);
+    /// assert_eq!(store.set("visits", &2).await?, Some(1));
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropped before its first poll, or while it waits in line for room: nothing happened. Dropped later: it finishes or
+    /// fails whole, as if awaited.
+    ///
     /// # Errors
     /// `TooLarge`, `Codec`, `StorageFull`, `Poisoned`, `Io`, `Closed`, `Unavailable`. [`kv_trait::Error::effect`] says what
     /// became of the write; *applied*: the value is stored, only the one before could not be produced.
@@ -153,7 +215,18 @@ where
         self.prior(receipt).await
     }
 
-    /// Stores `value` under `key`, without producing the value before.
+    /// Stores `value` under `key`, without producing the value before, which spares a read.
+    ///
+    /// ```
+    /// # mod my { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/runtime.rs")); }
+    /// # my::with_store(async |store| {
+    /// store.put("visits", &1).await?;
+    /// assert_eq!(store.get("visits").await?, Some(1));
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Cancel safety
+    /// As for [`KVLog::set`].
     ///
     /// # Errors
     /// As for [`KVLog::set`], never *applied*.
@@ -167,6 +240,18 @@ where
 
     /// Removes `key`; resolves with the value that was there, once its removal is durable and visible.
     ///
+    /// ```
+    /// # mod my { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/runtime.rs")); }
+    /// # my::with_store(async |store| {
+    /// store.put("visits", &1).await?;
+    /// assert_eq!(store.delete("visits").await?, Some(1));
+    /// assert_eq!(store.delete("visits").await?, None); // no error
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Cancel safety
+    /// As for [`KVLog::set`].
+    ///
     /// # Errors
     /// As for [`KVLog::set`].
     pub async fn delete<Q>(&self, key: &Q) -> Result<Option<V>>
@@ -178,7 +263,19 @@ where
         self.prior(receipt).await
     }
 
-    /// Removes `key`, without producing the value that was there.
+    /// Removes `key`, without producing the value that was there, which spares a read.
+    ///
+    /// ```
+    /// # mod my { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/runtime.rs")); }
+    /// # my::with_store(async |store| {
+    /// store.put("visits", &1).await?;
+    /// store.remove("visits").await?;
+    /// assert_eq!(store.get("visits").await?, None);
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Cancel safety
+    /// As for [`KVLog::set`].
     ///
     /// # Errors
     /// As for [`KVLog::set`], never *applied*.
@@ -191,6 +288,19 @@ where
     }
 
     /// Closes the store for all handles: what was accepted is finished, the end is marked, the lock is free.
+    ///
+    /// ```
+    /// # mod my { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/runtime.rs")); }
+    /// # my::with_store(async |store| {
+    /// let other = store.clone();
+    /// store.close().await?;
+    /// let refused = other.get("visits").await.unwrap_err();
+    /// assert_eq!(refused.kind(), kv_trait::ErrorKind::Closed);
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropped before its first poll: nothing happened. Dropped later: the close goes on.
     ///
     /// # Errors
     /// As for [`Engine::close`]; `Unavailable`: the runtime shut down first.

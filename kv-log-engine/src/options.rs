@@ -28,6 +28,21 @@ pub enum Create {
 }
 
 /// How to open a store. The defaults are right for most uses.
+///
+/// ```
+/// use kv_log_engine::{Create, Engine, Options, storage::sim::SimDisk};
+/// use kv_trait::ErrorKind;
+/// # fn main() -> kv_trait::Result<()> {
+/// let disk = SimDisk::new();
+/// let options = Options::new().storage(disk.storage()).segment_bytes(1 << 20);
+/// let refused = Engine::open("/db", options.clone().create(Create::Never)).unwrap_err();
+/// assert_eq!(refused.kind(), ErrorKind::NotFound);
+///
+/// let store = Engine::open("/db", options.clone())?;
+/// let refused = Engine::open("/db", options).unwrap_err(); // `lock_timeout` would wait
+/// assert_eq!(refused.kind(), ErrorKind::Locked);
+/// # store.close() }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Options {

@@ -88,7 +88,24 @@ pub trait SyncGate: Send {
 /// One place for one store, and an executor to use it on.
 ///
 /// The first five methods are needed always. Each of the others belongs to a [`Capability`], and is called only if
-/// [`Fixture::CAPABILITIES`] names it. [`crate::conformance!`] makes the tests.
+/// [`Fixture::CAPABILITIES`] names it. [`crate::conformance!`] makes the tests. The page of the [crate](crate) shows a
+/// fixture in full; this is what the suite does with one:
+///
+/// ```
+/// use kv_tests::fixture::{Fixture, Key, PowerCut};
+/// use kv_tests::{kvlog::OnSimDisk, stepped::Stepped};
+/// # fn main() -> kv_trait::Result<()> {
+/// let fixture = OnSimDisk::<Stepped>::create();
+/// fixture.block_on(async {
+///     let (key, value) = (Key::from(*b"key"), b"value".to_vec());
+///     let store = fixture.open().await?;
+///     store.put(&key, &value).await?;
+///     let after = fixture.after_power_cut(PowerCut::LosingAll);
+///     assert_eq!(after.open().await?.get(&key).await?, Some(value));
+///     fixture.close(&store).await
+/// })
+/// # }
+/// ```
 pub trait Fixture: Sized + 'static {
     /// A handle of the store: clones share it.
     type Store: KVStore<Key, Value> + Clone + 'static;

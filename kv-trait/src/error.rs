@@ -128,6 +128,29 @@ impl fmt::Display for ErrorKind {
 ///
 /// One word wide, [`Clone`], `Send + Sync + 'static`. The message is for people: programs use [`Error::kind`] and
 /// [`Error::effect`].
+///
+/// ```
+/// use kv_trait::{Effect, Error, ErrorKind};
+///
+/// /// What a caller may tell its own caller.
+/// fn outcome(written: Result<(), Error>) -> &'static str {
+///     match written {
+///         Ok(()) => "stored",
+///         Err(error) => match error.effect() {
+///             Effect::Applied => "stored",
+///             Effect::Nothing if error.kind() == ErrorKind::StorageFull => "not stored, try again later",
+///             Effect::Nothing => "not stored",
+///             Effect::Unknown => "nobody knows before the store was opened again",
+///         },
+///     }
+/// }
+///
+/// let full = Error::new(ErrorKind::StorageFull, "no space left on the device");
+/// assert_eq!(outcome(Err(full.clone())), "not stored, try again later");
+/// // The same cause, met by a sync instead of a write.
+/// let in_doubt = full.with_effect(Effect::Unknown);
+/// assert_eq!(outcome(Err(in_doubt)), "nobody knows before the store was opened again");
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 

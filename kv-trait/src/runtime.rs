@@ -27,6 +27,36 @@ impl PoolId {
 /// - Work handed to [`Runtime::spawn_blocking`] runs once on a thread where waiting is allowed, or is **dropped**
 ///   unrun (a runtime that shuts down does that). It is never forgotten.
 /// - No method blocks, and none panics outside a runtime.
+///
+/// ```
+/// use kv_trait::{BlockingWork, Error, ErrorKind, PoolId, Result, Runtime};
+/// use std::task::{Context, Poll};
+///
+/// /// A thread for each piece of work: no executor is needed, any may be used.
+/// #[derive(Clone, Copy, Debug, Default)]
+/// struct Threads;
+///
+/// impl Runtime for Threads {
+///     fn pool(&self) -> Result<PoolId> {
+///         Ok(PoolId::new(0)) // one for the whole process
+///     }
+///
+///     fn spawn_blocking(&self, work: BlockingWork) -> Result<()> {
+///         let started = std::thread::Builder::new().spawn(work);
+///         let none = |source| Error::new(ErrorKind::Unavailable, "no thread to be had").with_source(source);
+///         started.map(drop).map_err(none)
+///     }
+///
+///     fn poll_proceed(&self, _cx: &mut Context<'_>) -> Poll<()> {
+///         Poll::Ready(()) // threads have no budget
+///     }
+/// }
+///
+/// let (sender, receiver) = std::sync::mpsc::channel();
+/// Threads.spawn_blocking(Box::new(move || sender.send(7).expect("somebody waits")))?;
+/// assert_eq!(receiver.recv(), Ok(7));
+/// # Ok::<(), Error>(())
+/// ```
 pub trait Runtime: Clone + fmt::Debug + Send + Sync + 'static {
     /// The pool of blocking threads that this thread would reach now.
     ///
