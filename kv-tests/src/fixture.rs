@@ -88,7 +88,7 @@ pub trait SyncGate: Send {
 /// One place for one store, and an executor to use it on.
 ///
 /// The first five methods are needed always. Each of the others belongs to a [`Capability`], and is called only if
-/// [`Fixture::CAPABILITIES`] names it. [`crate::conformance!`] makes the tests. The page of the [crate](crate) shows a
+/// [`Fixture::CAPABILITIES`] names it. [`crate::conformance!`] makes the tests. The page of the [`crate`] shows a
 /// fixture in full; this is what the suite does with one:
 ///
 /// ```
