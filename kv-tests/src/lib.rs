@@ -36,3 +36,8 @@ pub mod oracle;
 pub mod reader;
 pub mod stepped;
 pub mod workload;
+
+/// The page about testing, so that its code is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/TESTING.md")]
+struct TestingPage;

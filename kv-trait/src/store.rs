@@ -14,8 +14,8 @@ use std::sync::Arc;
 /// `Box<T>` and `Arc<T>` of one. An absent key is `Ok(None)`, never an error.
 ///
 /// # Duties of an implementor
-/// - **One order.** All writes form one sequence, and each operation takes effect at one point between its first
-///   poll and its answer. `set` and `delete` answer with the value that this order says was there before: over the
+/// - **One order.** All writes form one sequence, that of their first polls, and each operation takes effect at one point
+///   between its first poll and its answer. `set` and `delete` answer with the value that this order says was there before: over the
 ///   history of one key the prior values form a chain without gap or repeat.
 /// - **Acknowledged implies durable**, **visible implies durable**: an answer, prior values and `None` included, never
 ///   depends on a write that a power cut could still take back. A store that is weaker says so in its name and in
@@ -29,8 +29,8 @@ use std::sync::Arc;
 /// # Rights of a caller
 /// - After an acknowledged write, every `get` that starts later sees it or a later write, on every task and thread,
 ///   also after a crash and reopen.
-/// - Methods may be called concurrently without a lock of the caller's own; which of two concurrent writes to one
-///   key comes first is the store's choice, and the prior values show which.
+/// - Methods may be called concurrently without a lock of the caller's own; of two concurrent writes to one key the
+///   one that was polled first comes first, and the prior values show which.
 /// - A future may be dropped at any time: that harms neither the store nor other callers.
 /// - After an error with effect *nothing* the call may be repeated. After *unknown* only a reopened store knows.
 ///
