@@ -24,6 +24,7 @@
     reason = "random numbers below small bounds"
 )]
 
+pub mod any;
 pub mod conformance;
 pub mod corruption;
 pub mod crash;

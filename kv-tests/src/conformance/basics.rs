@@ -1,15 +1,16 @@
 //! What a map does.
 
 use super::help::{get, key, put, value, with_store};
-use crate::fixture::{Fixture, Key, Value};
+use crate::any::Place;
+use crate::fixture::{Key, Value};
 use crate::workload::Random;
 use kv_trait::{Effect, ErrorKind, KVStore};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What is set is there, and what is deleted is gone.
-pub fn set_get_delete<F: Fixture>() {
-    with_store::<F, _>(async |_, store| {
+pub fn set_get_delete(place: &Place) {
+    with_store(place, async |_, store| {
         let k = key("k");
         assert_eq!(store.set(&k, &value(1)).await.unwrap(), None);
         assert_eq!(store.get(&k).await.unwrap(), Some(value(1)));
@@ -19,8 +20,8 @@ pub fn set_get_delete<F: Fixture>() {
 }
 
 /// Reading and deleting what is not there is no error.
-pub fn an_absent_key_is_none<F: Fixture>() {
-    with_store::<F, _>(async |_, store| {
+pub fn an_absent_key_is_none(place: &Place) {
+    with_store(place, async |_, store| {
         assert_eq!(get(&store, "absent").await, None);
         assert_eq!(store.delete(&key("absent")).await.unwrap(), None);
         store.remove(&key("absent")).await.unwrap();
@@ -29,8 +30,8 @@ pub fn an_absent_key_is_none<F: Fixture>() {
 }
 
 /// `set` tells what it replaced, every time.
-pub fn set_answers_with_the_prior_value<F: Fixture>() {
-    with_store::<F, _>(async |_, store| {
+pub fn set_answers_with_the_prior_value(place: &Place) {
+    with_store(place, async |_, store| {
         let mut prior = None;
         for number in 0..20 {
             let answer = store.set(&key("k"), &value(number)).await.unwrap();
@@ -42,8 +43,8 @@ pub fn set_answers_with_the_prior_value<F: Fixture>() {
 }
 
 /// `delete` tells what it removed, once.
-pub fn delete_answers_with_the_prior_value<F: Fixture>() {
-    with_store::<F, _>(async |_, store| {
+pub fn delete_answers_with_the_prior_value(place: &Place) {
+    with_store(place, async |_, store| {
         put(&store, "k", 7).await;
         assert_eq!(store.delete(&key("k")).await.unwrap(), Some(value(7)));
         assert_eq!(store.delete(&key("k")).await.unwrap(), None);
@@ -52,8 +53,8 @@ pub fn delete_answers_with_the_prior_value<F: Fixture>() {
 }
 
 /// The same writes, without the answer.
-pub fn put_and_remove_are_set_and_delete_without_an_answer<F: Fixture>() {
-    with_store::<F, _>(async |_, store| {
+pub fn put_and_remove_are_set_and_delete_without_an_answer(place: &Place) {
+    with_store(place, async |_, store| {
         store.put(&key("k"), &value(1)).await.unwrap();
         store.put(&key("k"), &value(2)).await.unwrap();
         assert_eq!(
@@ -73,15 +74,15 @@ fn patterned(length: usize, seed: u64) -> Value {
 }
 
 /// From nothing to more than whatever unit the store writes in, around every power of two.
-pub fn values_of_every_size<F: Fixture>() {
-    with_store::<F, _>(async |_, store| {
+pub fn values_of_every_size(place: &Place) {
+    with_store(place, async |_, store| {
         let mut sizes: Vec<usize> = (0..70).collect();
         let mut power = 128;
-        while power < F::LARGE_VALUE_BYTES {
+        while power < place.large_value_bytes {
             sizes.extend([power - 1, power, power + 1]);
             power *= 2;
         }
-        sizes.push(F::LARGE_VALUE_BYTES);
+        sizes.push(place.large_value_bytes);
         for size in &sizes {
             let wanted = patterned(*size, *size as u64);
             let name = format!("size {size}");
@@ -100,16 +101,16 @@ pub fn values_of_every_size<F: Fixture>() {
 }
 
 /// Empty, binary, unicode, long and longest keys, and each byte value on its own.
-pub fn keys_of_every_kind<F: Fixture>() {
-    with_store::<F, _>(async |_, store| {
+pub fn keys_of_every_kind(place: &Place) {
+    with_store(place, async |_, store| {
         let mut keys: Vec<Vec<u8>> = (0..=255_u8).map(|byte| vec![byte]).collect();
         keys.push(Vec::new());
         keys.push((0..=255_u8).collect());
         keys.push(vec![0; 300]);
         keys.push(vec![0xff; 300]);
         keys.extend(["Grüße", "日本語のキー", "🗝️", "a\0b"].map(|text| text.into()));
-        keys.push(patterned(F::KEY_BYTES_MAX - 1, 1));
-        keys.push(patterned(F::KEY_BYTES_MAX, 2));
+        keys.push(patterned(place.key_bytes_max - 1, 1));
+        keys.push(patterned(place.key_bytes_max, 2));
         for (number, bytes) in keys.iter().enumerate() {
             let k = Key::from(bytes.clone());
             let prior = store.set(&k, &value(number as u64)).await.unwrap();
@@ -125,8 +126,8 @@ pub fn keys_of_every_kind<F: Fixture>() {
 }
 
 /// Keys that begin alike, or differ in zeros, case or normal form, are different keys.
-pub fn keys_do_not_mix<F: Fixture>() {
-    with_store::<F, _>(async |_, store| {
+pub fn keys_do_not_mix(place: &Place) {
+    with_store(place, async |_, store| {
         let names = [
             "", "\0", "\0\0", "a", "a\0", "a\0\0", "aa", "A", "é", "e\u{301}", "1", "01", "a ",
             " a",
@@ -148,8 +149,8 @@ pub fn keys_do_not_mix<F: Fixture>() {
 }
 
 /// An empty value is there.
-pub fn an_empty_value_is_not_an_absent_one<F: Fixture>() {
-    with_store::<F, _>(async |_, store| {
+pub fn an_empty_value_is_not_an_absent_one(place: &Place) {
+    with_store(place, async |_, store| {
         assert_eq!(store.set(&key("k"), &Vec::new()).await.unwrap(), None);
         assert_eq!(get(&store, "k").await, Some(Vec::new()));
         assert_eq!(
@@ -162,9 +163,9 @@ pub fn an_empty_value_is_not_an_absent_one<F: Fixture>() {
 }
 
 /// One byte too many: an error that says so, effect *nothing*, and the store goes on.
-pub fn a_key_that_is_too_long_is_refused_and_nothing_happened<F: Fixture>() {
-    with_store::<F, _>(async |_, store| {
-        let long = Key::from(vec![b'k'; F::KEY_BYTES_MAX + 1]);
+pub fn a_key_that_is_too_long_is_refused_and_nothing_happened(place: &Place) {
+    with_store(place, async |_, store| {
+        let long = Key::from(vec![b'k'; place.key_bytes_max + 1]);
         for error in [
             store.set(&long, &value(1)).await.unwrap_err(),
             store.put(&long, &value(1)).await.unwrap_err(),
@@ -181,8 +182,8 @@ pub fn a_key_that_is_too_long_is_refused_and_nothing_happened<F: Fixture>() {
 }
 
 /// `Arc<dyn KVStore>` is a store, and its futures can be sent.
-pub fn the_store_works_behind_a_trait_object<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn the_store_works_behind_a_trait_object(place: &Place) {
+    with_store(place, async |fixture, store| {
         let erased: Arc<dyn KVStore<Key, Value>> = Arc::new(store.clone());
         let task = fixture.spawn(async move {
             let k = key("k");
@@ -196,8 +197,8 @@ pub fn the_store_works_behind_a_trait_object<F: Fixture>() {
 }
 
 /// A clone is another handle, not another store; dropping one leaves the others alone.
-pub fn clones_share_one_store<F: Fixture>() {
-    with_store::<F, _>(async |_, store| {
+pub fn clones_share_one_store(place: &Place) {
+    with_store(place, async |_, store| {
         let other = store.clone();
         put(&store, "k", 1).await;
         assert_eq!(get(&other, "k").await, Some(value(1)));
@@ -208,8 +209,8 @@ pub fn clones_share_one_store<F: Fixture>() {
 }
 
 /// Two thousand random operations on fifty keys, answers compared with a map's.
-pub fn the_store_agrees_with_a_map<F: Fixture>() {
-    with_store::<F, _>(async |_, store| {
+pub fn the_store_agrees_with_a_map(place: &Place) {
+    with_store(place, async |_, store| {
         let mut map: BTreeMap<Key, Value> = BTreeMap::new();
         let mut random = Random::new(7);
         for step in 0..2_000_u64 {
@@ -234,8 +235,8 @@ pub fn the_store_agrees_with_a_map<F: Fixture>() {
 }
 
 /// A scan shows every key once, in the order of the keys, and nothing else.
-pub fn a_scan_is_ordered_and_complete<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_scan_is_ordered_and_complete(place: &Place) {
+    with_store(place, async |fixture, store| {
         assert_eq!(fixture.scan(&store).await.unwrap(), []);
         let mut map = BTreeMap::new();
         let mut random = Random::new(3);
@@ -256,8 +257,8 @@ pub fn a_scan_is_ordered_and_complete<F: Fixture>() {
 }
 
 /// Of two changes of one key in a batch the later one wins; an empty batch is fine.
-pub fn a_batch_is_applied_in_order<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_batch_is_applied_in_order(place: &Place) {
+    with_store(place, async |fixture, store| {
         fixture.write_batch(&store, Vec::new()).await.unwrap();
         let changes = vec![
             (key("a"), Some(value(1))),

@@ -1,8 +1,9 @@
 //! Futures that are dropped, executors that go away, and threads that must not wait.
 
-use super::help::{get, key, poll_once, put, value, with_store};
+use super::help::{get, key, poll_once, poll_until_held, put, value, with_store};
+use crate::any::Place;
 use crate::executor::{Task, thread, yield_now};
-use crate::fixture::{Fixture, SyncGate};
+use crate::fixture::SyncGate;
 use kv_trait::{KVStore, Result};
 use std::future::Future;
 use std::pin::Pin;
@@ -14,8 +15,8 @@ use std::time::Duration;
 type Write<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 /// Making a future is not doing it.
-pub fn a_future_that_is_never_polled_does_nothing<F: Fixture>() {
-    with_store::<F, _>(async |_, store| {
+pub fn a_future_that_is_never_polled_does_nothing(place: &Place) {
+    with_store(place, async |_, store| {
         put(&store, "k", 1).await;
         drop(store.set(&key("k"), &value(2)));
         drop(store.put(&key("k"), &value(3)));
@@ -30,8 +31,8 @@ pub fn a_future_that_is_never_polled_does_nothing<F: Fixture>() {
 }
 
 /// Dropped after its first poll, a write happened whole or not at all, and later ones see which.
-pub fn a_dropped_future_is_whole_or_nothing<F: Fixture>() {
-    with_store::<F, _>(async |_, store| {
+pub fn a_dropped_future_is_whole_or_nothing(place: &Place) {
+    with_store(place, async |_, store| {
         for round in 0..40_u64 {
             put(&store, "k", 1).await;
             let (k, v) = (key("k"), value(2));
@@ -62,8 +63,8 @@ pub fn a_dropped_future_is_whole_or_nothing<F: Fixture>() {
 }
 
 /// Of many writers some give up: the others all get their answers, and all their writes are there.
-pub fn a_dropped_future_harms_nobody_else<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_dropped_future_harms_nobody_else(place: &Place) {
+    with_store(place, async |fixture, store| {
         let tasks: Vec<_> = (0..60_u64)
             .map(|task| {
                 let store = store.clone();
@@ -95,8 +96,8 @@ pub fn a_dropped_future_harms_nobody_else<F: Fixture>() {
 
 /// Once a write's sync is under way, dropping its future does not stop it: it is there when the sync returns. One that
 /// is queued behind it finishes too.
-pub fn a_future_dropped_while_its_sync_is_held_finishes<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_future_dropped_while_its_sync_is_held_finishes(place: &Place) {
+    with_store(place, async |fixture, store| {
         put(&store, "deleted", 1).await;
         put(&store, "removed", 1).await;
         let operations: [&str; 4] = ["set", "put", "deleted", "removed"];
@@ -113,9 +114,7 @@ pub fn a_future_dropped_while_its_sync_is_held_finishes<F: Fixture>() {
                 poll_once(&mut write).is_pending(),
                 "{operation}: before its sync"
             );
-            while gate.held() == 0 {
-                yield_now().await;
-            }
+            poll_until_held(&mut write, &*gate).await;
             assert!(
                 poll_once(&mut write).is_pending(),
                 "{operation}: while its sync is held"
@@ -140,8 +139,8 @@ pub fn a_future_dropped_while_its_sync_is_held_finishes<F: Fixture>() {
 }
 
 /// An executor that is dropped with writes in flight takes nobody else's writes with it, and leaves the store usable.
-pub fn an_abandoned_executor_harms_nobody<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn an_abandoned_executor_harms_nobody(place: &Place) {
+    with_store(place, async |fixture, store| {
         for round in 0..5_u64 {
             let own: Vec<_> = (0..8_u64)
                 .map(|task| {
@@ -185,8 +184,8 @@ pub fn an_abandoned_executor_harms_nobody<F: Fixture>() {
 /// While a sync is held, another task of the same executor runs a hundred times, although more writers wait than the
 /// executor has threads. If they block them nobody would ever open the gate, so a helper does that in the end, and the
 /// property has failed by then.
-pub fn the_executor_is_never_blocked<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn the_executor_is_never_blocked(place: &Place) {
+    with_store(place, async |fixture, store| {
         put(&store, "warm", 1).await;
         let gate = Arc::new(Mutex::new(fixture.hold_syncs()));
         let open = |gate: &Mutex<Box<dyn SyncGate>>| {
@@ -244,16 +243,14 @@ pub fn the_executor_is_never_blocked<F: Fixture>() {
 }
 
 /// Reads of what is there are answered while a write waits for its sync.
-pub fn reads_go_on_while_a_sync_is_held<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn reads_go_on_while_a_sync_is_held(place: &Place) {
+    with_store(place, async |fixture, store| {
         put(&store, "k", 1).await;
         let gate = fixture.hold_syncs();
         let (k, v) = (key("k"), value(2));
         let mut write = store.set(&k, &v);
         assert!(poll_once(&mut write).is_pending());
-        while gate.held() == 0 {
-            yield_now().await;
-        }
+        poll_until_held(&mut write, &*gate).await;
         for _ in 0..50 {
             assert_eq!(get(&store, "k").await, Some(value(1)));
             assert_eq!(get(&store, "absent").await, None);

@@ -1,8 +1,9 @@
 //! Many tasks and threads on one store.
 
 use super::help::{chain, get, key, number, poll_once, put, value, with_store};
+use crate::any::{AnyThread, Place};
 use crate::executor::yield_now;
-use crate::fixture::{Fixture, Key, Value};
+use crate::fixture::{Key, Value};
 use kv_trait::KVStore;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -15,8 +16,8 @@ use std::task::{Context, Wake, Waker};
 const TASKS: [u64; 4] = [1, 8, 64, 512];
 
 /// Each task has a key of its own: nobody's write is lost or mixed up.
-pub fn concurrent_access<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn concurrent_access(place: &Place) {
+    with_store(place, async |fixture, store| {
         for count in TASKS {
             let tasks: Vec<_> = (0..count)
                 .map(|task| {
@@ -47,8 +48,8 @@ pub fn concurrent_access<F: Fixture>() {
 }
 
 /// On one key every prior value is told exactly once, and they make a chain: no update is lost.
-pub fn prior_values_chain<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn prior_values_chain(place: &Place) {
+    with_store(place, async |fixture, store| {
         for count in TASKS {
             let name = format!("{count}");
             let tasks: Vec<_> = (0..count)
@@ -85,8 +86,8 @@ pub fn prior_values_chain<F: Fixture>() {
 
 /// Among sets and deletes of one key, each value that was set is answered to exactly one later write, or is there at
 /// the end.
-pub fn prior_values_chain_through_deletes<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn prior_values_chain_through_deletes(place: &Place) {
+    with_store(place, async |fixture, store| {
         let tasks: Vec<_> = (0..32_u64)
             .map(|task| {
                 let store = store.clone();
@@ -123,8 +124,8 @@ pub fn prior_values_chain_through_deletes<F: Fixture>() {
 }
 
 /// Tasks on the executor and futures on threads of their own, up to 512 and 64, on one key: still one chain.
-pub fn multi_threaded_executor<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn multi_threaded_executor(place: &Place) {
+    with_store(place, async |fixture, store| {
         for (tasks, threads) in [(1_u64, 1_u64), (8, 8), (64, 64), (512, 16)] {
             let name = format!("{tasks} and {threads}");
             let work = |worker: u64| {
@@ -149,11 +150,11 @@ pub fn multi_threaded_executor<F: Fixture>() {
             for task in on_tasks {
                 writes.extend(task.await);
             }
-            while !on_threads.iter().all(std::thread::JoinHandle::is_finished) {
+            while !on_threads.iter().all(AnyThread::is_finished) {
                 yield_now().await;
             }
             for thread in on_threads {
-                writes.extend(thread.join().expect("a thread of the test"));
+                writes.extend(thread.join());
             }
             let last = get(&store, &name).await.as_ref().map(number);
             assert_eq!(chain(&writes, last).len() as u64, (tasks + threads) * 5);
@@ -172,8 +173,8 @@ struct Seen {
 
 /// Sets and gets of one key fit one order that agrees with real time. The prior values give the order of the writes; a
 /// read must show a write that was not yet overwritten before the read began, and had begun before the read ended.
-pub fn operations_on_one_key_are_linearizable<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn operations_on_one_key_are_linearizable(place: &Place) {
+    with_store(place, async |fixture, store| {
         let clock = Arc::new(AtomicU64::new(0));
         let tasks: Vec<_> = (0..12_u64)
             .map(|task| {
@@ -241,8 +242,8 @@ fn judge_history(seen: &[Seen], order: &[u64]) {
 }
 
 /// Whoever is told of an acknowledged write, by whatever way, reads it.
-pub fn a_write_is_read_by_whoever_is_told_of_it<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_write_is_read_by_whoever_is_told_of_it(place: &Place) {
+    with_store(place, async |fixture, store| {
         let newest = Arc::new(AtomicU64::new(0));
         let done = Arc::new(AtomicBool::new(false));
         let readers: Vec<_> = (0..4)
@@ -273,8 +274,8 @@ pub fn a_write_is_read_by_whoever_is_told_of_it<F: Fixture>() {
 
 /// A task that has begun an operation and not finished it may begin and finish others: nothing waits for a future that
 /// nobody polls.
-pub fn reentrancy<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn reentrancy(place: &Place) {
+    with_store(place, async |fixture, store| {
         let store = &store;
         for round in 0..10 {
             let (k, one, two) = (key("k"), value(round * 10), value(round * 10 + 1));
@@ -337,8 +338,8 @@ impl<S: KVStore<Key, Value> + 'static> Wake for UsesStore<S> {
 }
 
 /// A waker that uses the store, on whatever thread the store calls it, does not deadlock.
-pub fn reentrancy_from_a_waker<F: Fixture>() {
-    with_store::<F, _>(async |_, store| {
+pub fn reentrancy_from_a_waker(place: &Place) {
+    with_store(place, async |_, store| {
         for round in 0..5 {
             let (k, v) = (key("k"), value(round));
             let mut write = store.set(&k, &v);
@@ -362,8 +363,8 @@ pub fn reentrancy_from_a_waker<F: Fixture>() {
 }
 
 /// Readers, point reads one after the other and scans, never see a batch in part.
-pub fn a_batch_is_whole_to_readers<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_batch_is_whole_to_readers(place: &Place) {
+    with_store(place, async |fixture, store| {
         let changes = |number: u64| {
             let keys = ["a", "b", "c"].map(key);
             keys.map(|k| (k, Some(value(number)))).to_vec()

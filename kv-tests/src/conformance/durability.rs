@@ -1,8 +1,11 @@
 //! Power cuts: what was told, shown or implied is there afterwards.
 
-use super::help::{chain, get, key, number, opened, poll_once, put, value, with_store};
+use super::help::{
+    chain, get, key, number, opened, poll_once, poll_until_held, put, value, with_store,
+};
+use crate::any::{AnyFixture, AnyStore, Place};
 use crate::executor::yield_now;
-use crate::fixture::{Fixture, Key, PowerCut, Value};
+use crate::fixture::{Key, PowerCut, Value};
 use kv_trait::KVStore;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,15 +21,15 @@ fn cuts(seed: u64) -> [PowerCut; 4] {
     ]
 }
 
-async fn after<F: Fixture>(fixture: &F, cut: PowerCut) -> (F, F::Store) {
+async fn after(fixture: &AnyFixture, cut: PowerCut) -> (AnyFixture, AnyStore) {
     let after = fixture.after_power_cut(cut);
-    let store = opened::<F>(after.open().await);
+    let store = opened(after.open().await);
     (after, store)
 }
 
 /// After each answer, whatever the cut: all that was acknowledged so far is there.
-pub fn acknowledged_is_durable<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn acknowledged_is_durable(place: &Place) {
+    with_store(place, async |fixture, store| {
         let mut map: BTreeMap<Key, Value> = BTreeMap::new();
         for step in 0..40_u64 {
             let k = key(&format!("key {}", step % 6));
@@ -55,8 +58,8 @@ pub fn acknowledged_is_durable<F: Fixture>() {
 }
 
 /// Whatever a reader saw is there after a power cut at that instant, although a writer is at work all the time.
-pub fn visible_is_durable<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn visible_is_durable(place: &Place) {
+    with_store(place, async |fixture, store| {
         put(&store, "k", 0).await;
         let done = Arc::new(AtomicBool::new(false));
         let writers: Vec<_> = (0..3_u64)
@@ -83,7 +86,7 @@ pub fn visible_is_durable<F: Fixture>() {
                 _ => PowerCut::Some(round),
             };
             let after_cut = fixture.after_power_cut(cut);
-            let reopened = opened::<F>(after_cut.open().await);
+            let reopened = opened(after_cut.open().await);
             for (writer, seen) in seen.into_iter().enumerate() {
                 let name = format!("k{writer}");
                 let found = get(&reopened, &name).await.as_ref().map_or(0, number);
@@ -102,8 +105,8 @@ pub fn visible_is_durable<F: Fixture>() {
 }
 
 /// A prior value, or any answer, implies writes: they are there after a power cut at that instant.
-pub fn an_answer_is_durable<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn an_answer_is_durable(place: &Place) {
+    with_store(place, async |fixture, store| {
         let tasks: Vec<_> = (0..6_u64)
             .map(|task| {
                 let store = store.clone();
@@ -143,8 +146,8 @@ pub fn an_answer_is_durable<F: Fixture>() {
 }
 
 /// While a write's sync is held nobody sees the write: no reader, and no other writer's answer.
-pub fn nothing_is_visible_before_it_is_durable<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn nothing_is_visible_before_it_is_durable(place: &Place) {
+    with_store(place, async |fixture, store| {
         put(&store, "k", 1).await;
         for round in 0..10_u64 {
             let before = get(&store, "k").await;
@@ -152,9 +155,7 @@ pub fn nothing_is_visible_before_it_is_durable<F: Fixture>() {
             let (k, v, w) = (key("k"), value(100 + round), value(200 + round));
             let mut first = store.set(&k, &v);
             assert!(poll_once(&mut first).is_pending());
-            while gate.held() == 0 {
-                yield_now().await;
-            }
+            poll_until_held(&mut first, &*gate).await;
             let mut second = store.set(&k, &w);
             let mut absent = store.delete(&k);
             for _ in 0..20 {
@@ -187,8 +188,8 @@ async fn all<S: KVStore<Key, Value>>(store: &S, keys: u64) -> Vec<Option<Value>>
 }
 
 /// What an open showed, of writes that nobody was told of, is still there after the next cut, and the one after.
-pub fn what_recovery_showed_stays<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn what_recovery_showed_stays(place: &Place) {
+    with_store(place, async |fixture, store| {
         for step in 0..12_u64 {
             // In flight, never awaited: a cut may keep them or not.
             let names: Vec<_> = (0..4).map(|number| key(&format!("key {number}"))).collect();
@@ -203,11 +204,11 @@ pub fn what_recovery_showed_stays<F: Fixture>() {
                 let (first, reopened) = after(fixture, cut).await;
                 let seen = all(&reopened, 4).await;
                 let second = first.after_power_cut(PowerCut::LosingAll);
-                let reopened = opened::<F>(second.open().await);
+                let reopened = opened(second.open().await);
                 assert_eq!(all(&reopened, 4).await, seen, "step {step}, {cut:?}");
                 put(&reopened, "more", step).await;
                 let third = second.after_power_cut(PowerCut::Some(step));
-                let reopened = opened::<F>(third.open().await);
+                let reopened = opened(third.open().await);
                 assert_eq!(all(&reopened, 4).await, seen, "step {step}, {cut:?}, third");
                 assert_eq!(get(&reopened, "more").await, Some(value(step)));
             }
@@ -217,8 +218,8 @@ pub fn what_recovery_showed_stays<F: Fixture>() {
 
 /// A task writes 1, 2, 3, ... to one key after the other. Whenever the power goes, what is there is whole and a prefix:
 /// if a number is there, all before it are.
-pub fn a_power_cut_in_a_burst_leaves_whole_writes_in_order<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_power_cut_in_a_burst_leaves_whole_writes_in_order(place: &Place) {
+    with_store(place, async |fixture, store| {
         const KEYS: u64 = 90;
         let padded = |number: u64| {
             let mut padded = value(number);
@@ -257,14 +258,14 @@ pub fn a_power_cut_in_a_burst_leaves_whole_writes_in_order<F: Fixture>() {
 }
 
 /// Cut while it is created: the next open makes or finds an empty store.
-pub fn a_power_cut_at_creation_leaves_a_store_that_opens<F: Fixture>() {
-    let fixture = F::create();
+pub fn a_power_cut_at_creation_leaves_a_store_that_opens(place: &Place) {
+    let fixture = place.create();
     fixture.block_on(async {
         for seed in 0..8 {
             let (_fixture, store) = after(&fixture, PowerCut::Some(seed)).await;
             assert_eq!(get(&store, "k").await, None);
         }
-        let store = opened::<F>(fixture.open().await);
+        let store = opened(fixture.open().await);
         for cut in cuts(3) {
             let (_fixture, reopened) = after(&fixture, cut).await;
             put(&reopened, "k", 1).await;
@@ -275,8 +276,8 @@ pub fn a_power_cut_at_creation_leaves_a_store_that_opens<F: Fixture>() {
 }
 
 /// After any cut in a run of batches, all keys of a batch tell the same number.
-pub fn a_batch_is_whole_after_a_power_cut<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_batch_is_whole_after_a_power_cut(place: &Place) {
+    with_store(place, async |fixture, store| {
         let writer = {
             let changes = |number: u64| {
                 let keys = ["a", "b", "c"].map(key);
@@ -313,8 +314,8 @@ pub fn a_batch_is_whole_after_a_power_cut<F: Fixture>() {
 }
 
 /// An acknowledged delete is not undone by any cut.
-pub fn a_deleted_key_stays_deleted_after_a_power_cut<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_deleted_key_stays_deleted_after_a_power_cut(place: &Place) {
+    with_store(place, async |fixture, store| {
         for step in 0..15_u64 {
             let name = format!("key {}", step % 4);
             put(&store, &name, step).await;
@@ -323,7 +324,7 @@ pub fn a_deleted_key_stays_deleted_after_a_power_cut<F: Fixture>() {
                 let (again, reopened) = after(fixture, cut).await;
                 assert_eq!(get(&reopened, &name).await, None, "step {step}, {cut:?}");
                 drop(reopened);
-                let reopened = opened::<F>(again.open().await);
+                let reopened = opened(again.open().await);
                 assert_eq!(
                     get(&reopened, &name).await,
                     None,

@@ -1,11 +1,12 @@
 //! Devices that fail: every error says what became of the write, and that is the truth.
 
 use super::help::{get, key, opened, poll_once, put, value, with_store};
-use crate::fixture::{Fixture, Misfortune, PowerCut};
+use crate::any::{AnyStore, Place};
+use crate::fixture::{Misfortune, PowerCut};
 use kv_trait::{Effect, Error, ErrorKind, KVStore, Result};
 use std::task::Poll;
 
-async fn failing_put<F: Fixture>(store: &F::Store, name: &str, number: u64) -> Error {
+async fn failing_put(store: &AnyStore, name: &str, number: u64) -> Error {
     match store.put(&key(name), &value(number)).await {
         Ok(()) => panic!("{name}: acknowledged, although its sync or write failed"),
         Err(error) => error,
@@ -13,20 +14,20 @@ async fn failing_put<F: Fixture>(store: &F::Store, name: &str, number: u64) -> E
 }
 
 /// A failed sync: effect *unknown*; no more writes, effect *nothing*; reads go on; opened again it works.
-pub fn a_failed_sync_is_told_and_stops_writes<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_failed_sync_is_told_and_stops_writes(place: &Place) {
+    with_store(place, async |fixture, store| {
         put(&store, "before", 1).await;
         fixture.inject(Misfortune::SyncFails);
-        let error = failing_put::<F>(&store, "k", 2).await;
+        let error = failing_put(&store, "k", 2).await;
         assert_eq!(error.effect(), Effect::Unknown, "{error:?}");
-        let error = failing_put::<F>(&store, "later", 3).await;
+        let error = failing_put(&store, "later", 3).await;
         assert_eq!(error.effect(), Effect::Nothing, "{error:?}");
         assert_eq!(error.kind(), ErrorKind::Poisoned, "{error:?}");
         assert_eq!(get(&store, "before").await, Some(value(1)), "reads go on");
         assert_eq!(get(&store, "later").await, None);
         drop(store);
         fixture.inject(Misfortune::None);
-        let store = opened::<F>(fixture.open().await);
+        let store = opened(fixture.open().await);
         assert_eq!(get(&store, "before").await, Some(value(1)));
         assert_eq!(get(&store, "later").await, None, "it was refused");
         put(&store, "later", 4).await;
@@ -36,8 +37,8 @@ pub fn a_failed_sync_is_told_and_stops_writes<F: Fixture>() {
 
 /// After a failed sync the pages are readable, not durable, and no second sync makes them so. Whatever the next open
 /// shows must survive the power cut that follows.
-pub fn a_failed_sync_is_never_believed_later<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_failed_sync_is_never_believed_later(place: &Place) {
+    with_store(place, async |fixture, store| {
         put(&store, "before", 1).await;
         fixture.inject(Misfortune::SyncFails);
         // More than a sector, so that no later write of its neighbour carries it along.
@@ -45,16 +46,16 @@ pub fn a_failed_sync_is_never_believed_later<F: Fixture>() {
         let outcome = store.put(&key("k"), &long).await;
         if outcome.is_ok() {
             let cut = fixture.after_power_cut(PowerCut::LosingAll);
-            let reopened = opened::<F>(cut.open().await);
+            let reopened = opened(cut.open().await);
             assert_eq!(get(&reopened, "k").await, Some(long), "acknowledged");
         }
         drop(store);
         fixture.inject(Misfortune::None);
-        let store = opened::<F>(fixture.open().await);
+        let store = opened(fixture.open().await);
         let seen = get(&store, "k").await;
         put(&store, "after", 3).await;
         let cut = fixture.after_power_cut(PowerCut::LosingAll);
-        let reopened = opened::<F>(cut.open().await);
+        let reopened = opened(cut.open().await);
         assert_eq!(
             get(&reopened, "k").await,
             seen,
@@ -66,13 +67,13 @@ pub fn a_failed_sync_is_never_believed_later<F: Fixture>() {
 }
 
 /// "No space" from the sync itself comes after the bytes were handed over: nobody can know.
-pub fn a_sync_without_space_is_unknown_too<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_sync_without_space_is_unknown_too(place: &Place) {
+    with_store(place, async |fixture, store| {
         put(&store, "before", 1).await;
         fixture.inject(Misfortune::SyncFindsNoSpace);
-        let error = failing_put::<F>(&store, "k", 2).await;
+        let error = failing_put(&store, "k", 2).await;
         assert_eq!(error.effect(), Effect::Unknown, "{error:?}");
-        let error = failing_put::<F>(&store, "later", 3).await;
+        let error = failing_put(&store, "later", 3).await;
         assert_eq!(error.effect(), Effect::Nothing, "{error:?}");
         assert_eq!(get(&store, "before").await, Some(value(1)), "reads go on");
     });
@@ -80,8 +81,8 @@ pub fn a_sync_without_space_is_unknown_too<F: Fixture>() {
 
 /// A write that broke off is refused with effect *nothing*, and then it is in no later state: not before a cut, not
 /// after, not when the same is tried again and the power goes.
-pub fn a_failed_write_leaves_nothing<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_failed_write_leaves_nothing(place: &Place) {
+    with_store(place, async |fixture, store| {
         put(&store, "before", 1).await;
         for round in 0..4_u64 {
             let name = format!("k{round}");
@@ -115,14 +116,14 @@ pub fn a_failed_write_leaves_nothing<F: Fixture>() {
             {
                 let after = fixture.after_power_cut(cut);
                 let files = after.open().await;
-                let reopened = opened::<F>(files);
+                let reopened = opened(files);
                 assert_eq!(get(&reopened, &name).await, None, "{cut:?}");
                 assert_eq!(get(&reopened, "before").await, Some(value(1)), "{cut:?}");
             }
             fixture.inject(Misfortune::None);
             put(&store, "other", round).await;
             let after = fixture.after_power_cut(PowerCut::LosingAll);
-            let reopened = opened::<F>(after.open().await);
+            let reopened = opened(after.open().await);
             assert_eq!(
                 get(&reopened, &name).await,
                 None,
@@ -134,8 +135,8 @@ pub fn a_failed_write_leaves_nothing<F: Fixture>() {
 }
 
 /// Without space writes are refused with effect *nothing*; reads go on; with space the store goes on by itself.
-pub fn a_full_disk_refuses_and_recovers<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_full_disk_refuses_and_recovers(place: &Place) {
+    with_store(place, async |fixture, store| {
         put(&store, "before", 1).await;
         fixture.inject(Misfortune::DiskFull);
         let mut refused = 0;
@@ -160,8 +161,8 @@ pub fn a_full_disk_refuses_and_recovers<F: Fixture>() {
 }
 
 /// A read that fails is an error, never "absent", and the next one may go well.
-pub fn a_read_error_is_no_absence<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_read_error_is_no_absence(place: &Place) {
+    with_store(place, async |fixture, store| {
         put(&store, "k", 1).await;
         fixture.inject(Misfortune::ReadFails(0));
         match store.get(&key("k")).await {
@@ -176,8 +177,8 @@ pub fn a_read_error_is_no_absence<F: Fixture>() {
 
 /// An open that meets a read error is refused, or has read everything in the end: it never takes the error for the end
 /// of the data.
-pub fn a_read_error_while_opening_loses_nothing<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_read_error_while_opening_loses_nothing(place: &Place) {
+    with_store(place, async |fixture, store| {
         for number in 0..20 {
             put(&store, &format!("k{number}"), number).await;
         }
@@ -191,7 +192,7 @@ pub fn a_read_error_while_opening_loses_nothing<F: Fixture>() {
                 Ok(store) => store,
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::Io, "{error:?}");
-                    opened::<F>(fixture.open().await)
+                    opened(fixture.open().await)
                 }
             };
             for number in 0..20 {

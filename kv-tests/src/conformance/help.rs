@@ -1,6 +1,8 @@
 //! Shorthand of the properties.
 
-use crate::fixture::{Fixture, Key, Value};
+use crate::any::{AnyFixture, AnyStore, Place};
+use crate::executor::yield_now;
+use crate::fixture::{Key, SyncGate, Value};
 use kv_trait::{KVStore, Result};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -21,7 +23,7 @@ pub(crate) fn number(value: &Value) -> u64 {
     text.parse().expect("a value that this suite wrote")
 }
 
-pub(crate) fn opened<F: Fixture>(outcome: Result<F::Store>) -> F::Store {
+pub(crate) fn opened(outcome: Result<AnyStore>) -> AnyStore {
     match outcome {
         Ok(store) => store,
         Err(error) => panic!("the store does not open: {error:?}"),
@@ -29,10 +31,13 @@ pub(crate) fn opened<F: Fixture>(outcome: Result<F::Store>) -> F::Store {
 }
 
 /// Runs a property's body on a fresh store.
-pub(crate) fn with_store<F: Fixture, T>(body: impl AsyncFnOnce(&F, F::Store) -> T) -> T {
-    let fixture = F::create();
+pub(crate) fn with_store<T>(
+    place: &Place,
+    body: impl AsyncFnOnce(&AnyFixture, AnyStore) -> T,
+) -> T {
+    let fixture = place.create();
     fixture.block_on(async {
-        let store = opened::<F>(fixture.open().await);
+        let store = opened(fixture.open().await);
         body(&fixture, store).await
     })
 }
@@ -84,4 +89,16 @@ pub(crate) fn chain(writes: &[(u64, Option<u64>)], last: Option<u64>) -> Vec<u64
         "the last write is what is there"
     );
     order
+}
+
+/// Polls a future, which must not be ready, until a sync is held. It must go on being polled: the lead may be handed
+/// back to it.
+pub(crate) async fn poll_until_held<T>(
+    future: &mut Pin<Box<dyn Future<Output = T> + Send + '_>>,
+    gate: &dyn SyncGate,
+) {
+    while gate.held() == 0 {
+        assert!(poll_once(future).is_pending(), "an answer before the sync");
+        yield_now().await;
+    }
 }

@@ -17,6 +17,7 @@ pub mod failures;
 mod help;
 pub mod restarts;
 
+use crate::any::Place;
 use crate::executor::thread;
 use crate::fixture::{Capability, Fixture};
 use std::io::Write;
@@ -26,27 +27,30 @@ use std::time::Duration;
 /// A property that has not ended by then hangs. Nothing but a hang takes nearly so long.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// One property of a fixture's store.
-#[derive(Debug)]
+/// One property of a store.
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Property<F> {
+pub struct Property {
     /// Its name.
     pub name: &'static str,
     /// What it needs.
     pub needs: &'static [Capability],
     /// Panics if the store does not have it.
-    pub check: fn(),
-    fixture: std::marker::PhantomData<fn() -> F>,
+    pub check: fn(&Place),
 }
 
 /// Checks one property, or says that it is skipped.
 ///
 /// # Panics
 /// If the store does not have it. A property that hangs ends the process, with its name.
-pub fn check<F: Fixture>(name: &'static str, needs: &[Capability], property: fn()) {
+pub fn check<F: Fixture>(name: &'static str, needs: &[Capability], property: fn(&Place)) {
+    check_at(&Place::of::<F>(), name, needs, property);
+}
+
+fn check_at(place: &Place, name: &'static str, needs: &[Capability], property: fn(&Place)) {
     let missing: Vec<_> = needs
         .iter()
-        .filter(|need| !F::CAPABILITIES.contains(need))
+        .filter(|need| !place.capabilities.contains(need))
         .collect();
     // Not the macro: the test harness would swallow it.
     let mut out = std::io::stdout();
@@ -64,7 +68,7 @@ pub fn check<F: Fixture>(name: &'static str, needs: &[Capability], property: fn(
             std::process::abort();
         }
     });
-    property();
+    property(place);
     drop(done);
     watchdog.join().expect("the watchdog ends");
 }
@@ -72,16 +76,12 @@ pub fn check<F: Fixture>(name: &'static str, needs: &[Capability], property: fn(
 /// One table: tests, their needs, and the list of all properties come from it.
 macro_rules! properties {
     (($d:tt) $($module:ident::$name:ident [$($need:ident),*];)+) => {
-        /// Every property, for a fixture.
-        #[must_use]
-        pub fn properties<F: Fixture>() -> Vec<Property<F>> {
-            vec![$(Property {
-                name: stringify!($name),
-                needs: &[$(Capability::$need),*],
-                check: $module::$name::<F>,
-                fixture: std::marker::PhantomData,
-            },)+]
-        }
+        /// Every property.
+        pub const PROPERTIES: &[Property] = &[$(Property {
+            name: stringify!($name),
+            needs: &[$(Capability::$need),*],
+            check: $module::$name,
+        },)+];
 
         /// Makes one `#[test]` of each property, for a [`Fixture`](crate::fixture::Fixture).
         ///
@@ -132,7 +132,7 @@ macro_rules! properties {
                     $d crate::conformance::check::<$d fixture>(
                         stringify!($name),
                         &[$($d crate::fixture::Capability::$need),*],
-                        $d crate::conformance::$module::$name::<$d fixture>,
+                        $d crate::conformance::$module::$name,
                     );
                 }
             )+};

@@ -1,8 +1,9 @@
 //! Closing, dropping, dying, and opening again.
 
 use super::help::{get, key, opened, poll_once, put, value, with_store};
+use crate::any::{AnyFixture, AnyStore, Place};
 use crate::executor::yield_now;
-use crate::fixture::{Fixture, Key, Value};
+use crate::fixture::{Key, Value};
 use crate::workload::Random;
 use kv_trait::{Effect, ErrorKind, KVStore};
 use std::collections::BTreeMap;
@@ -11,11 +12,11 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-async fn reopen<F: Fixture>(fixture: &F) -> F::Store {
-    opened::<F>(fixture.open().await)
+async fn reopen(fixture: &AnyFixture) -> AnyStore {
+    opened(fixture.open().await)
 }
 
-async fn assert_holds<F: Fixture>(store: &F::Store, map: &BTreeMap<Key, Value>, keys: u64) {
+async fn assert_holds(store: &AnyStore, map: &BTreeMap<Key, Value>, keys: u64) {
     for number in 0..keys {
         let k = key(&format!("key {number}"));
         assert_eq!(store.get(&k).await.unwrap().as_ref(), map.get(&k), "{k:?}");
@@ -23,8 +24,8 @@ async fn assert_holds<F: Fixture>(store: &F::Store, map: &BTreeMap<Key, Value>, 
 }
 
 /// Everything is there after a close, several times over.
-pub fn close_and_reopen<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn close_and_reopen(place: &Place) {
+    with_store(place, async |fixture, store| {
         let mut map = BTreeMap::new();
         let mut store = store;
         for life in 0..4_u64 {
@@ -42,15 +43,15 @@ pub fn close_and_reopen<F: Fixture>() {
             fixture.close(&store).await.unwrap();
             drop(store);
             store = reopen(fixture).await;
-            assert_holds::<F>(&store, &map, 40).await;
+            assert_holds(&store, &map, 40).await;
         }
     });
 }
 
 /// Dropped without close at any moment, with operations in flight or without: what was acknowledged is there, what was
 /// given up is whole or absent.
-pub fn rude_restart<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn rude_restart(place: &Place) {
+    with_store(place, async |fixture, store| {
         let mut random = Random::new(11);
         let mut map: BTreeMap<Key, Value> = BTreeMap::new();
         let mut store = store;
@@ -75,7 +76,7 @@ pub fn rude_restart<F: Fixture>() {
             drop(write);
             drop(store);
             store = reopen(fixture).await;
-            assert_holds::<F>(&store, &map, 10).await;
+            assert_holds(&store, &map, 10).await;
             let after = store.get(&k).await.unwrap();
             assert!(
                 after == before || after == Some(v),
@@ -86,8 +87,8 @@ pub fn rude_restart<F: Fixture>() {
 }
 
 /// Deletes survive: alone, after overwrites, and when the key is set again in between.
-pub fn what_was_deleted_stays_deleted<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn what_was_deleted_stays_deleted(place: &Place) {
+    with_store(place, async |fixture, store| {
         for number in 0..30 {
             let name = format!("key {number}");
             put(&store, &name, number).await;
@@ -111,8 +112,8 @@ pub fn what_was_deleted_stays_deleted<F: Fixture>() {
 }
 
 /// After a close every handle is refused as `Closed`, effect *nothing*.
-pub fn a_closed_store_refuses_everything<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_closed_store_refuses_everything(place: &Place) {
+    with_store(place, async |fixture, store| {
         put(&store, "k", 1).await;
         let other = store.clone();
         fixture.close(&store).await.unwrap();
@@ -131,8 +132,8 @@ pub fn a_closed_store_refuses_everything<F: Fixture>() {
 }
 
 /// A close beside writers: each is answered `Ok` and is there afterwards, or is refused and is not.
-pub fn close_finishes_what_was_accepted<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn close_finishes_what_was_accepted(place: &Place) {
+    with_store(place, async |fixture, store| {
         let writers: Vec<_> = (0..40_u64)
             .map(|number| {
                 let store = store.clone();
@@ -165,8 +166,8 @@ pub fn close_finishes_what_was_accepted<F: Fixture>() {
 }
 
 /// One owner at a time, and the refusal says who it is.
-pub fn a_second_open_is_refused_with_the_holder_named<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_second_open_is_refused_with_the_holder_named(place: &Place) {
+    with_store(place, async |fixture, store| {
         put(&store, "k", 1).await;
         for _ in 0..3 {
             let Err(error) = fixture.open().await else {
@@ -185,8 +186,8 @@ pub fn a_second_open_is_refused_with_the_holder_named<F: Fixture>() {
 }
 
 /// Dropping the last handle is enough to open again in the same process, at once.
-pub fn drop_then_open<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn drop_then_open(place: &Place) {
+    with_store(place, async |fixture, store| {
         let mut store = store;
         for life in 0..20_u64 {
             let prior = store.set(&key("life"), &value(life)).await.unwrap();
@@ -198,11 +199,11 @@ pub fn drop_then_open<F: Fixture>() {
 }
 
 /// An open with a lock timeout gets the store when the other owner lets go.
-pub fn a_lock_timeout_waits_for_the_other_owner<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn a_lock_timeout_waits_for_the_other_owner(place: &Place) {
+    with_store(place, async |fixture, store| {
         put(&store, "k", 1).await;
         let held = fixture.open_within(Duration::from_millis(30)).await;
-        let error = held.err().expect("the store is in use");
+        let error = held.expect_err("the store is in use");
         assert_eq!(error.kind(), ErrorKind::Locked, "{error:?}");
         let mut waiting = Box::pin(fixture.open_within(Duration::from_secs(120)));
         for _ in 0..20 {
@@ -216,14 +217,14 @@ pub fn a_lock_timeout_waits_for_the_other_owner<F: Fixture>() {
         }
         put(&store, "k", 2).await;
         drop(store);
-        let store = opened::<F>(waiting.await);
+        let store = opened(waiting.await);
         assert_eq!(get(&store, "k").await, Some(value(2)));
     });
 }
 
 /// A store is not read as something it does not hold; the refusal leaves it as it was.
-pub fn wrong_types_are_refused<F: Fixture>() {
-    with_store::<F, _>(async |fixture, store| {
+pub fn wrong_types_are_refused(place: &Place) {
+    with_store(place, async |fixture, store| {
         put(&store, "k", 300).await;
         drop(store);
         let error = match fixture.open_as_other_types().await {
@@ -237,8 +238,8 @@ pub fn wrong_types_are_refused<F: Fixture>() {
 }
 
 /// What the store says is in it is what its files say, read by other code.
-pub fn persistence_verification<F: Fixture>() {
-    let fixture = F::create();
+pub fn persistence_verification(place: &Place) {
+    let fixture = place.create();
     let mut map: BTreeMap<Key, Value> = BTreeMap::new();
     for life in 0..4_u64 {
         fixture.block_on(async {
@@ -272,13 +273,13 @@ const CHILD: &str = "KV_TESTS_CHILD_STORE";
 
 /// A process that writes is killed (`SIGKILL` where there is one) after an answer of its choosing was heard: all that it
 /// had said is there, and what is there is a prefix of what it wrote.
-pub fn a_killed_process_loses_nothing_it_acknowledged<F: Fixture>() {
+pub fn a_killed_process_loses_nothing_it_acknowledged(place: &Place) {
     if let Some(path) = std::env::var_os(CHILD) {
-        return write_until_killed(&F::create_at(&PathBuf::from(path)));
+        return write_until_killed(&place.create_at(&PathBuf::from(path)));
     }
     let test = std::thread::current().name().map(str::to_owned);
     let test = test.expect("the harness names threads by their tests");
-    let fixture = F::create();
+    let fixture = place.create();
     let mut least = 0;
     for round in 0..4_u64 {
         let mut child = Command::new(std::env::current_exe().expect("this program has a path"))
@@ -314,7 +315,7 @@ pub fn a_killed_process_loses_nothing_it_acknowledged<F: Fixture>() {
 
 const RING: u64 = 7;
 
-fn write_until_killed<F: Fixture>(fixture: &F) {
+fn write_until_killed(fixture: &AnyFixture) {
     fixture.block_on(async {
         let store = reopen(fixture).await;
         let first = newest(&store).await + 1;

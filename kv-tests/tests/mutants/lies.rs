@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) struct Lied {
     pub(crate) name: &'static str,
-    pub(crate) on_the_truth: fn(),
-    pub(crate) on_the_lie: fn(),
+    pub(crate) on_the_truth: Box<dyn Fn()>,
+    pub(crate) on_the_lie: Box<dyn Fn()>,
 }
 
 macro_rules! lies {

@@ -15,7 +15,8 @@ mod lying_store;
 
 use checks::Threads;
 use kv_log_engine::planted::{PlantedFault, plant};
-use kv_tests::conformance::properties;
+use kv_tests::any::Place;
+use kv_tests::conformance::PROPERTIES;
 use kv_tests::fixture::Fixture;
 use kv_tests::kvlog::OnSimDisk;
 use kv_tests::stepped::Stepped;
@@ -38,15 +39,15 @@ enum By {
     Check(fn()),
 }
 
-fn property<F: Fixture>(name: &str) -> fn() {
-    let all = properties::<F>();
-    let found = all.iter().find(|property| property.name == name).unwrap();
+fn property<F: Fixture>(name: &str) -> Box<dyn Fn()> {
+    let found = PROPERTIES.iter().find(|property| property.name == name);
+    let found = found.unwrap();
     let can = |need| F::CAPABILITIES.contains(need);
     assert!(found.needs.iter().all(can), "{name} would be skipped");
-    found.check
+    Box::new(|| (found.check)(&Place::of::<F>()))
 }
 
-fn fails(check: fn()) -> bool {
+fn fails(check: &dyn Fn()) -> bool {
     catch_unwind(AssertUnwindSafe(check)).is_err()
 }
 
@@ -125,19 +126,19 @@ fn every_fault_of_the_engine_is_caught_and_the_good_engine_passes() {
     }
     let mut survivors = Vec::new();
     for (fault, by) in &mutants {
-        let check = match by {
+        let check: Box<dyn Fn()> = match by {
             By::Property(name) => property::<OneThread>(name),
             By::PropertyOnThreads(name) => property::<ManyThreads>(name),
-            By::Check(check) => *check,
+            By::Check(check) => Box::new(*check),
         };
         let planted = plant(None);
         assert!(
-            !fails(check),
+            !fails(&*check),
             "what should catch {fault:?} fails on the good engine"
         );
         drop(planted);
         let planted = plant(Some(*fault));
-        if !fails(check) {
+        if !fails(&*check) {
             survivors.push(*fault);
         }
         drop(planted);
@@ -154,11 +155,11 @@ fn every_lie_is_caught_and_the_truth_passes() {
     let mut survivors = Vec::new();
     for lie in &lies {
         assert!(
-            !fails(lie.on_the_truth),
+            !fails(&*lie.on_the_truth),
             "what should catch {} fails on the truth",
             lie.name
         );
-        if !fails(lie.on_the_lie) {
+        if !fails(&*lie.on_the_lie) {
             survivors.push(lie.name);
         }
     }

@@ -1,0 +1,339 @@
+//! Fixtures and stores with their types erased: the suite is compiled once, not once for each fixture.
+
+use crate::executor::Task;
+use crate::fixture::{Capability, Fixture, Key, Misfortune, PowerCut, SyncGate, Value};
+use crate::oneshot::oneshot;
+use kv_trait::{KVStore, Result};
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// What [`Fixture::Store`] is, whatever it is.
+trait ErasedStore: KVStore<Key, Value> {
+    fn clone_box(&self) -> Box<dyn ErasedStore>;
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl<S: KVStore<Key, Value> + Clone + 'static> ErasedStore for S {
+    fn clone_box(&self) -> Box<dyn ErasedStore> {
+        Box::new(self.clone())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// A handle of some fixture's store. A clone is a clone of that handle.
+pub struct AnyStore(Box<dyn ErasedStore>);
+
+impl Clone for AnyStore {
+    fn clone(&self) -> Self {
+        Self(self.0.clone_box())
+    }
+}
+
+impl fmt::Debug for AnyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnyStore").finish_non_exhaustive()
+    }
+}
+
+type Answer<'f, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'f>>;
+
+// By hand what the attribute would write: the inner call is made at once, so that a store which acts before its first
+// poll is seen to do so.
+impl KVStore<Key, Value> for AnyStore {
+    fn get<'s, 'k, 'f>(&'s self, key: &'k Key) -> Answer<'f, Option<Value>>
+    where
+        's: 'f,
+        'k: 'f,
+    {
+        self.0.get(key)
+    }
+
+    fn set<'s, 'k, 'v, 'f>(&'s self, key: &'k Key, value: &'v Value) -> Answer<'f, Option<Value>>
+    where
+        's: 'f,
+        'k: 'f,
+        'v: 'f,
+    {
+        self.0.set(key, value)
+    }
+
+    fn delete<'s, 'k, 'f>(&'s self, key: &'k Key) -> Answer<'f, Option<Value>>
+    where
+        's: 'f,
+        'k: 'f,
+    {
+        self.0.delete(key)
+    }
+
+    fn put<'s, 'k, 'v, 'f>(&'s self, key: &'k Key, value: &'v Value) -> Answer<'f, ()>
+    where
+        's: 'f,
+        'k: 'f,
+        'v: 'f,
+    {
+        self.0.put(key, value)
+    }
+
+    fn remove<'s, 'k, 'f>(&'s self, key: &'k Key) -> Answer<'f, ()>
+    where
+        's: 'f,
+        'k: 'f,
+    {
+        self.0.remove(key)
+    }
+}
+
+/// The places that the suite makes of one kind of fixture.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Place {
+    /// What can be asked of them.
+    pub capabilities: &'static [Capability],
+    /// [`Fixture::LARGE_VALUE_BYTES`].
+    pub large_value_bytes: usize,
+    /// [`Fixture::KEY_BYTES_MAX`].
+    pub key_bytes_max: usize,
+    create: fn() -> AnyFixture,
+    create_at: fn(&Path) -> AnyFixture,
+}
+
+impl Place {
+    /// Those of this fixture.
+    #[must_use]
+    pub fn of<F: Fixture>() -> Self {
+        Self {
+            capabilities: F::CAPABILITIES,
+            large_value_bytes: F::LARGE_VALUE_BYTES,
+            key_bytes_max: F::KEY_BYTES_MAX,
+            create: || AnyFixture(Box::new(F::create())),
+            create_at: |path| AnyFixture(Box::new(F::create_at(path))),
+        }
+    }
+
+    pub(crate) fn create(&self) -> AnyFixture {
+        (self.create)()
+    }
+
+    pub(crate) fn create_at(&self, path: &Path) -> AnyFixture {
+        (self.create_at)(path)
+    }
+}
+
+/// A fixture, whatever it is. The methods are those of [`Fixture`].
+pub(crate) struct AnyFixture(Box<dyn ErasedFixture>);
+
+trait ErasedFixture {
+    fn open(&self) -> Local<'_, Result<AnyStore>>;
+    fn block_on(&self, future: Local<'_, ()>);
+    fn spawn(&self, future: Task<()>) -> Task<()>;
+    fn close(&self, store: &AnyStore) -> Task<Result<()>>;
+    fn scan(&self, store: &AnyStore) -> Task<Result<Vec<(Key, Value)>>>;
+    fn write_batch(&self, store: &AnyStore, changes: Vec<(Key, Option<Value>)>)
+    -> Task<Result<()>>;
+    fn open_within(&self, timeout: Duration) -> Local<'_, Result<AnyStore>>;
+    fn open_as_other_types(&self) -> Local<'_, Result<()>>;
+    fn read_files(&self) -> std::result::Result<Vec<(Key, Value)>, String>;
+    fn path(&self) -> &Path;
+    fn spawn_thread(&self, future: Task<()>) -> JoinHandle<()>;
+    fn abandon(&self, futures: Vec<Task<()>>);
+    fn hold_syncs(&self) -> Box<dyn SyncGate>;
+    fn after_power_cut(&self, cut: PowerCut) -> AnyFixture;
+    fn inject(&self, misfortune: Misfortune);
+}
+
+fn inner<F: Fixture>(store: &AnyStore) -> &F::Store {
+    let store = store.0.as_any().downcast_ref();
+    store.expect("a fixture is given its own stores only")
+}
+
+fn erased<S: KVStore<Key, Value> + Clone + 'static>(opened: Result<S>) -> Result<AnyStore> {
+    opened.map(|store| AnyStore(Box::new(store)))
+}
+
+impl<F: Fixture> ErasedFixture for F {
+    fn open(&self) -> Local<'_, Result<AnyStore>> {
+        Box::pin(async { erased(Fixture::open(self).await) })
+    }
+
+    fn block_on(&self, future: Local<'_, ()>) {
+        Fixture::block_on(self, future);
+    }
+
+    fn spawn(&self, future: Task<()>) -> Task<()> {
+        Fixture::spawn(self, future)
+    }
+
+    fn close(&self, store: &AnyStore) -> Task<Result<()>> {
+        Box::pin(Fixture::close(self, inner::<F>(store)))
+    }
+
+    fn scan(&self, store: &AnyStore) -> Task<Result<Vec<(Key, Value)>>> {
+        Box::pin(Fixture::scan(self, inner::<F>(store)))
+    }
+
+    fn write_batch(
+        &self,
+        store: &AnyStore,
+        changes: Vec<(Key, Option<Value>)>,
+    ) -> Task<Result<()>> {
+        Box::pin(Fixture::write_batch(self, inner::<F>(store), changes))
+    }
+
+    fn open_within(&self, timeout: Duration) -> Local<'_, Result<AnyStore>> {
+        Box::pin(async move { erased(Fixture::open_within(self, timeout).await) })
+    }
+
+    fn open_as_other_types(&self) -> Local<'_, Result<()>> {
+        Box::pin(Fixture::open_as_other_types(self))
+    }
+
+    fn read_files(&self) -> std::result::Result<Vec<(Key, Value)>, String> {
+        Fixture::read_files(self)
+    }
+
+    fn path(&self) -> &Path {
+        Fixture::path(self)
+    }
+
+    fn spawn_thread(&self, future: Task<()>) -> JoinHandle<()> {
+        Fixture::spawn_thread(self, future)
+    }
+
+    fn abandon(&self, futures: Vec<Task<()>>) {
+        Fixture::abandon(self, futures);
+    }
+
+    fn hold_syncs(&self) -> Box<dyn SyncGate> {
+        Fixture::hold_syncs(self)
+    }
+
+    fn after_power_cut(&self, cut: PowerCut) -> AnyFixture {
+        AnyFixture(Box::new(Fixture::after_power_cut(self, cut)))
+    }
+
+    fn inject(&self, misfortune: Misfortune) {
+        Fixture::inject(self, misfortune);
+    }
+}
+
+impl AnyFixture {
+    pub(crate) fn open(&self) -> Local<'_, Result<AnyStore>> {
+        self.0.open()
+    }
+
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        let mut answer = None;
+        self.0.block_on(Box::pin(async {
+            answer = Some(future.await);
+        }));
+        answer.expect("block_on drives its future to the end")
+    }
+
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Task<T> {
+        let (sender, receiver) = oneshot();
+        let task = self
+            .0
+            .spawn(Box::pin(async move { sender.send(future.await) }));
+        Box::pin(async move {
+            task.await;
+            receiver.await.expect("a task that ended has answered")
+        })
+    }
+
+    pub(crate) fn close(&self, store: &AnyStore) -> Task<Result<()>> {
+        self.0.close(store)
+    }
+
+    pub(crate) fn scan(&self, store: &AnyStore) -> Task<Result<Vec<(Key, Value)>>> {
+        self.0.scan(store)
+    }
+
+    pub(crate) fn write_batch(
+        &self,
+        store: &AnyStore,
+        changes: Vec<(Key, Option<Value>)>,
+    ) -> Task<Result<()>> {
+        self.0.write_batch(store, changes)
+    }
+
+    pub(crate) fn open_within(&self, timeout: Duration) -> Local<'_, Result<AnyStore>> {
+        self.0.open_within(timeout)
+    }
+
+    pub(crate) fn open_as_other_types(&self) -> Local<'_, Result<()>> {
+        self.0.open_as_other_types()
+    }
+
+    pub(crate) fn read_files(&self) -> std::result::Result<Vec<(Key, Value)>, String> {
+        self.0.read_files()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn spawn_thread<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> AnyThread<T> {
+        let answer = Arc::new(Mutex::new(None));
+        let own = Arc::clone(&answer);
+        let thread = self.0.spawn_thread(Box::pin(async move {
+            let given = future.await;
+            *own.lock().unwrap_or_else(PoisonError::into_inner) = Some(given);
+        }));
+        AnyThread { thread, answer }
+    }
+
+    pub(crate) fn abandon(&self, futures: Vec<Task<()>>) {
+        self.0.abandon(futures);
+    }
+
+    pub(crate) fn hold_syncs(&self) -> Box<dyn SyncGate> {
+        self.0.hold_syncs()
+    }
+
+    pub(crate) fn after_power_cut(&self, cut: PowerCut) -> Self {
+        self.0.after_power_cut(cut)
+    }
+
+    pub(crate) fn inject(&self, misfortune: Misfortune) {
+        self.0.inject(misfortune);
+    }
+}
+
+/// A thread, and what its future returned.
+pub(crate) struct AnyThread<T> {
+    thread: JoinHandle<()>,
+    answer: Arc<Mutex<Option<T>>>,
+}
+
+impl<T> AnyThread<T> {
+    pub(crate) fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    pub(crate) fn join(self) -> T {
+        self.thread.join().expect("a thread of the test");
+        let answer = self
+            .answer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        answer.expect("a thread that ended has answered")
+    }
+}
