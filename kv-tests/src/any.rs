@@ -56,7 +56,7 @@ impl KVStore<Key, Value> for AnyStore {
         's: 'f,
         'k: 'f,
     {
-        self.0.get(key)
+        (*self.0).get(key)
     }
 
     fn set<'s, 'k, 'v, 'f>(&'s self, key: &'k Key, value: &'v Value) -> Answer<'f, Option<Value>>
@@ -65,7 +65,7 @@ impl KVStore<Key, Value> for AnyStore {
         'k: 'f,
         'v: 'f,
     {
-        self.0.set(key, value)
+        (*self.0).set(key, value)
     }
 
     fn delete<'s, 'k, 'f>(&'s self, key: &'k Key) -> Answer<'f, Option<Value>>
@@ -73,7 +73,7 @@ impl KVStore<Key, Value> for AnyStore {
         's: 'f,
         'k: 'f,
     {
-        self.0.delete(key)
+        (*self.0).delete(key)
     }
 
     fn put<'s, 'k, 'v, 'f>(&'s self, key: &'k Key, value: &'v Value) -> Answer<'f, ()>
@@ -82,7 +82,7 @@ impl KVStore<Key, Value> for AnyStore {
         'k: 'f,
         'v: 'f,
     {
-        self.0.put(key, value)
+        (*self.0).put(key, value)
     }
 
     fn remove<'s, 'k, 'f>(&'s self, key: &'k Key) -> Answer<'f, ()>
@@ -90,7 +90,7 @@ impl KVStore<Key, Value> for AnyStore {
         's: 'f,
         'k: 'f,
     {
-        self.0.remove(key)
+        (*self.0).remove(key)
     }
 }
 
