@@ -25,7 +25,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 /// A property that has not ended by then hangs. Nothing but a hang takes nearly so long.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// One property of a store.
 #[derive(Clone, Copy, Debug)]
