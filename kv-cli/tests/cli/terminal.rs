@@ -194,6 +194,9 @@ fn errors_are_coloured_on_a_terminal_and_where_it_is_asked_for() {
     assert!(ask(&["--color=always"], &[("NO_COLOR", "1")], true));
     assert!(!ask(&["--color=never"], &[("CLICOLOR_FORCE", "1")], true));
     assert!(!ask(&["--color=auto"], &[("TERM", "dumb")], true));
+    // Build servers show colours whatever the terminal calls itself, and leave them out of what is no terminal.
+    assert!(ask(&[], &[("TERM", "dumb"), ("CI", "true")], true));
+    assert!(!ask(&[], &[("CI", "true")], false));
 }
 
 #[test]
