@@ -4,7 +4,9 @@
 //! [`Choice`] decides each unit; [`CrashPoint::image`] builds the disk that remains.
 
 use super::SimDisk;
-use super::medium::{DirNode, FileNode, Medium, Node, Op, SECTOR_BYTES, Sector, SectorBytes};
+use super::medium::{
+    DirNode, FileNode, Medium, Node, Op, Reach, SECTOR_BYTES, Sector, SectorBytes,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -147,15 +149,17 @@ impl CrashPoint {
         for (inode, node) in &medium.nodes {
             match node {
                 Node::File(file) => file_units(*inode, file, &mut units),
-                Node::Dir(dir) => units.extend(dir.unsynced.iter().enumerate().map(
-                    |(position, (clock, _))| Unit {
-                        clock: *clock,
+                Node::Dir(dir) => {
+                    let open = dir.changes.iter().enumerate();
+                    let open = open.filter(|(_, change)| change.reach != Reach::Synced);
+                    units.extend(open.map(|(position, change)| Unit {
+                        clock: change.clock,
                         what: What::Name {
                             dir: *inode,
                             position,
                         },
-                    },
-                )),
+                    }));
+                }
             }
         }
         units.sort_by_key(|unit| unit.clock);
@@ -210,6 +214,13 @@ impl CrashPoint {
             }
         }
         choices
+    }
+
+    /// The disk as the next process finds it if this one dies here and the power stays: all is readable, and what was
+    /// volatile still is.
+    #[must_use]
+    pub fn died(&self) -> SimDisk {
+        SimDisk::from_medium(self.medium.clone())
     }
 
     /// The disk that remains after this choice: everything on it is durable.
@@ -273,14 +284,14 @@ impl CrashPoint {
 
 fn file_units(inode: u64, file: &FileNode, units: &mut Vec<Unit>) {
     for (index, sector) in file.sectors.iter().enumerate() {
-        if let Some((clock, _)) = sector.unsynced.last() {
+        if let Some((clock, _)) = sector.versions().last() {
             units.push(Unit {
                 clock: *clock,
                 what: What::Sector { inode, index },
             });
         }
     }
-    if let Some(clock) = file.length_changed {
+    if let Some(clock) = file.length_changed.or(file.length_in_doubt) {
         units.push(Unit {
             clock,
             what: What::Length { inode },
@@ -328,6 +339,7 @@ fn settle_file(
         length,
         durable_length: length,
         length_changed: None,
+        length_in_doubt: None,
     }
 }
 
@@ -336,16 +348,17 @@ fn settle_sector(sector: &Sector, fate: Fate) -> SectorBytes {
         Fate::Lost => Arc::clone(&sector.durable),
         Fate::Kept => Arc::clone(&sector.cache),
         Fate::Between(seed) => {
-            let at = usize::try_from(seed % sector.unsynced.len() as u64).unwrap_or_default();
-            Arc::clone(&sector.unsynced[at].1)
+            let mut versions = sector.versions();
+            let at = usize::try_from(seed % versions.len() as u64).unwrap_or_default();
+            let version = versions.nth(at);
+            Arc::clone(version.map_or(&sector.cache, |(_, bytes)| bytes))
         }
         Fate::Garbled(seed) => {
             let mut random = Random(seed);
             let mut bytes = *sector.durable;
             let changed = |at: usize| {
                 sector
-                    .unsynced
-                    .iter()
+                    .versions()
                     .any(|(_, version)| version[at] != sector.durable[at])
             };
             for at in (0..SECTOR_BYTES).filter(|at| changed(*at)) {
@@ -376,12 +389,14 @@ fn cut(sectors: &mut Vec<Sector>, length: u64) {
 
 fn settle_dir(dir: &DirNode, kept: impl Fn(usize) -> bool) -> DirNode {
     let mut names = dir.durable.clone();
-    for (_, (_, change)) in dir.unsynced.iter().enumerate().filter(|(at, _)| kept(*at)) {
-        change.apply(&mut names);
+    for (at, change) in dir.changes.iter().enumerate() {
+        if change.reach == Reach::Synced || kept(at) {
+            change.change.apply(&mut names);
+        }
     }
     DirNode {
         durable: names.clone(),
         names,
-        unsynced: Vec::new(),
+        changes: Vec::new(),
     }
 }

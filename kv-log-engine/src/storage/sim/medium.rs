@@ -35,7 +35,7 @@ pub(super) enum Op {
     Sync {
         inode: u64,
     },
-    /// The pages are clean now: readable, not durable, and covered by no later sync.
+    /// The pages are clean now: readable, covered by no later sync, and any version of them may be what is durable.
     FailedSync {
         inode: u64,
     },
@@ -62,6 +62,8 @@ pub(super) struct Sector {
     pub(super) cache: SectorBytes,
     /// What the sector held after each write since the last sync, with the number of the op.
     pub(super) unsynced: Vec<(u64, SectorBytes)>,
+    /// The same for the syncs that failed: the device may have any of these, and only a new write is covered by a sync.
+    pub(super) in_doubt: Vec<(u64, SectorBytes)>,
     pub(super) allocated: bool,
 }
 
@@ -72,6 +74,8 @@ pub(super) struct FileNode {
     pub(super) durable_length: u64,
     /// The op that changed the length last, if it was not synced since.
     pub(super) length_changed: Option<u64>,
+    /// The op that changed the length last before a sync failed, if no later change was synced.
+    pub(super) length_in_doubt: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -90,11 +94,31 @@ pub(super) enum NameChange {
     },
 }
 
+/// How far a change of a name has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// It waits for a sync.
+    Cache,
+    /// Its sync failed: the device may have it or not, and no later sync covers it.
+    InDoubt,
+    /// It was synced, and stands here only because one before it may still be lost.
+    Synced,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Renaming {
+    pub(super) clock: u64,
+    pub(super) change: NameChange,
+    pub(super) reach: Reach,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct DirNode {
     pub(super) names: BTreeMap<Arc<str>, u64>,
+    /// What the device has for certain, before `changes`.
     pub(super) durable: BTreeMap<Arc<str>, u64>,
-    pub(super) unsynced: Vec<(u64, NameChange)>,
+    /// In the order in which they happened.
+    pub(super) changes: Vec<Renaming>,
 }
 
 #[derive(Clone, Debug)]
@@ -138,6 +162,7 @@ impl Sector {
             durable: Arc::clone(&zeros),
             cache: zeros,
             unsynced: Vec::new(),
+            in_doubt: Vec::new(),
             allocated: false,
         }
     }
@@ -147,7 +172,47 @@ impl Sector {
             durable: Arc::clone(&bytes),
             cache: bytes,
             unsynced: Vec::new(),
+            in_doubt: Vec::new(),
             allocated: true,
+        }
+    }
+}
+
+impl Sector {
+    /// Everything that the device may have instead of `durable`.
+    pub(super) fn versions(&self) -> impl ExactSizeIterator<Item = &(u64, SectorBytes)> + Clone {
+        // Both lists are short, and one of them is nearly always empty.
+        let count = self.in_doubt.len() + self.unsynced.len();
+        (0..count).map(|at| {
+            self.in_doubt
+                .get(at)
+                .unwrap_or_else(|| &self.unsynced[at - self.in_doubt.len()])
+        })
+    }
+}
+
+impl DirNode {
+    fn sync(&mut self) {
+        for change in &mut self.changes {
+            if change.reach == Reach::Cache {
+                change.reach = Reach::Synced;
+            }
+        }
+        let certain = self
+            .changes
+            .iter()
+            .position(|change| change.reach != Reach::Synced)
+            .unwrap_or(self.changes.len());
+        for settled in self.changes.drain(..certain) {
+            settled.change.apply(&mut self.durable);
+        }
+    }
+
+    fn sync_failed(&mut self) {
+        for change in &mut self.changes {
+            if change.reach == Reach::Cache {
+                change.reach = Reach::InDoubt;
+            }
         }
     }
 }
@@ -228,18 +293,20 @@ impl FileNode {
             if !sector.unsynced.is_empty() {
                 sector.durable = Arc::clone(&sector.cache);
                 sector.unsynced.clear();
+                sector.in_doubt.clear();
             }
         }
         if self.length_changed.take().is_some() {
             self.durable_length = self.length;
+            self.length_in_doubt = None;
         }
     }
 
-    fn forget_unsynced(&mut self) {
-        self.sectors
-            .iter_mut()
-            .for_each(|sector| sector.unsynced.clear());
-        self.length_changed = None;
+    fn sync_failed(&mut self) {
+        for sector in &mut self.sectors {
+            sector.in_doubt.append(&mut sector.unsynced);
+        }
+        self.length_in_doubt = self.length_changed.take().or(self.length_in_doubt);
     }
 
     pub(super) fn allocated_bytes(&self) -> u64 {
@@ -331,7 +398,7 @@ impl Medium {
                 self.with_file(*inode, |file| file.set_len(*length, clock));
             }
             Op::Sync { inode } => self.with_file(*inode, FileNode::sync),
-            Op::FailedSync { inode } => self.with_file(*inode, FileNode::forget_unsynced),
+            Op::FailedSync { inode } => self.with_file(*inode, FileNode::sync_failed),
             Op::Rename { dir, from, to } => {
                 if let Some(inode) = self.dir(*dir).and_then(|d| d.names.get(from).copied()) {
                     let (from, to) = (Arc::clone(from), Arc::clone(to));
@@ -346,12 +413,8 @@ impl Medium {
                     },
                 );
             }
-            Op::SyncDir { dir } => self.with_dir(*dir, |dir| {
-                for (_, change) in dir.unsynced.drain(..) {
-                    change.apply(&mut dir.durable);
-                }
-            }),
-            Op::FailedSyncDir { dir } => self.with_dir(*dir, |dir| dir.unsynced.clear()),
+            Op::SyncDir { dir } => self.with_dir(*dir, DirNode::sync),
+            Op::FailedSyncDir { dir } => self.with_dir(*dir, DirNode::sync_failed),
         }
     }
 
@@ -359,7 +422,12 @@ impl Medium {
         let clock = self.clock;
         self.with_dir(dir, |dir| {
             change.apply(&mut dir.names);
-            dir.unsynced.push((clock, change));
+            let reach = Reach::Cache;
+            dir.changes.push(Renaming {
+                clock,
+                change,
+                reach,
+            });
         });
     }
 

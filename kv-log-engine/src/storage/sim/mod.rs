@@ -9,7 +9,8 @@
 //!   anything between old and new.
 //! - A created, renamed or removed name is volatile until its directory is synced; volatile names survive a crash
 //!   independently of each other; a rename is one step for its target.
-//! - A failed sync leaves the pages clean, readable and **not durable**, and a second sync says `Ok`.
+//! - A failed sync leaves the pages clean and readable, and a second sync says `Ok`: but the device may have any version of
+//!   them, and **nothing short of writing them again** decides which. The same for lengths and names.
 //! - A process may die without a power cut: what is readable stays.
 //!
 //! Everything follows from seeds. Use it to cut the power in your own tests:
