@@ -38,6 +38,8 @@ faults! {
     SyncRetried,
     /// An open syncs what no proof covers, without writing it again.
     RewriteSkipped,
+    /// An open takes zeros behind the end for durable because it reads them.
+    ZerosTrusted,
     /// A sync that fails for want of space counts as "nothing happened".
     EffectByErrno,
     /// Every try at a place has the same attempt number.

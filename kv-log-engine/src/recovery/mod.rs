@@ -51,6 +51,8 @@ pub(crate) struct RecoveredActive {
     pub(crate) sealed: bool,
     /// `[proof, end)` may be in the page cache only.
     pub(crate) proof: u64,
+    /// Of the file.
+    pub(crate) length: u64,
 }
 
 /// Reads the store in `files.directory()`; `names` are the directory's.
@@ -393,6 +395,7 @@ fn replay_active(
         contents: walk.contents,
         sealed,
         proof,
+        length,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Recovered, RecoveredActive};
 use crate::fault;
-use crate::format::frame::MARK_FRAME_BYTES;
+use crate::format::frame::{FRAME_HEADER_BYTES, MARK_FRAME_BYTES};
 use crate::format::manifest::SegmentState;
 use crate::layout::QUARANTINE;
 use crate::manifest::{SwapError, swap};
@@ -34,27 +34,8 @@ pub(crate) fn repair(
         .map_err(|source| fault::io("open", &path, source))?;
     files.keep(recovered.active.segment.id, Arc::clone(&file));
     rewrite_unproven(&*file, &path, &recovered.active)?;
-    if let Some(torn) = &mut recovered.report.torn_tail
-        && torn.bytes > 0
-        && !planted!(TailNotCut)
-    {
-        if torn.bytes > MARK_FRAME_BYTES {
-            let name = format!(
-                "{}-{}-{:012}.tail",
-                torn.segment,
-                recovered.active.segment.salt.short(),
-                torn.offset
-            );
-            let kept = quarantine(files, &*file, &path, &name, torn.offset, torn.bytes)
-                .map_err(|error| cannot_quarantine(&error, torn.bytes))?;
-            torn.quarantine = Some(kept);
-        }
-        // Only the non-zero bytes, with the length unchanged: blocks that the file holds stay held.
-        exact::write_zeros(&*file, torn.offset, torn.offset + torn.bytes)
-            .map_err(|source| fault::io_at("cut the torn tail of", &path, torn.offset, source))?;
-        file.sync()
-            .map_err(|source| fault::io("sync", &path, source))?;
-    }
+    keep_torn_tail(files, &*file, &path, recovered)?;
+    clear_behind_end(&*file, &path, recovered)?;
     write_manifest_again(files, recovered)?;
     for name in &recovered.report.debris {
         remove_if_there(files.storage(), &files.directory().join(name))?;
@@ -82,6 +63,54 @@ fn rewrite_unproven(file: &dyn StorageFile, path: &Path, active: &RecoveredActiv
     // The bytes are of no use behind an end of file that a power cut takes back.
     exact::change_length(file)
         .map_err(|source| fault::io_at("rewrite", path, active.end.offset, source))?;
+    file.sync()
+        .map_err(|source| fault::io("sync", path, source))
+}
+
+/// OPEN 8, first half: what will be cut is kept.
+fn keep_torn_tail(
+    files: &SegmentFiles,
+    file: &dyn StorageFile,
+    path: &Path,
+    recovered: &mut Recovered,
+) -> Result<()> {
+    let salt = recovered.active.segment.salt.short();
+    if let Some(torn) = &mut recovered.report.torn_tail
+        && torn.bytes > MARK_FRAME_BYTES
+        && !planted!(TailNotCut)
+    {
+        let name = format!("{}-{salt}-{:012}.tail", torn.segment, torn.offset);
+        let kept = quarantine(files, file, path, &name, torn.offset, torn.bytes)
+            .map_err(|error| cannot_quarantine(&error, torn.bytes))?;
+        torn.quarantine = Some(kept);
+    }
+    Ok(())
+}
+
+/// OPEN 8, second half: zeros over the torn tail, and over the place of the next frame's header even where the cache shows
+/// zeros.
+///
+/// "Nothing stands behind END" may be true of the page cache only: a write that was undone, and whose undoing was never
+/// synced because the process died or the sync failed, may be on the device, and a power cut would bring it back after
+/// readers saw it absent. Without the header at END none of it can be accepted again: the frames behind chain to it.
+/// Where the file has no room for a header there is none, because a file is never cut but behind a footer.
+///
+/// Only bytes that the file has already, so blocks that it holds stay held, and a full disk is no reason to refuse.
+fn clear_behind_end(file: &dyn StorageFile, path: &Path, recovered: &Recovered) -> Result<()> {
+    let active = &recovered.active;
+    let start = active.end.offset;
+    let torn = recovered.report.torn_tail.as_ref();
+    let torn = torn.filter(|torn| torn.bytes > 0);
+    let header_end = start + FRAME_HEADER_BYTES as u64;
+    let has_header = !active.sealed && header_end <= active.length && !planted!(ZerosTrusted);
+    let end = torn
+        .map_or(start, |torn| torn.offset + torn.bytes)
+        .max(if has_header { header_end } else { start });
+    if end == start || (torn.is_some() && planted!(TailNotCut)) {
+        return Ok(());
+    }
+    exact::write_zeros(file, start, end)
+        .map_err(|source| fault::io_at("clear what is behind the end of", path, start, source))?;
     file.sync()
         .map_err(|source| fault::io("sync", path, source))
 }

@@ -102,6 +102,45 @@ fn a_length_whose_sync_failed_is_changed_again_before_it_is_relied_on() {
     assert_eq!(contents_of(&open(&disk, 3)).len(), 3);
 }
 
+// R1: of what is not there
+#[test]
+fn a_write_that_an_open_found_undone_does_not_come_back() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"k", b"old").unwrap();
+    store.close().unwrap();
+    drop(store);
+    // This open proves every byte, so that the next one has nothing to write again.
+    let store = open(&disk, 2);
+    disk.inject(
+        Fault::new(FaultKind::PartThenErrno(1 << 20, EIO))
+            .on(OpKind::Write)
+            .path_contains(".seg")
+            .skip(1),
+    );
+    let mut batch = Batch::new();
+    batch.put(b"k", b"new").unwrap();
+    // The whole frame is written, and then the write fails. The process dies before the undoing is synced: zeros in the cache, anything on the device.
+    let gate = disk.hold(OpKind::Sync);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| store.write(batch));
+        gate.wait_until_held(1);
+        disk.kill_process();
+        disk.clear_faults();
+        gate.open();
+        drop(writer.join().unwrap());
+    });
+    drop(store);
+    let store = open(&disk, 3);
+    assert_eq!(store.recovery_report().rewritten_bytes, 0);
+    assert_eq!(store.get(b"k").unwrap().as_deref(), Some(&b"old"[..]));
+    let point = disk.crash_point();
+    for choice in point.choices(&policy()) {
+        let after = open(&point.image(&choice), 4).get(b"k").unwrap();
+        assert_eq!(after.as_deref(), Some(&b"old"[..]), "{choice:?}");
+    }
+}
+
 // R2
 #[test]
 fn a_refused_write_is_not_resurrected_by_a_retry_of_its_neighbour() {

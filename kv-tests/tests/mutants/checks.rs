@@ -6,7 +6,7 @@ use kv_tests::corruption::{End, small_store};
 use kv_tests::crash::{Effort, explore};
 use kv_tests::executor::{Executor, Task, thread};
 use kv_tests::workload::{self, STORE, Shape, options};
-use kv_trait::{BlockingWork, ErrorKind, PoolId, Result, Runtime};
+use kv_trait::{BlockingWork, Effect, ErrorKind, PoolId, Result, Runtime};
 use std::collections::BTreeSet;
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
@@ -171,4 +171,37 @@ pub(crate) fn a_refusal_waits_for_the_sync_it_depends_on() {
         assert_eq!(refused.wait().unwrap_err().kind(), ErrorKind::Conflict);
         assert!(!early, "the refusal told of a write whose sync was held");
     });
+}
+
+/// A write was undone, and the undoing was not synced: what the next open reads as absent must not come back.
+pub(crate) fn what_an_open_found_absent_stays_absent() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"k", b"old").unwrap();
+    store.close().unwrap();
+    drop(store);
+    let store = open(&disk, 2);
+    // The first write makes room. The second writes the whole frame before it fails, and so does its undoing.
+    let write = Fault::new(FaultKind::PartThenErrno(1 << 20, EIO)).on(OpKind::Write);
+    disk.inject(write.path_contains(".seg").skip(1));
+    disk.inject(
+        Fault::new(FaultKind::Errno(EIO))
+            .on(OpKind::Sync)
+            .path_contains(".seg"),
+    );
+    let error = store.put(b"k", b"new").unwrap_err();
+    assert_eq!(error.effect(), Effect::Unknown);
+    drop(store);
+    disk.clear_faults();
+    let store = open(&disk, 3);
+    let seen = store.get(b"k").unwrap();
+    let point = disk.crash_point();
+    let policy = CrashPolicy {
+        garbled: 64,
+        ..CrashPolicy::default()
+    };
+    for choice in point.choices(&policy) {
+        let image = point.image(&choice);
+        assert_eq!(open(&image, 4).get(b"k").unwrap(), seen, "{choice:?}");
+    }
 }

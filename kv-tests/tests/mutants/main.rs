@@ -71,6 +71,10 @@ fn engine_mutants() -> Vec<(PlantedFault, By)> {
             Property("a_failed_sync_is_never_believed_later"),
         ),
         (
+            P::ZerosTrusted,
+            Check(checks::what_an_open_found_absent_stays_absent),
+        ),
+        (
             P::EffectByErrno,
             Property("a_sync_without_space_is_unknown_too"),
         ),
