@@ -2,7 +2,7 @@
 
 use crate::commit::Limits;
 use crate::format::frame::FRAME_BODY_BYTES_MAX;
-use crate::format::manifest::MANIFEST_BODY_BYTES_MAX;
+use crate::format::manifest::{MANIFEST_BODY_BYTES_MAX, SEGMENTS_MAX};
 use crate::lock::CLOSING_WAIT_MAX;
 use crate::options::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::recovery::repair::{QUARANTINE_BYTES_MAX, QUARANTINE_FILES_MAX};
@@ -57,6 +57,7 @@ fn the_table_of_bounds_is_true() {
             QUARANTINE_BYTES_MAX.into(),
         ),
         ("manifest content, bytes", MANIFEST_BODY_BYTES_MAX as u128),
+        ("segments", SEGMENTS_MAX as u128),
         (
             "wait for a store of the same process that is closing, ms",
             CLOSING_WAIT_MAX.as_millis(),

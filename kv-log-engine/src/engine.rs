@@ -127,7 +127,13 @@ impl Engine {
         let directory_id = lock.directory_id();
         let writer = LogWriter::new(
             segment,
-            Rotation::new(Arc::clone(&files), recovered.manifest, lock),
+            Rotation::new(
+                Arc::clone(&files),
+                recovered.manifest,
+                recovered.manifest_in_doubt,
+                options.segments_max,
+                lock,
+            ),
             Arc::clone(&published),
             Arc::clone(&counters),
             poison.clone(),

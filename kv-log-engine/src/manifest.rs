@@ -4,7 +4,7 @@ use crate::fault;
 use crate::format::manifest::{DecodedManifest, MANIFEST_FILE_BYTES_MAX, Manifest};
 use crate::layout::{MANIFEST, MANIFEST_NEW};
 use crate::storage::{OpenMode, Storage, exact};
-use kv_trait::{Error, Result};
+use kv_trait::{Error, ErrorKind, Result};
 use std::io;
 use std::path::Path;
 
@@ -60,11 +60,16 @@ fn write_new(storage: &dyn Storage, path: &Path, manifest: &Manifest) -> Result<
         }
         _ => {}
     }
+    let bytes = manifest.encode();
+    if bytes.len() as u64 > MANIFEST_FILE_BYTES_MAX {
+        // The number of segments is bounded before, so that this cannot be; what cannot be read must not be written.
+        let message = format!("a manifest of {} bytes is too long", bytes.len());
+        return Err(Error::new(ErrorKind::StorageFull, message));
+    }
     let file = storage
         .open(path, OpenMode::CreateNew)
         .map_err(|source| fault::io("create", path, source))?;
-    exact::write_all(&*file, &manifest.encode(), 0)
-        .map_err(|source| fault::io("write", path, source))?;
+    exact::write_all(&*file, &bytes, 0).map_err(|source| fault::io("write", path, source))?;
     file.sync()
         .map_err(|source| fault::io("sync", path, source))
 }

@@ -98,9 +98,11 @@ pub(crate) fn open(path: &Path, options: &Options, write_holder: bool) -> Result
         Some(wanted) if options.adopt_types => {
             fingerprint.adopt(wanted)?;
             // Recorded by the manifest swap of this very open.
+            let text = fingerprint.to_text();
             for keyspace in &mut recovered.manifest.keyspaces {
-                if keyspace.id == KEYSPACE_DEFAULT {
-                    keyspace.fingerprint = fingerprint.to_text();
+                if keyspace.id == KEYSPACE_DEFAULT && keyspace.fingerprint != text {
+                    keyspace.fingerprint.clone_from(&text);
+                    recovered.manifest_changed = true;
                 }
             }
         }

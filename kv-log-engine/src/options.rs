@@ -1,6 +1,7 @@
 //! How to open a store.
 
 use crate::commit::Limits;
+use crate::format::manifest::SEGMENTS_MAX;
 use crate::host::{Host, OsHost};
 use crate::storage::{OsStorage, Storage};
 use kv_trait::{Error, ErrorKind, Fingerprint, Result};
@@ -55,6 +56,7 @@ pub struct Options {
     pub(crate) tag: Option<String>,
     pub(crate) adopt_types: bool,
     pub(crate) limits: Limits,
+    pub(crate) segments_max: usize,
 }
 
 impl Default for Options {
@@ -76,6 +78,7 @@ impl Options {
             tag: None,
             adopt_types: false,
             limits: Limits::default(),
+            segments_max: SEGMENTS_MAX,
         }
     }
 

@@ -104,3 +104,32 @@ fn a_refused_condition_alone_needs_no_sync() {
     assert_eq!(store.write(Batch::new()).unwrap().last_seqno().get(), 0);
     assert_eq!(disk.calls()[&OpKind::Sync], syncs);
 }
+
+// D11: a manifest that could be written and not read would cost the store.
+#[test]
+fn a_store_with_as_many_segments_as_it_may_have_refuses_and_stays_good() {
+    let disk = SimDisk::new();
+    let options = || {
+        let mut options = Options::new().storage(disk.storage()).segment_bytes(1024);
+        options.segments_max = 3;
+        options
+    };
+    let store = Engine::open("/db", options()).unwrap();
+    let mut written = 0_u8;
+    let refused = loop {
+        match store.put(&[written], &[written; 400]) {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(
+        (refused.kind(), refused.effect()),
+        (ErrorKind::StorageFull, Effect::Nothing)
+    );
+    assert_eq!(store.stats().segments.len(), 3);
+    assert!(!store.stats().poisoned);
+    store.close().unwrap();
+    drop(store);
+    let store = Engine::open("/db", options()).unwrap();
+    assert_eq!(store.stats().live_keys, written.into());
+}

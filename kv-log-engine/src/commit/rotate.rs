@@ -25,6 +25,10 @@ pub(crate) struct Rotation {
     pub(crate) files: Arc<SegmentFiles>,
     /// What MANIFEST says.
     pub(crate) manifest: Manifest,
+    /// A power cut may bring back the one before: no group before it is written again.
+    manifest_in_doubt: bool,
+    /// As many as a manifest may name.
+    segments_max: usize,
     pub(crate) lock: StoreLock,
     /// Above every id handed out, by this open or before.
     next_segment_id: SegmentId,
@@ -33,11 +37,19 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    pub(crate) const fn new(files: Arc<SegmentFiles>, manifest: Manifest, lock: StoreLock) -> Self {
+    pub(crate) const fn new(
+        files: Arc<SegmentFiles>,
+        manifest: Manifest,
+        manifest_in_doubt: bool,
+        segments_max: usize,
+        lock: StoreLock,
+    ) -> Self {
         let next_segment_id = manifest.next_segment_id;
         Self {
             files,
             manifest,
+            manifest_in_doubt,
+            segments_max,
             lock,
             next_segment_id,
             prepared: None,
@@ -54,6 +66,10 @@ impl LogWriter {
         if let Some(refusal) = self.refusal() {
             return Err(refusal);
         }
+        if self.rotation.manifest_in_doubt {
+            self.swap(self.manifest_at_end())
+                .map_err(|error| error.with_effect(Effect::Nothing))?;
+        }
         if let Some(room) = self.segment.room_for(first_bytes) {
             return Ok(room);
         }
@@ -63,6 +79,13 @@ impl LogWriter {
     }
 
     fn rotate(&mut self) -> Result<()> {
+        if self.rotation.manifest.segments.len() >= self.rotation.segments_max {
+            let message = format!(
+                "the store has {} segments, as many as it can have; export it into one with larger segments",
+                self.rotation.manifest.segments.len()
+            );
+            return Err(Error::new(ErrorKind::StorageFull, message));
+        }
         self.discard_stale_segment();
         if self.rotation.prepared.is_none() {
             self.rotation.prepared = Some(self.create_segment()?);
@@ -197,6 +220,7 @@ impl LogWriter {
                 self.rotation.next_segment_id =
                     self.rotation.next_segment_id.max(manifest.next_segment_id);
                 self.rotation.manifest = manifest;
+                self.rotation.manifest_in_doubt = false;
                 Ok(())
             }
             Err(SwapError::Before(error)) => Err(error),
@@ -217,6 +241,9 @@ impl LogWriter {
     }
 
     fn close_steps(&mut self) -> Result<()> {
+        if self.is_proven() {
+            return Ok(());
+        }
         if !self.segment.is_sealed() {
             self.attempt = self.attempt.wrapping_add(1);
             match self.segment.close_mark(self.attempt) {
@@ -231,6 +258,21 @@ impl LogWriter {
             Err(error) if error.kind() == ErrorKind::StorageFull && !self.poison.is_set() => Ok(()),
             swapped => swapped,
         }
+    }
+
+    /// The manifest on disk says already what a close would make it say: nothing was written since the open. A store that is
+    /// only read does not grow.
+    fn is_proven(&self) -> bool {
+        let end = self.segment.end();
+        let manifest = &self.rotation.manifest;
+        let floor = manifest
+            .segments
+            .iter()
+            .find(|segment| segment.state == SegmentState::Active)
+            .map(|active| (active.end, active.chain));
+        !self.rotation.manifest_in_doubt
+            && floor == Some((end.offset, end.chain))
+            && manifest.next_seqno == end.next_seqno
     }
 
     /// An idle mark: proves END to a recovery that finds it, costs no sync.

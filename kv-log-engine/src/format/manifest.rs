@@ -11,8 +11,17 @@ const MAGIC: &[u8; 8] = b"KVLOGMAN";
 const CHECK_KEY: Salt = Salt(*b"kvlog manifest 0");
 const ENVELOPE_BYTES: usize = 32;
 const COPY_ALIGN: usize = 512;
-/// The longest content of one copy: about 100,000 segments.
+/// The longest content of one copy.
 pub(crate) const MANIFEST_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The segments of a store: a manifest that names them all can be read.
+pub(crate) const SEGMENTS_MAX: usize = 128 * 1024;
+const SEGMENT_ENTRY_BYTES: usize = 88;
+/// All but the segments: what is of fixed length, and the longest fingerprint.
+const REST_BYTES_MAX: usize = 128 + u16::MAX as usize;
+const _: () = assert!(
+    SEGMENTS_MAX * SEGMENT_ENTRY_BYTES + REST_BYTES_MAX <= MANIFEST_BODY_BYTES_MAX,
+    "a store with as many segments as it may have can be opened"
+);
 /// The longest manifest file.
 pub(crate) const MANIFEST_FILE_BYTES_MAX: u64 =
     2 * (MANIFEST_BODY_BYTES_MAX + ENVELOPE_BYTES + 8 + COPY_ALIGN) as u64;

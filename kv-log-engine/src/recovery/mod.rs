@@ -38,6 +38,10 @@ pub(crate) struct Recovered {
     pub(crate) live_bytes: BTreeMap<SegmentId, u64>,
     pub(crate) active: RecoveredActive,
     pub(crate) report: RecoveryReport,
+    /// The manifest says something that the one on disk does not say and that writes will rely on: other types.
+    pub(crate) manifest_changed: bool,
+    /// The manifest that was read may be one whose name a power cut takes back, and there was no room to write it again.
+    pub(crate) manifest_in_doubt: bool,
 }
 
 /// What the active segment's file says.
@@ -122,6 +126,8 @@ pub(crate) fn recover(
         live_bytes,
         active,
         report,
+        manifest_changed: false,
+        manifest_in_doubt: false,
     })
 }
 

@@ -118,7 +118,9 @@ fn clear_behind_end(file: &dyn StorageFile, path: &Path, recovered: &Recovered) 
 /// A directory sync that failed leaves names that are there, are not durable, and that no later sync covers. So the one
 /// name that decides what the store is, the manifest's, is one that this open wrote itself. The floor rises with it.
 ///
-/// A full disk is no reason to refuse: the directory was synced before its names were believed.
+/// A full disk is no reason to refuse: the manifest that was read and the one before it lead to the same records, so there
+/// is no harm in reading. But a write that only the newer one leads to would be lost with it: the first group has to write
+/// the manifest again. Types that were adopted are no such case: what is written with them must never be read without.
 fn write_manifest_again(files: &SegmentFiles, recovered: &mut Recovered) -> Result<()> {
     let mut manifest = recovered.manifest.clone();
     let end = recovered.active.end;
@@ -136,7 +138,12 @@ fn write_manifest_again(files: &SegmentFiles, recovered: &mut Recovered) -> Resu
             recovered.manifest = manifest;
             Ok(())
         }
-        Err(SwapError::Before(error)) if error.kind() == ErrorKind::StorageFull => Ok(()),
+        Err(SwapError::Before(error))
+            if error.kind() == ErrorKind::StorageFull && !recovered.manifest_changed =>
+        {
+            recovered.manifest_in_doubt = true;
+            Ok(())
+        }
         Err(error) => Err(error.into_error()),
     }
 }

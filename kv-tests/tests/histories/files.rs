@@ -188,6 +188,72 @@ fn no_room_for_a_new_manifest_changes_nothing() {
     );
 }
 
+// R12: the manifest whose directory sync failed is read from the cache, and there is no room to write it again.
+#[test]
+fn an_open_on_a_full_disk_writes_nothing_before_its_manifest() {
+    let disk = SimDisk::new();
+    let store = Engine::open(STORE, options(&disk, 1, 1024)).unwrap();
+    store.put(b"a", &[1; 600]).unwrap();
+    let rename = Fault::new(FaultKind::Errno(EIO)).on(OpKind::SyncDir);
+    disk.inject(rename.path_contains("/db").skip(1));
+    store.put(b"b", &[2; 600]).unwrap_err();
+    drop(store);
+    disk.kill_process();
+    disk.clear_faults();
+    disk.set_capacity(Some(disk.used_bytes()));
+    let store = Engine::open(STORE, options(&disk, 2, 1024)).unwrap();
+    let seen = contents_of(&store);
+    let refused = store.put(b"c", b"3").unwrap_err();
+    assert_eq!(
+        (refused.kind(), refused.effect()),
+        (ErrorKind::StorageFull, Effect::Nothing)
+    );
+    for image in images(&disk, &policy()) {
+        let after = Engine::open(STORE, options(&image, 3, 1024)).unwrap();
+        assert_eq!(contents_of(&after), seen);
+    }
+    disk.set_capacity(None);
+    store.put(b"c", b"3").unwrap();
+    disk.power_cut_losing_all();
+    drop(store);
+    let after = Engine::open(STORE, options(&disk, 4, 1024)).unwrap();
+    assert_eq!(after.get(b"c").unwrap().as_deref(), Some(&b"3"[..]));
+}
+
+#[test]
+fn types_are_adopted_durably_or_not_at_all() {
+    let disk = SimDisk::new();
+    let typed = |tag: &str| Fingerprint::of::<u8, u8, Postcard>(Some(tag)).unwrap();
+    let with = |tag: &str| options(&disk, 1, 1024).fingerprint(typed(tag));
+    drop(Engine::open(STORE, with("old")).unwrap());
+    disk.set_capacity(Some(disk.used_bytes()));
+    let refused = Engine::open(STORE, with("new").adopt_types()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::StorageFull);
+    drop(Engine::open(STORE, with("old")).unwrap());
+    disk.set_capacity(None);
+    drop(Engine::open(STORE, with("new").adopt_types()).unwrap());
+    Engine::open(STORE, with("old")).unwrap_err();
+}
+
+// A log that nobody cleans up must not grow by being read.
+#[test]
+fn a_store_that_is_only_read_does_not_grow() {
+    let disk = SimDisk::new();
+    let store = Engine::open(STORE, options(&disk, 1, 1024)).unwrap();
+    store.put(b"a", b"1").unwrap();
+    store.close().unwrap();
+    drop(store);
+    let file = || disk.read_file(SEGMENT).unwrap();
+    let before = file();
+    for seed in 2..20 {
+        let store = Engine::open(STORE, options(&disk, seed, 1024)).unwrap();
+        assert_eq!(store.get(b"a").unwrap().as_deref(), Some(&b"1"[..]));
+        store.close().unwrap();
+        drop(store);
+    }
+    assert_eq!(file(), before);
+}
+
 // R13
 #[test]
 fn a_value_that_holds_frames_does_not_turn_a_crash_into_corruption() {

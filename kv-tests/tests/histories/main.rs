@@ -8,7 +8,7 @@ use kv_log_engine::storage::sim::{
 use kv_log_engine::{Batch, Create, Engine, Options, SimHost, verify};
 use kv_tests::crash::images;
 use kv_tests::workload::{STORE, contents_of, options};
-use kv_trait::{Effect, ErrorKind};
+use kv_trait::{Effect, ErrorKind, Fingerprint, Postcard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
