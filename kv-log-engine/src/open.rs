@@ -9,7 +9,8 @@ use crate::layout::{Directory, MANIFEST, MANIFEST_NEW, judge, parent};
 use crate::lock::StoreLock;
 use crate::manifest::{SwapError, swap};
 use crate::options::{Create, Options, SEGMENT_BYTES_DEFAULT};
-use crate::recovery::{self, Recovered, survey};
+use crate::recovery::survey::{self, Unfinished};
+use crate::recovery::{self, Recovered};
 use crate::segment::files::SegmentFiles;
 use crate::segment::writer::SegmentWriter;
 use crate::storage::DirEntry;
@@ -74,20 +75,18 @@ pub(crate) fn open(path: &Path, options: &Options, write_holder: bool) -> Result
     if judge(&names) != Directory::Store {
         names = list(&directory, options)?;
     }
-    let fresh = || SegmentFiles::new(Arc::clone(&options.storage), directory.clone());
-    let mut files = fresh();
+    let files = SegmentFiles::new(Arc::clone(&options.storage), directory.clone());
     let mut created = false;
     match judge(&names) {
         Directory::Store if options.create == Create::New => return Err(exists(&directory)),
         Directory::Store => {}
         Directory::Unfinished if options.create != Create::Never => {
             create(&files, &names, options)?;
-            // What was opened to judge an unfinished creation is gone.
-            files = fresh();
             created = true;
         }
-        Directory::Unfinished | Directory::Foreign(_) => {
-            return Err(not_a_store(&directory, &names));
+        without => {
+            unfinished(&directory, &names, options)?;
+            return Err(not_a_store(&directory, without));
         }
     }
     let names = list(&directory, options)?;
@@ -142,9 +141,30 @@ fn look_at(directory: &Path, options: &Options) -> Result<Vec<DirEntry>> {
     match judge(&names) {
         Directory::Store if options.create == Create::New => Err(exists(directory)),
         Directory::Store => Ok(names),
-        Directory::Unfinished if options.create != Create::Never => Ok(names),
-        Directory::Unfinished | Directory::Foreign(_) => Err(not_a_store(directory, &names)),
+        without => {
+            if let Err(damage) = unfinished(directory, &names, options) {
+                // Without the lock: a creation that was under way when the names were read may be finished by now.
+                let names = list(directory, options)?;
+                return match judge(&names) {
+                    Directory::Store if options.create == Create::New => Err(exists(directory)),
+                    Directory::Store => Ok(names),
+                    Directory::Unfinished | Directory::Foreign(_) => Err(damage),
+                };
+            }
+            if without == Directory::Unfinished && options.create != Create::Never {
+                Ok(names)
+            } else {
+                Err(not_a_store(directory, without))
+            }
+        }
     }
+}
+
+/// What a directory without a manifest holds. A store that lost its manifest is damaged, not absent.
+fn unfinished(directory: &Path, names: &[DirEntry], options: &Options) -> Result<Unfinished> {
+    // Not kept: what was opened to judge a leftover must not be taken for the segment of that name later.
+    let files = SegmentFiles::new(Arc::clone(&options.storage), directory.to_path_buf());
+    survey::unfinished(&files, names)
 }
 
 fn make_directory(directory: &Path, options: &Options) -> Result<()> {
@@ -186,8 +206,8 @@ fn exists(directory: &Path) -> Error {
     )
 }
 
-fn not_a_store(directory: &Path, names: &[DirEntry]) -> Error {
-    let message = match judge(names) {
+fn not_a_store(directory: &Path, names: Directory) -> Error {
+    let message = match names {
         Directory::Foreign(name) => {
             format!("{} is not a store: it holds {name:?}", directory.display())
         }
@@ -203,22 +223,19 @@ fn not_a_store(directory: &Path, names: &[DirEntry]) -> Error {
 fn create(files: &Arc<SegmentFiles>, names: &[DirEntry], options: &Options) -> Result<()> {
     let storage = files.storage();
     let directory = files.directory();
-    if let Some(id) = survey::segment_with_frames(files, names)? {
-        let what = format!("the manifest is missing, and segment {id} holds frames");
-        return Err(fault::corrupt(&directory.join(MANIFEST), what));
+    let leftovers = unfinished(directory, names, options)?;
+    let new = names.iter().any(|entry| entry.name == MANIFEST_NEW);
+    let new = new.then(|| directory.join(MANIFEST_NEW));
+    let debris = leftovers.debris.iter().map(|id| files.path(*id));
+    for path in debris.chain(new) {
+        storage
+            .remove_file(&path)
+            .map_err(|source| fault::io("remove", &path, source))?;
     }
-    for entry in names {
-        if entry.name == MANIFEST_NEW
-            || crate::format::segment::parse_file_name(&entry.name).is_some()
-        {
-            let path = directory.join(&entry.name);
-            storage
-                .remove_file(&path)
-                .map_err(|source| fault::io("remove", &path, source))?;
-        }
+    let mut first_id = SegmentId::FIRST;
+    while leftovers.kept.contains(&first_id) {
+        first_id = first_id.next();
     }
-    // A reader may have opened the leftovers while judging them.
-    let files = SegmentFiles::new(Arc::clone(&options.storage), directory.to_path_buf());
     let random = || {
         let bits = options.host.random();
         bits.map_err(|source| {
@@ -229,14 +246,7 @@ fn create(files: &Arc<SegmentFiles>, names: &[DirEntry], options: &Options) -> R
     let segment_bytes = options.segment_bytes.unwrap_or(SEGMENT_BYTES_DEFAULT);
     let first_seqno = Seqno::ZERO.next();
     let salt = crate::format::Salt(random()?);
-    let first = SegmentWriter::create(
-        &files,
-        store_id,
-        SegmentId::FIRST,
-        salt,
-        first_seqno,
-        segment_bytes,
-    )?;
+    let first = SegmentWriter::create(files, store_id, first_id, salt, first_seqno, segment_bytes)?;
     let fingerprint = options.fingerprint.clone().unwrap_or_else(Fingerprint::raw);
     let manifest = Manifest {
         store_id,
@@ -244,13 +254,13 @@ fn create(files: &Arc<SegmentFiles>, names: &[DirEntry], options: &Options) -> R
         created_unix_ms: options.host.unix_ms(),
         segment_bytes,
         next_seqno: first_seqno,
-        next_segment_id: SegmentId::FIRST.next(),
+        next_segment_id: first_id.next(),
         keyspaces: vec![KeyspaceEntry {
             id: KEYSPACE_DEFAULT,
             fingerprint: fingerprint.to_text(),
         }],
         segments: vec![SegmentEntry {
-            id: SegmentId::FIRST,
+            id: first_id,
             salt,
             state: SegmentState::Active,
             base_seqno: first_seqno,

@@ -7,7 +7,7 @@ use crate::ids::{SegmentId, Seqno};
 /// Bytes before a segment's first frame.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = HEADER_BYTES as u64;
 const HEADER_BYTES: usize = 80;
-const MAGIC: &[u8; 8] = b"KVLOGSEG";
+pub(crate) const SEGMENT_MAGIC: &[u8; 8] = b"KVLOGSEG";
 const CHECKED_BYTES: usize = HEADER_BYTES - 8;
 const KIND_LOG: u32 = 0;
 
@@ -27,7 +27,7 @@ impl SegmentHeader {
     /// The header's bytes, and its check: the chain of the first frame.
     pub(crate) fn encode(&self) -> (Vec<u8>, u64) {
         let mut bytes = Vec::with_capacity(HEADER_BYTES);
-        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(SEGMENT_MAGIC);
         bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
         bytes.extend_from_slice(&KIND_LOG.to_le_bytes());
         bytes.extend_from_slice(&self.store_id.0);
@@ -52,7 +52,7 @@ impl SegmentHeader {
         let covered = cursor.take(CHECKED_BYTES)?;
         let check = cursor.u64()?;
         let mut cursor = Cursor::new(covered);
-        if cursor.take(MAGIC.len())? != MAGIC {
+        if cursor.take(SEGMENT_MAGIC.len())? != SEGMENT_MAGIC {
             return Err(Defect::Magic);
         }
         let version = cursor.u32()?;

@@ -3,14 +3,16 @@
 use super::RecoveryReport;
 use crate::fault;
 use crate::format::manifest::Manifest;
-use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, parse_file_name};
+use crate::format::segment::{SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SegmentHeader, parse_file_name};
 use crate::ids::SegmentId;
 use crate::layout::{LOCK, MANIFEST, MANIFEST_NEW, QUARANTINE};
 use crate::segment::files::SegmentFiles;
 use crate::segment::scan;
 use crate::segment::window::Window;
+use crate::segment::writer::GROW_BYTES_MIN;
 use crate::storage::{DirEntry, FileKind, StorageFile, exact};
 use kv_trait::Result;
+use std::path::Path;
 
 /// Sorts the names that the manifest does not explain into the report's `debris` and `foreign`.
 ///
@@ -51,47 +53,73 @@ fn judge_segment(
     let path = files.path(id);
     let name = crate::format::segment::file_name(id);
     let file = files.file(id)?;
-    let header = read_header(&*file, &path)?;
-    match header {
-        Some(header) if header.store_id != manifest.store_id => report.foreign.push(name),
-        Some(header) if id >= manifest.next_segment_id && holds_frame(&*file, &path, &header)? => {
+    match read_start(&*file, &path)? {
+        Start::Header(header) if header.store_id != manifest.store_id => report.foreign.push(name),
+        Start::Header(header)
+            if id >= manifest.next_segment_id && holds_frame(&*file, &path, &header)? =>
+        {
             let what = format!(
                 "it holds frames, and the manifest knows no segment from {} on: the manifest is older than the data",
                 manifest.next_segment_id
             );
             return Err(fault::corrupt(&path, what));
         }
-        _ => report.debris.push(name),
+        Start::Header(_) | Start::Unwritten => report.debris.push(name),
+        Start::Garbled | Start::Unknown => report.foreign.push(name),
     }
     Ok(())
 }
 
-/// The header of a segment's file; `None` if it was never wholly written.
+/// What a file with a segment's name begins with.
+enum Start {
+    Header(SegmentHeader),
+    /// A creation of ours that was cut short, and nothing else.
+    Unwritten,
+    /// No more than such a creation could leave, but what stands in the header's place may be anybody's.
+    Garbled,
+    /// More than that.
+    Unknown,
+}
+
+/// Reads a segment's header, or judges what stands there instead. Only what can hold nothing of anybody's is
+/// [`Start::Unwritten`]: such a file is deleted.
 ///
 /// # Errors
 /// `Io`, and `UnsupportedFormat` for a later version's header.
-pub(super) fn read_header(
-    file: &dyn StorageFile,
-    path: &std::path::Path,
-) -> Result<Option<SegmentHeader>> {
+fn read_start(file: &dyn StorageFile, path: &Path) -> Result<Start> {
     let mut bytes = SegmentHeader::buffer();
     let found =
         exact::read_up_to(file, &mut bytes, 0).map_err(|source| fault::io("read", path, source))?;
-    match SegmentHeader::decode(&bytes[..found]) {
-        Ok((header, _)) => Ok(Some(header)),
+    let bytes = &bytes[..found];
+    match SegmentHeader::decode(bytes) {
+        Ok((header, _)) => return Ok(Start::Header(header)),
         Err(defect @ crate::format::Defect::Unsupported { .. }) => {
-            Err(fault::defect(path, 0, defect))
+            return Err(fault::defect(path, 0, defect));
         }
-        Err(_) => Ok(None),
+        Err(_) => {}
     }
+    let length = file
+        .len()
+        .map_err(|source| fault::io("look at", path, source))?;
+    let header_bytes = SEGMENT_HEADER_BYTES;
+    if length > header_bytes + GROW_BYTES_MIN {
+        return Ok(Start::Unknown);
+    }
+    let mut room =
+        vec![0; usize::try_from(length.saturating_sub(header_bytes)).unwrap_or_default()];
+    let read = exact::read_up_to(file, &mut room, header_bytes)
+        .map_err(|source| fault::io("read", path, source))?;
+    Ok(if room[..read].iter().any(|byte| *byte != 0) {
+        Start::Unknown
+    } else if bytes.iter().all(|byte| *byte == 0) || bytes.starts_with(SEGMENT_MAGIC) {
+        Start::Unwritten
+    } else {
+        Start::Garbled
+    })
 }
 
 /// Whether any header that verifies under the segment's own salt stands in the file.
-pub(super) fn holds_frame(
-    file: &dyn StorageFile,
-    path: &std::path::Path,
-    header: &SegmentHeader,
-) -> Result<bool> {
+fn holds_frame(file: &dyn StorageFile, path: &Path, header: &SegmentHeader) -> Result<bool> {
     let length = file
         .len()
         .map_err(|source| fault::io("look at", path, source))?;
@@ -101,25 +129,41 @@ pub(super) fn holds_frame(
     Ok(tail.headers > 0)
 }
 
-/// The first segment of an unfinished creation that holds a frame: then a manifest is missing.
+/// What the segments in a directory without a manifest are.
+#[derive(Debug, Default)]
+pub(crate) struct Unfinished {
+    /// What a creation left behind: the next one deletes it.
+    pub(crate) debris: Vec<SegmentId>,
+    /// What may be somebody's: left alone, its name is taken.
+    pub(crate) kept: Vec<SegmentId>,
+}
+
+/// Judges a directory without a manifest.
 ///
 /// # Errors
-/// `Io`, `UnsupportedFormat`.
-pub(crate) fn segment_with_frames(
-    files: &SegmentFiles,
-    names: &[DirEntry],
-) -> Result<Option<SegmentId>> {
-    for id in names
-        .iter()
-        .filter_map(|entry| parse_file_name(&entry.name))
-    {
+/// `Corrupt`: a segment holds frames, or so much else that it is no unfinished creation: a manifest is missing. `Io`,
+/// `UnsupportedFormat`.
+pub(crate) fn unfinished(files: &SegmentFiles, names: &[DirEntry]) -> Result<Unfinished> {
+    let mut found = Unfinished::default();
+    let segments = names.iter().filter(|entry| entry.kind == FileKind::File);
+    for id in segments.filter_map(|entry| parse_file_name(&entry.name)) {
         let path = files.path(id);
         let file = files.file(id)?;
-        if let Some(header) = read_header(&*file, &path)?
-            && holds_frame(&*file, &path, &header)?
-        {
-            return Ok(Some(id));
+        match read_start(&*file, &path)? {
+            Start::Header(header) if holds_frame(&*file, &path, &header)? => {
+                let what = format!("the manifest is missing, and segment {id} holds frames");
+                return Err(fault::corrupt(&files.directory().join(MANIFEST), what));
+            }
+            Start::Header(_) | Start::Unwritten => found.debris.push(id),
+            Start::Garbled => found.kept.push(id),
+            Start::Unknown => {
+                let what = format!(
+                    "there is none, and {} holds data and has no header that verifies: a damaged store, or none",
+                    crate::format::segment::file_name(id)
+                );
+                return Err(fault::corrupt(&files.directory().join(MANIFEST), what));
+            }
         }
     }
-    Ok(None)
+    Ok(found)
 }

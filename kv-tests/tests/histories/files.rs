@@ -28,8 +28,10 @@ fn foreign_files_are_left_alone_and_debris_is_deleted() {
     open(&disk, 1).close().unwrap();
     disk.write_file("/db/notes.txt", b"mine").unwrap();
     disk.write_file("/db/MANIFEST.new", b"half").unwrap();
-    disk.write_file("/db/00000009.seg", b"never finished")
+    disk.write_file("/db/00000008.seg", b"mine too").unwrap();
+    disk.write_file("/db/00000009.seg", b"KVLOGSEG, cut short")
         .unwrap();
+    disk.write_file("/db/00000010.seg", &[0; 200]).unwrap();
     let other = SimDisk::new();
     let store = open(&other, 99);
     store.put(b"k", b"v").unwrap();
@@ -38,13 +40,12 @@ fn foreign_files_are_left_alone_and_debris_is_deleted() {
         .unwrap();
     let store = open(&disk, 2);
     let report = store.recovery_report();
-    assert_eq!(report.foreign, ["00000007.seg", "notes.txt"]);
-    assert_eq!(report.debris, ["00000009.seg", "MANIFEST.new"]);
-    let files = disk.files();
-    assert!(files.contains(&"/db/notes.txt".into()) && files.contains(&"/db/00000007.seg".into()));
-    assert!(
-        !files.contains(&"/db/00000009.seg".into()) && !files.contains(&"/db/MANIFEST.new".into())
-    );
+    let foreign = ["00000007.seg", "00000008.seg", "notes.txt"];
+    let debris = ["00000009.seg", "00000010.seg", "MANIFEST.new"];
+    assert_eq!(report.foreign, foreign);
+    assert_eq!(report.debris, debris);
+    let there = |name: &str| disk.files().contains(&format!("/db/{name}"));
+    assert!(foreign.into_iter().all(there) && !debris.into_iter().any(there));
     // Rotation goes around the name that is taken.
     drop(store);
     let store = Engine::open(STORE, options(&disk, 3, 1024)).unwrap();
@@ -53,6 +54,57 @@ fn foreign_files_are_left_alone_and_debris_is_deleted() {
     }
     store.close().unwrap();
     assert_eq!(contents_of(&open(&disk, 4)).len(), 40);
+}
+
+// R8: before there is a store
+#[test]
+fn a_creation_deletes_nothing_that_can_be_somebodys() {
+    let disk = SimDisk::new();
+    Storage::create_dir(&disk, STORE.as_ref()).unwrap();
+    disk.write_file("/db/00000001.seg", b"mine").unwrap();
+    disk.write_file("/db/00000002.seg", b"KVLOGSEG").unwrap();
+    let store = open(&disk, 1);
+    store.put(b"k", b"v").unwrap();
+    assert_eq!(store.recovery_report().foreign, ["00000001.seg"]);
+    drop(store);
+    assert_eq!(disk.read_file("/db/00000001.seg").unwrap(), b"mine");
+    assert_eq!(contents_of(&open(&disk, 2)).len(), 1);
+
+    let long = disk.fork();
+    long.erase_file("/db/MANIFEST").unwrap();
+    long.erase_file("/db/LOCK").unwrap();
+    long.erase_file("/db/00000002.seg").unwrap();
+    long.write_file("/db/00000001.seg", &[7; 10_000]).unwrap();
+    let error = Engine::open(STORE, options(&long, 3, 65536)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(long.files(), ["/db/", "/db/00000001.seg"]);
+}
+
+// D6
+#[test]
+fn a_lost_manifest_is_damage_to_whoever_opens() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"k", b"v").unwrap();
+    store.close().unwrap();
+    drop(store);
+    disk.erase_file("/db/MANIFEST").unwrap();
+    let flipped = disk.fork();
+    flip(&flipped, SEGMENT, 60);
+    let quarantined = disk.fork();
+    Storage::create_dir(&quarantined, "/db/quarantine".as_ref()).unwrap();
+    for disk in [disk, flipped, quarantined] {
+        let names = disk.files();
+        for create in [Create::Never, Create::IfMissing, Create::New] {
+            let options = options(&disk, 2, 65536).create(create);
+            let error = Engine::open(STORE, options).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{create:?}: {error}");
+            assert!(error.to_string().contains("MANIFEST"), "{error}");
+        }
+        let report = verify(STORE, options(&disk, 2, 65536)).unwrap();
+        assert!(!report.is_clean());
+        assert_eq!(disk.files(), names);
+    }
 }
 
 // R11, D6

@@ -2,6 +2,7 @@
 //! which one it is about. Crash enumeration covers most of them by brute force; here they stand by name.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
+use kv_log_engine::storage::Storage;
 use kv_log_engine::storage::sim::{
     CrashPolicy, EACCES, EFBIG, EIO, EMFILE, ENOSPC, EROFS, Fault, FaultKind, OpKind, SimDisk,
 };

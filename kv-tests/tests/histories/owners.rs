@@ -47,7 +47,7 @@ fn a_store_held_by_another_process_is_refused_with_its_name() {
     open(&disk, 1).close().unwrap();
     disk.write_file("/db/LOCK", b"4711 1700000000000 other-program\n")
         .unwrap();
-    let held = kv_log_engine::storage::Storage::open(
+    let held = Storage::open(
         &disk,
         std::path::Path::new("/db/LOCK"),
         kv_log_engine::storage::OpenMode::ReadWrite,
