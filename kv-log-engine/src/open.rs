@@ -66,11 +66,7 @@ pub(crate) fn open(path: &Path, options: &Options, write_holder: bool) -> Result
     if write_holder {
         lock.write_holder(&*options.host)?;
     }
-    for synced in [parent(&directory), directory.clone()] {
-        storage
-            .sync_dir(&synced)
-            .map_err(|source| fault::io("sync", &synced, source))?;
-    }
+    let unsynced_parent = sync_names(&directory, judge(&names), options)?;
     // Looked at again: before the lock another process may have been at work.
     if judge(&names) != Directory::Store {
         names = list(&directory, options)?;
@@ -92,6 +88,7 @@ pub(crate) fn open(path: &Path, options: &Options, write_holder: bool) -> Result
     let names = list(&directory, options)?;
     let mut recovered = recovery::recover(&files, &names)?;
     recovered.report.created = created;
+    recovered.report.unsynced_parent = unsynced_parent;
     let mut fingerprint = recorded_fingerprint(&recovered.manifest, &directory)?;
     match &options.fingerprint {
         Some(wanted) if options.adopt_types => {
@@ -117,6 +114,29 @@ pub(crate) fn open(path: &Path, options: &Options, write_holder: bool) -> Result
         recovered,
         fingerprint,
     })
+}
+
+/// OPEN 1: the store's own name, and those in it. Returns the parent if it may not be read: a store that is there already
+/// was named durably when it was made, unless somebody moved it, so this is told and does not keep anybody from it.
+fn sync_names(directory: &Path, found: Directory, options: &Options) -> Result<Option<PathBuf>> {
+    let storage = &*options.storage;
+    let real = storage
+        .resolve(directory)
+        .map_err(|source| fault::io("look at", directory, source))?;
+    let parent = parent(&real);
+    let unsynced = match storage.sync_dir(&parent) {
+        Ok(()) => None,
+        Err(source)
+            if source.kind() == io::ErrorKind::PermissionDenied && found == Directory::Store =>
+        {
+            Some(parent)
+        }
+        Err(source) => return Err(fault::io("sync", &parent, source)),
+    };
+    storage
+        .sync_dir(directory)
+        .map_err(|source| fault::io("sync", directory, source))?;
+    Ok(unsynced)
 }
 
 /// OPEN 0: what is there, before anything is locked or made. The directory itself is made here, where that is allowed.

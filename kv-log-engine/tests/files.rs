@@ -5,10 +5,18 @@
     reason = "tests damage the files from outside"
 )]
 
+#[cfg(unix)]
+use kv_log_engine::storage::{DirEntry, FileId, OpenMode, OsStorage, Storage, StorageFile};
 use kv_log_engine::{Batch, Create, Engine, Options, verify};
 use kv_trait::{Effect, ErrorKind};
 use std::ops::Bound;
 use std::time::Duration;
+#[cfg(unix)]
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
 
 fn small() -> Options {
     Options::new().segment_bytes(4096)
@@ -173,4 +181,64 @@ fn sizes_beyond_the_limits_are_refused_before_anything_is_written() {
     store.put(b"", b"").unwrap();
     assert_eq!(store.get(b"").unwrap(), Some(Vec::new()));
     assert_eq!(store.get(&key[1..]).unwrap(), Some(b"fits".to_vec()));
+}
+
+/// Notes which directories are synced.
+#[cfg(unix)]
+#[derive(Debug, Default)]
+struct Noting {
+    files: OsStorage,
+    synced: Mutex<Vec<PathBuf>>,
+}
+
+#[cfg(unix)]
+impl Storage for Noting {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+        self.files.open(path, mode)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.files.create_dir(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.files.list(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.files.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.files.remove_file(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.files.remove_dir(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut synced = self.synced.lock().expect("no holder panics");
+        synced.push(path.to_path_buf());
+        drop(synced);
+        self.files.sync_dir(path)
+    }
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        self.files.resolve(path)
+    }
+    fn file_id(&self, path: &Path) -> io::Result<FileId> {
+        self.files.file_id(path)
+    }
+}
+
+// D1: the directory that holds the name is the one behind the link, not the one that holds the link.
+#[cfg(unix)]
+#[test]
+fn a_store_behind_a_link_has_its_own_name_synced() {
+    let directory = tempfile::tempdir().unwrap();
+    let real = directory.path().join("real");
+    std::fs::create_dir_all(real.join("store")).unwrap();
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(real.join("store"), &link).unwrap();
+    let noting = Arc::new(Noting::default());
+    let storage = Arc::clone(&noting);
+    let store = Engine::open(&link, Options::new().storage(storage)).unwrap();
+    store.put(b"k", b"v").unwrap();
+    store.close().unwrap();
+    let real = real.canonicalize().unwrap();
+    assert!(noting.synced.lock().unwrap().contains(&real));
 }

@@ -77,7 +77,10 @@ pub(crate) fn recover(
         ..RecoveryReport::default()
     };
     survey::unnamed_files(files, &manifest, names, &mut report)?;
-    let mut replay = Replay::default();
+    let mut replay = Replay {
+        tombstones: (!in_order(&manifest.segments)).then(BTreeMap::new),
+        ..Replay::default()
+    };
     let mut segments = BTreeMap::new();
     let mut active = None;
     for entry in &manifest.segments {
@@ -135,8 +138,8 @@ pub(crate) fn recover(
 #[derive(Debug, Default)]
 struct Replay {
     tree: Tree,
-    /// Kept until all is read, so that segments may be read in any order.
-    tombstones: BTreeMap<Box<[u8]>, Seqno>,
+    /// Kept until all is read, where an older record may come after a newer one: they need memory as keys do.
+    tombstones: Option<BTreeMap<Box<[u8]>, Seqno>>,
     live_bytes: BTreeMap<SegmentId, u64>,
     frames: u64,
     records: u64,
@@ -145,17 +148,18 @@ struct Replay {
 impl Replay {
     fn apply(&mut self, segment: SegmentId, offset: u64, record: Record<'_>, record_bytes: u32) {
         self.records += 1;
-        let seen = self
-            .tree
-            .get(record.key)
-            .map(|entry| entry.seqno)
-            .max(self.tombstones.get(record.key).copied());
+        let deleted = self.tombstones.as_ref();
+        let deleted = deleted.and_then(|deleted| deleted.get(record.key).copied());
+        let seen = self.tree.get(record.key).map(|entry| entry.seqno);
+        let seen = seen.max(deleted);
         if seen.is_some_and(|seen| seen >= record.seqno || planted!(SwappedOrder)) {
             return;
         }
         let replaced = match record.kind {
             RecordKind::Put => {
-                self.tombstones.remove(record.key);
+                if let Some(tombstones) = &mut self.tombstones {
+                    tombstones.remove(record.key);
+                }
                 *self.live_bytes.entry(segment).or_default() += u64::from(record_bytes);
                 let location = Location {
                     segment,
@@ -172,7 +176,9 @@ impl Replay {
             }
             RecordKind::Tombstone if planted!(ResurrectedDelete) => None,
             RecordKind::Tombstone => {
-                self.tombstones.insert(record.key.into(), record.seqno);
+                if let Some(tombstones) = &mut self.tombstones {
+                    tombstones.insert(record.key.into(), record.seqno);
+                }
                 self.tree.remove(record.key)
             }
         };
@@ -185,6 +191,14 @@ impl Replay {
     fn count(&mut self, contents: &Contents) {
         self.frames += contents.frames;
     }
+}
+
+/// Whether the segments, read as listed, hold ever higher seqnos. They do as long as nothing is moved from one to another.
+fn in_order(segments: &[SegmentEntry]) -> bool {
+    let follows = |pair: &[SegmentEntry]| {
+        pair[0].state == SegmentState::Sealed && pair[0].max_seqno < pair[1].base_seqno
+    };
+    segments.windows(2).all(follows)
 }
 
 fn missing(segment: &Segment, error: Error) -> Error {
@@ -373,6 +387,7 @@ fn replay_active(
             bytes: 0,
             cause: format!("the file ends at {length}, where room was kept"),
             quarantine: None,
+            quarantined_bytes: 0,
             head: Vec::new(),
         });
     }
@@ -391,6 +406,7 @@ fn replay_active(
                 |cause| cause.to_string(),
             ),
             quarantine: None,
+            quarantined_bytes: 0,
             head: head.to_vec(),
         });
     }

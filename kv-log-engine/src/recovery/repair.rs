@@ -83,6 +83,7 @@ fn keep_torn_tail(
         let kept = quarantine(files, file, path, &name, torn.offset, torn.bytes)
             .map_err(|error| cannot_quarantine(&error, torn.bytes))?;
         torn.quarantine = Some(kept);
+        torn.quarantined_bytes = torn.bytes.min(QUARANTINE_BYTES_MAX);
     }
     Ok(())
 }
@@ -219,7 +220,8 @@ fn quarantine(
     Ok(kept)
 }
 
-/// Names begin with the segment and end with the offset, so the last ones are the newest.
+/// Names begin with the segment and end with the offset, so the last ones are the newest. What an open that was cut short
+/// has begun to keep is of no use: the bytes are still in the segment, or were kept under another name.
 fn prune(storage: &dyn Storage, directory: &Path) -> Result<()> {
     let names = storage
         .list(directory)
@@ -229,10 +231,19 @@ fn prune(storage: &dyn Storage, directory: &Path) -> Result<()> {
         .filter(|entry| entry.name.ends_with(".tail"))
         .collect();
     let surplus = tails.len().saturating_sub(QUARANTINE_FILES_MAX);
-    for entry in tails.iter().take(surplus) {
+    let begun = names
+        .iter()
+        .filter(|entry| entry.name.ends_with(".tail.new"));
+    let useless: Vec<_> = tails.into_iter().take(surplus).chain(begun).collect();
+    for entry in &useless {
         remove_if_there(storage, &directory.join(&entry.name))?;
     }
-    Ok(())
+    if useless.is_empty() {
+        return Ok(());
+    }
+    storage
+        .sync_dir(directory)
+        .map_err(|source| fault::io("sync", directory, source))
 }
 
 fn remove_if_there(storage: &dyn Storage, path: &Path) -> Result<()> {

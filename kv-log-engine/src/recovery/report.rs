@@ -27,6 +27,9 @@ pub struct RecoveryReport {
     pub debris: Vec<String>,
     /// Names in the directory that are not ours: left alone.
     pub foreign: Vec<String>,
+    /// The directory that holds the store's own name, if this process may not read it: whether that name is durable is not
+    /// known to this open. A store that was made where it stands, and not moved or copied there, has a durable name.
+    pub unsynced_parent: Option<PathBuf>,
 }
 
 /// Bytes at the end of the active segment that do not verify, and that nothing proves to have been acknowledged.
@@ -45,6 +48,8 @@ pub struct TornTail {
     pub cause: String,
     /// Where it is kept; `None` before the open has cut it, and for a tail so short that [`TornTail::head`] holds it.
     pub quarantine: Option<PathBuf>,
+    /// How many of its bytes are kept there: the first 64 MiB.
+    pub quarantined_bytes: u64,
     /// Its first bytes, at most 64.
     pub head: Vec<u8>,
 }

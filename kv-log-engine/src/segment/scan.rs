@@ -93,16 +93,10 @@ pub(crate) fn walk(
         if at.offset >= window.limit() {
             break Stop::End;
         }
-        let header = match next_header(window, salt, at, group)? {
+        let (header, check) = match next_header(window, salt, at, group)? {
             Ok(header) => header,
-            Err(defect) => {
-                break Stop::Unacceptable {
-                    defect,
-                    resume: at.offset + FRAME_ALIGN,
-                };
-            }
+            Err((defect, resume)) => break Stop::Unacceptable { defect, resume },
         };
-        let (header, check) = header;
         let bytes = header.frame_bytes();
         let path = window.path();
         let frame = window.up_to(at.offset, usize_of(bytes))?;
@@ -141,26 +135,34 @@ pub(crate) fn walk(
     })
 }
 
-/// The header at a boundary, if it continues the frames before it.
+/// The header at a boundary, if it continues the frames before it; otherwise why not, and where a search may start. A
+/// header in its place in the chain was written there by the store, so what its body holds is a caller's business.
 fn next_header(
     window: &mut Window<'_>,
     salt: &Salt,
     at: Boundary,
     group: Option<(u64, u64)>,
-) -> Result<Result<(FrameHeader, u64), Defect>> {
+) -> Result<Result<(FrameHeader, u64), (Defect, u64)>> {
     let room = window.limit() - at.offset;
     let path = window.path();
     let bytes = window.up_to(at.offset, FRAME_HEADER_BYTES)?;
     let decoded = FrameHeader::decode(bytes, salt, at.offset)
         .map_err(|defect| fault::defect(path, at.offset, defect))?;
     let Some((header, check)) = decoded else {
-        return Ok(Err(Defect::Check {
+        let defect = Defect::Check {
             what: "frame header",
             expected: 0,
             found: 0,
-        }));
+        };
+        return Ok(Err((defect, at.offset + FRAME_ALIGN)));
     };
-    Ok(continues(&header, at, group, room).map(|()| (header, check)))
+    Ok(match continues(&header, at, group, room) {
+        Ok(()) => Ok((header, check)),
+        Err(defect) if header.chain == at.chain => {
+            Err((defect, at.offset.saturating_add(header.frame_bytes())))
+        }
+        Err(defect) => Err((defect, at.offset + FRAME_ALIGN)),
+    })
 }
 
 fn continues(
@@ -229,7 +231,9 @@ pub(crate) fn search(window: &mut Window<'_>, salt: &Salt, end: u64, resume: u64
         tail.proof = header.mark;
         tail.headers = 1;
     }
-    let mut at = resume.next_multiple_of(FRAME_ALIGN);
+    let mut at = resume
+        .checked_next_multiple_of(FRAME_ALIGN)
+        .unwrap_or(nonzero_end);
     while at < nonzero_end {
         match header_at(window, salt, at)? {
             Some(header) => {

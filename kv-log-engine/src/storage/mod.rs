@@ -12,7 +12,7 @@ pub use os::OsStorage;
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How [`Storage::open`] opens a file.
@@ -104,6 +104,14 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What the operating system says. A failed sync must never be retried.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// The path to the same directory without symbolic links: its parent is the directory that holds the name.
+    ///
+    /// # Errors
+    /// What the operating system says; `NotFound` included.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_path_buf())
+    }
 
     /// The identity of the file or directory that a path leads to now.
     ///

@@ -7,7 +7,7 @@
 use super::{DirEntry, FileId, FileKind, OpenMode, Storage, StorageFile};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[cfg(unix)]
@@ -91,6 +91,10 @@ impl Storage for OsStorage {
     #[cfg(not(unix))]
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         std::fs::metadata(path).map(drop)
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        std::fs::canonicalize(path)
     }
 
     fn file_id(&self, path: &Path) -> io::Result<FileId> {

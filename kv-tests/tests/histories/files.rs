@@ -425,3 +425,59 @@ fn a_torn_tail_is_kept_reported_and_cut_once() {
     drop(store);
     assert_eq!(open(&disk, 4).recovery_report().torn_tail, None);
 }
+
+// D6, D11
+#[test]
+fn sixteen_torn_tails_are_kept_durably_and_no_more() {
+    let disk = SimDisk::new();
+    let garbage = [0xa5; 200];
+    let mut kept = Vec::new();
+    for seed in 1..21_u8 {
+        let store = open(&disk, seed.into());
+        store.put(&[seed], &[seed; 50]).unwrap();
+        store.close().unwrap();
+        drop(store);
+        let end = last_byte(&disk, SEGMENT) + 1;
+        let mut bytes = disk.read_file(SEGMENT).unwrap();
+        bytes.resize(bytes.len().max(end + 1_000), 0);
+        bytes[end + 64..end + 64 + garbage.len()].fill(seed);
+        disk.write_file(SEGMENT, &bytes).unwrap();
+        let begun = format!("/db/quarantine/{seed}.tail.new");
+        if seed > 1 {
+            disk.write_file(&begun, b"cut short").unwrap();
+        }
+        let store = open(&disk, 100 + u64::from(seed));
+        let torn = store.recovery_report().torn_tail.clone().unwrap();
+        assert_eq!(torn.quarantined_bytes, torn.bytes);
+        disk.power_cut_losing_all();
+        drop(store);
+        let name = torn.quarantine.unwrap();
+        let tail = disk.read_file(&name).unwrap();
+        assert!(tail.ends_with(&[seed; 200]), "kept, and durable");
+        assert!(disk.read_file(&begun).is_err());
+        kept.push(name.display().to_string());
+    }
+    let there = disk.files();
+    let there = there.iter().filter(|name| name.ends_with(".tail"));
+    assert_eq!(
+        there.collect::<Vec<_>>(),
+        kept[4..].iter().collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_store_below_a_directory_that_may_not_be_read_is_opened_and_says_so() {
+    let disk = SimDisk::new();
+    let denied = || {
+        let denied = Fault::new(FaultKind::Errno(EACCES)).on(OpKind::SyncDir);
+        disk.inject(denied.times(1));
+    };
+    denied();
+    let refused = Engine::open(STORE, options(&disk, 1, 65536)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Io, "not while it is made");
+    drop(open(&disk, 2));
+    denied();
+    let store = open(&disk, 3);
+    let parent = store.recovery_report().unsynced_parent.clone();
+    assert_eq!(parent.as_deref(), Some("/".as_ref()));
+}
