@@ -124,6 +124,9 @@ fn sync_names(directory: &Path, found: Directory, options: &Options) -> Result<O
         .resolve(directory)
         .map_err(|source| fault::io("look at", directory, source))?;
     let parent = parent(&real);
+    if planted!(NamesBelieved) {
+        return Ok(None);
+    }
     let unsynced = match storage.sync_dir(&parent) {
         Ok(()) => None,
         Err(source)

@@ -38,6 +38,8 @@ faults! {
     SyncRetried,
     /// An open syncs what no proof covers, without writing it again.
     RewriteSkipped,
+    /// An open believes the names that it reads, without a sync of their directories.
+    NamesBelieved,
     /// An open takes zeros behind the end for durable because it reads them.
     ZerosTrusted,
     /// A sync that fails for want of space counts as "nothing happened".

@@ -28,6 +28,7 @@ pub mod any;
 pub mod conformance;
 pub mod corruption;
 pub mod crash;
+pub mod deaths;
 pub mod error_loop;
 pub mod executor;
 pub mod fixture;

@@ -205,3 +205,12 @@ pub(crate) fn what_an_open_found_absent_stays_absent() {
         assert_eq!(open(&image, 4).get(b"k").unwrap(), seen, "{choice:?}");
     }
 }
+
+pub(crate) fn what_a_process_finds_survives_a_power_cut() {
+    let shape = Shape {
+        steps: 4,
+        ..Shape::default()
+    };
+    let died = kv_tests::deaths::explore(&workload::run(1, shape));
+    assert!(died.points > 0);
+}

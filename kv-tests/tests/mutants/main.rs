@@ -71,6 +71,10 @@ fn engine_mutants() -> Vec<(PlantedFault, By)> {
             Property("a_failed_sync_is_never_believed_later"),
         ),
         (
+            P::NamesBelieved,
+            Check(checks::what_a_process_finds_survives_a_power_cut),
+        ),
+        (
             P::ZerosTrusted,
             Check(checks::what_an_open_found_absent_stays_absent),
         ),
