@@ -4,7 +4,8 @@
 //! After each failure every answer must have been true: what was acknowledged is there, what was refused with effect
 //! *nothing* is not, what is *unknown* is whole or absent. The store opens again, whether the process or the power went.
 
-use crate::oracle::{Change, Oracle};
+use crate::corruption::{End, small_store};
+use crate::oracle::{Change, Contents, Oracle};
 use crate::stepped::Stepped;
 use crate::workload::{STORE, contents_of, options};
 use kv_log_engine::storage::sim::{
@@ -48,8 +49,10 @@ fn script(disk: &SimDisk) -> Oracle {
         }
         for group in 0..5_u64 {
             write_group(&store, &runtime, &mut oracle, &mut serial, group);
+            look(&engine, &mut oracle);
         }
         batch(&engine, &mut oracle, &mut serial);
+        look(&engine, &mut oracle);
         drop(engine);
         if life == 1 {
             // Whatever a close says, everything acknowledged is safe.
@@ -59,6 +62,16 @@ fn script(disk: &SimDisk) -> Oracle {
         }
     }
     oracle
+}
+
+/// What the running store shows must last: a refused write that is visible until the next open would be seen here.
+fn look(engine: &Engine, oracle: &mut Oracle) {
+    let shown = engine
+        .scan(..)
+        .and_then(|scan| scan.collect::<Result<_, Error>>());
+    if let Ok(contents) = shown {
+        oracle.seen(0, &contents, "a scan");
+    }
 }
 
 fn open_typed(disk: &SimDisk, runtime: &Stepped, life: u64) -> Result<Store, Error> {
@@ -187,7 +200,125 @@ fn faults_of(kind: OpKind) -> Vec<FaultKind> {
         OpKind::Open | OpKind::Create => [EIO, EMFILE, ENOSPC, EACCES, EROFS]
             .map(FaultKind::Errno)
             .to_vec(),
-        _ => vec![FaultKind::Errno(EIO)],
+        _ => vec![FaultKind::Errno(EIO), FaultKind::Errno(ENOSPC)],
+    }
+}
+
+/// Fails every call of every kind while stores are opened that need repair: a torn tail to keep and cut, groups to write
+/// again, debris to delete, a footer at the end.
+///
+/// # Panics
+/// If a refused open has lost anything, if one that was not refused has, or if a later one is refused.
+#[must_use]
+pub fn run_repairs() -> Covered {
+    let mut covered = Covered::default();
+    for (name, disk, contents) in damaged_stores() {
+        let reference = disk.fork();
+        let before = reference.calls();
+        drop(open(&reference, name));
+        let mut calls = reference.calls();
+        for (kind, count) in &mut calls {
+            *count -= before.get(kind).copied().unwrap_or_default();
+        }
+        for kind in OpKind::ALL {
+            for fault in faults_of(kind) {
+                for skip in 0..calls.get(&kind).copied().unwrap_or_default() {
+                    for forever in [false, true] {
+                        let context = format!(
+                            "{name}: {kind:?} {fault:?} at call {skip}, forever: {forever}"
+                        );
+                        let disk = disk.fork();
+                        let injected = Fault::new(fault).on(kind).skip(skip);
+                        disk.inject(if forever {
+                            injected.forever()
+                        } else {
+                            injected
+                        });
+                        let opened = Engine::open(STORE, options(&disk, 8, REPAIR_SEGMENT_BYTES));
+                        covered.positions += 1;
+                        covered.hits += u64::from(disk.fault_hits() > 0);
+                        disk.clear_faults();
+                        drop(opened);
+                        disk.kill_process();
+                        nothing_is_lost(&disk, &contents, &context);
+                    }
+                }
+            }
+        }
+    }
+    covered
+}
+
+const REPAIR_SEGMENT_BYTES: u64 = 2048;
+
+/// Stores that ended in every way, with what they hold.
+fn damaged_stores() -> Vec<(&'static str, SimDisk, Contents)> {
+    let mut stores = Vec::new();
+    for (name, end) in [
+        ("closed", End::Closed),
+        ("power cut", End::PowerCut),
+        ("torn", End::Torn),
+    ] {
+        let store = small_store(end);
+        stores.push((name, store.disk, store.contents));
+    }
+    let debris = small_store(End::Torn);
+    for name in ["MANIFEST.new", "00000099.seg"] {
+        debris
+            .disk
+            .write_file(format!("{STORE}/{name}"), b"KVLOGSEG")
+            .expect("the disk is good");
+    }
+    stores.push(("debris", debris.disk, debris.contents));
+    stores.push(footer_at_end());
+    stores
+}
+
+/// The process died in a rotation, between the footer and the manifest.
+fn footer_at_end() -> (&'static str, SimDisk, Contents) {
+    let disk = SimDisk::new();
+    let store = Engine::open(STORE, options(&disk, 1, REPAIR_SEGMENT_BYTES)).expect("a new store");
+    let mut contents = Contents::new();
+    let manifest = Fault::new(FaultKind::Errno(EIO)).on(OpKind::Rename);
+    disk.inject(manifest.forever());
+    for number in 0..u8::MAX {
+        let value = vec![number; 200];
+        if store.put(&[number], &value).is_err() {
+            break;
+        }
+        contents.insert(vec![number], value);
+    }
+    drop(store);
+    disk.clear_faults();
+    disk.kill_process();
+    ("footer at the end", disk, contents)
+}
+
+/// However the process and then the power went: everything is there, and the store takes writes.
+fn nothing_is_lost(disk: &SimDisk, contents: &Contents, context: &str) {
+    for cut in [None, Some(None), Some(Some(3)), Some(Some(4))] {
+        let disk = disk.fork();
+        match cut {
+            None => {}
+            Some(None) => disk.power_cut_losing_all(),
+            Some(Some(seed)) => disk.power_cut(seed),
+        }
+        let context = format!("{context}; power cut: {cut:?}");
+        let store = open(&disk, &context);
+        assert!(
+            contents_of(&store) == *contents,
+            "{context}: it holds something else"
+        );
+        store
+            .put(b"still", b"writable")
+            .unwrap_or_else(|error| panic!("{context}: {error:?}"));
+        disk.power_cut_losing_all();
+        drop(store);
+        let store = open(&disk, &context);
+        assert!(
+            store.get(b"still").expect("the disk is good").is_some(),
+            "{context}: a write after it is lost"
+        );
     }
 }
 
@@ -238,7 +369,7 @@ fn open(disk: &SimDisk, context: &str) -> Engine {
     }
 }
 
-fn reopened_contents(disk: &SimDisk, oracle: &Oracle, context: &str) -> crate::oracle::Contents {
+fn reopened_contents(disk: &SimDisk, oracle: &Oracle, context: &str) -> Contents {
     let store = open(disk, context);
     let contents = contents_of(&store);
     oracle.clone().seen(0, &contents, context);

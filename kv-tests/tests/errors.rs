@@ -5,6 +5,18 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 #[test]
+fn an_open_that_repairs_loses_nothing_whichever_call_fails() {
+    let covered = kv_tests::error_loop::run_repairs();
+    let figures = format!(
+        "repairs: {} positions, {} of them hit",
+        covered.positions, covered.hits
+    );
+    writeln!(std::io::stdout(), "{figures}").unwrap();
+    assert_eq!(covered.hits, covered.positions);
+    assert!(covered.positions > 500, "only {}", covered.positions);
+}
+
+#[test]
 fn every_failed_call_gets_a_true_answer_and_the_store_opens_again() {
     let (done, watch) = mpsc::channel::<()>();
     let watchdog = std::thread::Builder::new()
