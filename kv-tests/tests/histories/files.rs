@@ -306,28 +306,137 @@ fn a_store_that_is_only_read_does_not_grow() {
     assert_eq!(file(), before);
 }
 
-// R13
+/// A mark frame's header as FORMAT.md describes it, for any place and with any claim.
+fn forged_header(salt: &[u8], offset: u64, mark: u64) -> Vec<u8> {
+    let mut header = Vec::from(*b"KVRF\x02\0\0\0");
+    header.extend_from_slice(&[0; 8]); // no body, no records
+    for field in [1_000_u64, mark, 7, 8, 9] {
+        header.extend_from_slice(&field.to_le_bytes());
+    }
+    let mut hasher = SipHasher24::new_with_key(salt.try_into().unwrap());
+    hasher.write(&offset.to_le_bytes());
+    hasher.write(&header);
+    header.extend_from_slice(&hasher.finish().to_le_bytes());
+    header
+}
+
+/// A value that ends in a forged header, placed so that a search would meet it; and where that is in the file.
+fn forged_value(disk: &SimDisk, salt: &[u8], length: usize) -> (Vec<u8>, usize) {
+    let trial = disk.fork();
+    let store = open(&trial, 9);
+    store.put(b"forged", &vec![0xee; length]).unwrap();
+    let file = trial.read_file(SEGMENT).unwrap();
+    let start = file.windows(64).position(|w| w == [0xee; 64]).unwrap();
+    let at = (start + length - 200).next_multiple_of(8);
+    let mut value = vec![0x11; length];
+    let header = forged_header(salt, at as u64, at as u64);
+    value[at - start..at - start + header.len()].copy_from_slice(&header);
+    (value, at)
+}
+
+// R13: what a caller writes raises no proof, unless it knows the salt.
 #[test]
 fn a_value_that_holds_frames_does_not_turn_a_crash_into_corruption() {
     let disk = SimDisk::new();
     let store = open(&disk, 1);
     store.put(b"a", &[1; 64]).unwrap();
     store.put(b"b", &[2; 64]).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let (value, at) = forged_value(&disk, &[0x5a; 16], 2_000);
+    let store = open(&disk, 9);
     disk.start_trace();
-    let forged = disk.read_file(SEGMENT).unwrap();
-    let end = last_byte(&disk, SEGMENT) + 1;
-    for shift in [0, 1, 7] {
-        let mut value = vec![0; shift];
-        value.extend_from_slice(&forged[80..end]);
-        store.put(b"forged", &value).unwrap();
-    }
-    let trace = disk.trace().unwrap();
-    for point in trace.crash_points() {
+    store.put(b"forged", &value).unwrap();
+    let file = disk.read_file(SEGMENT).unwrap();
+    assert_eq!(&file[at..at + 4], b"KVRF", "it stands where a header would");
+    for point in disk.trace().unwrap().crash_points() {
         for choice in point.choices(&policy()) {
             let store = open(&point.image(&choice), 2);
             assert!(contents_of(&store).len() >= 2);
         }
     }
+}
+
+// R13: even with the salt, what stands in the body of a frame whose header verifies is never looked at.
+#[test]
+fn a_search_never_looks_inside_the_body_of_a_frame_whose_header_verifies() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"a", &[1; 64]).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let salt = disk.read_file(SEGMENT).unwrap()[32..48].to_vec();
+    let (value, at) = forged_value(&disk, &salt, 2_000);
+    let store = open(&disk, 9);
+    store.put(b"forged", &value).unwrap();
+    disk.power_cut_losing_all();
+    drop(store);
+    flip(&disk, SEGMENT, at - 100);
+    let store = open(&disk, 2);
+    assert!(store.recovery_report().torn_tail.is_some());
+    assert_eq!(contents_of(&store).len(), 1);
+    // The forgery is a good one: where no header stands before it, it proves that bytes are missing.
+    let bare = SimDisk::new();
+    let store = open(&bare, 1);
+    store.put(b"a", &[1; 64]).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let mut file = bare.read_file(SEGMENT).unwrap();
+    let salt = file[32..48].to_vec();
+    let at = (last_byte(&bare, SEGMENT) + 200).next_multiple_of(8);
+    file.resize(file.len().max(at + 400), 0);
+    file[at..at + 64].copy_from_slice(&forged_header(&salt, at as u64, at as u64));
+    bare.write_file(SEGMENT, &file).unwrap();
+    let error = Engine::open(STORE, options(&bare, 2, 65536)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+}
+
+// R11: the floor is a place and what was written up to it.
+#[test]
+fn a_log_that_does_not_lead_to_the_floor_by_its_chain_is_refused() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"a", &[1; 64]).unwrap();
+    drop(store);
+    let other = disk.fork();
+    let finish = |disk: &SimDisk, value: u8| {
+        let store = open(disk, u64::from(value));
+        store.put(b"b", &[value; 64]).unwrap();
+        store.close().unwrap();
+    };
+    finish(&disk, 2);
+    finish(&other, 3);
+    // The same store went two ways: the same length, the same salt, another chain.
+    let mixed = disk.fork();
+    let segment = other.read_file(SEGMENT).unwrap();
+    assert_eq!(segment.len(), mixed.read_file(SEGMENT).unwrap().len());
+    mixed.write_file(SEGMENT, &segment).unwrap();
+    let error = Engine::open(STORE, options(&mixed, 4, 65536)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let cause = error.source().unwrap().to_string();
+    assert!(cause.contains("floor"), "{cause}");
+}
+
+// ROTATE 1: a segment that was made ready by a rotation which then failed says which seqno it begins with.
+#[test]
+fn a_segment_made_ready_too_early_is_not_used_later() {
+    let disk = SimDisk::new();
+    let store = Engine::open(STORE, options(&disk, 1, 1024)).unwrap();
+    store.put(b"a", &[1; 500]).unwrap();
+    drop(store);
+    let store = Engine::open(STORE, options(&disk, 2, 1024)).unwrap();
+    // The new segment is made; there is no room for the footer of the old one.
+    let full = Fault::new(FaultKind::Errno(ENOSPC)).on(OpKind::Write);
+    disk.inject(full.path_contains("00000001.seg"));
+    store.put(b"b", &[2; 500]).unwrap_err();
+    assert!(disk.files().contains(&"/db/00000002.seg".into()));
+    store.put(b"c", &[3; 100]).unwrap();
+    store.put(b"c", &[4; 500]).unwrap();
+    let contents = contents_of(&store);
+    disk.power_cut_losing_all();
+    drop(store);
+    let store = Engine::open(STORE, options(&disk, 3, 1024)).unwrap();
+    assert_eq!(contents_of(&store), contents);
 }
 
 // D6

@@ -10,6 +10,9 @@ use kv_log_engine::{Batch, Create, Engine, Options, SimHost, verify};
 use kv_tests::crash::images;
 use kv_tests::workload::{STORE, contents_of, options};
 use kv_trait::{Effect, ErrorKind, Fingerprint, Postcard};
+use siphasher::sip::SipHasher24;
+use std::error::Error as _;
+use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
