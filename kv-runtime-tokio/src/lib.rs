@@ -44,6 +44,11 @@
 //!
 //! Everything is called from inside a tokio runtime, of either flavour; elsewhere it is refused as `Unavailable`. A
 //! store outlives the runtime that opened it, and serves several at once.
+//!
+//! # Blocking threads
+//! Where the system refuses a thread and the runtime has none left, calls are refused as `Unavailable` with effect
+//! *nothing*, and work again when threads are to be had. tokio panics there; the panic is caught, which needs
+//! `panic = "unwind"`, and the panic hook still reports it.
 #![forbid(unsafe_code)]
 
 pub use kv_log_engine::{self as engine, Create, Engine, Options, RecoveryReport, Stats};
@@ -54,7 +59,9 @@ pub use kv_trait::{
 use kv_trait::{BlockingWork, PoolId};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 
@@ -83,12 +90,39 @@ impl Runtime for Tokio {
     }
 
     fn spawn_blocking(&self, work: BlockingWork) -> Result<()> {
+        let handle = Self::handle()?;
+        let work = Arc::new(Mutex::new(Some(work)));
+        let shared = Arc::clone(&work);
+        let run = move || {
+            let work = take(&shared);
+            if let Some(work) = work {
+                work();
+            }
+        };
         // Dropping the join handle detaches; a runtime that shuts down drops the work unrun.
-        drop(Self::handle()?.spawn_blocking(work));
-        Ok(())
+        match catch_unwind(AssertUnwindSafe(|| drop(handle.spawn_blocking(run)))) {
+            Ok(()) => Ok(()),
+            Err(_panic) => refuse(take(&work)),
+        }
     }
 
     fn poll_proceed(&self, cx: &mut Context<'_>) -> Poll<()> {
         pin!(tokio::task::consume_budget()).poll(cx)
     }
+}
+
+/// The lock is let go before the work is run or dropped: both are foreign code.
+fn take(work: &Mutex<Option<BlockingWork>>) -> Option<BlockingWork> {
+    work.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// tokio panics where the system has no thread for it, with the closure on its queue already: a later thread would run
+/// what was refused, and until then nobody would know that it waits. So the work is taken out of the closure.
+fn refuse(work: Option<BlockingWork>) -> Result<()> {
+    if work.is_none() {
+        return Ok(()); // another call has got a thread meanwhile, which began with this
+    }
+    drop(work);
+    let message = "the system has no thread for blocking work";
+    Err(Error::new(ErrorKind::Unavailable, message))
 }

@@ -2,17 +2,21 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
 use kv_log_engine::storage::sim::{OpKind, SimDisk};
-use kv_runtime_tokio::{ByteKey, Effect, Engine, ErrorKind, KVLog, KVStore, Options, Raw};
+use kv_runtime_tokio::{
+    ByteKey, Effect, Engine, ErrorKind, KVLog, KVStore, Options, Raw, Runtime as _, Tokio,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 type Counters = KVLog<String, u64>;
 
 fn current_thread() -> Runtime {
-    Builder::new_current_thread().build().unwrap()
+    Builder::new_current_thread().enable_time().build().unwrap()
 }
 
 fn multi_thread() -> Runtime {
@@ -204,6 +208,77 @@ fn a_pool_of_one_thread_filled_with_blocking_calls_makes_progress() {
         }
         assert_eq!(store.stats().live_keys, 40);
     });
+}
+
+/// No address space has room for such a stack, so the system refuses every thread of the pool.
+fn without_threads() -> Runtime {
+    Builder::new_current_thread()
+        .enable_time()
+        .thread_stack_size(usize::MAX / 4)
+        .build()
+        .unwrap()
+}
+
+/// tokio's own panic used to pass through the task, and left the lead with a closure that nobody would run: every later
+/// write waited for it.
+#[test]
+fn a_system_without_threads_refuses_calls_and_strands_nobody() {
+    let disk = SimDisk::new();
+    let starved = without_threads();
+    starved.block_on(async {
+        let options = Options::new().storage(disk.storage());
+        let error = Counters::load_with("/db", options).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    });
+    let store = current_thread().block_on(async {
+        let store = on_disk(&disk).await;
+        store.put("before", &1).await.unwrap();
+        store
+    });
+    // That runtime is gone and waited for its threads: no leader of its lingers and takes the next write.
+    starved.block_on(async {
+        for _ in 0..3 {
+            for refused in [
+                answer(store.put("k", &1)).await.map(|()| None),
+                answer(store.set("k", &1)).await,
+                answer(store.get("before")).await,
+                answer(store.close()).await.map(|()| None),
+            ] {
+                let error = refused.unwrap_err();
+                assert_eq!(
+                    (error.kind(), error.effect()),
+                    (ErrorKind::Unavailable, Effect::Nothing)
+                );
+            }
+        }
+        assert_eq!(store.get("k").await.unwrap(), None);
+    });
+    current_thread().block_on(async {
+        assert_eq!(answer(store.set("k", &2)).await.unwrap(), None);
+        assert_eq!(answer(store.get("before")).await.unwrap(), Some(1));
+    });
+}
+
+#[test]
+fn refused_work_is_dropped_and_never_run() {
+    let starved = without_threads();
+    let _inside = starved.enter();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let work = Box::new(move || sender.send(()).unwrap());
+    let error = Tokio::default().spawn_blocking(work).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        receiver.recv_timeout(PATIENCE),
+        Err(RecvTimeoutError::Disconnected)
+    );
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn answer<T>(call: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, call)
+        .await
+        .expect("an answer")
 }
 
 #[test]

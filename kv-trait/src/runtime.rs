@@ -26,7 +26,8 @@ impl PoolId {
 /// # Duties of an implementor
 /// - Work handed to [`Runtime::spawn_blocking`] runs once on a thread where waiting is allowed, or is **dropped**
 ///   unrun (a runtime that shuts down does that). It is never forgotten.
-/// - No method blocks, and none panics outside a runtime.
+/// - No method blocks or panics, outside a runtime neither. Where the runtime's own function panics because the system
+///   has no thread to give, the panic is caught here, and the work with it: kept on a queue, it would be forgotten.
 ///
 /// ```
 /// use kv_trait::{BlockingWork, Error, ErrorKind, PoolId, Result, Runtime};
