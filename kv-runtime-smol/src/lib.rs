@@ -17,6 +17,12 @@
 //!
 //! smol's pool of blocking threads belongs to the process, so a store works on every executor: `smol::block_on`, a
 //! `LocalExecutor`, an `Executor` on several threads, async-std, or none.
+//!
+//! # Blocking threads
+//! Where the system refuses a thread that smol's pool wants, because none is idle, smol tries again without a pause, on
+//! the thread that polls and with the pool locked, until it gets one: the call does not return before, and whatever else
+//! needs the pool waits. Nothing is lost, and nothing is refused. A program that may run out of threads limits the pool
+//! to what it can count on (the environment variable `BLOCKING_MAX_THREADS`); threads that smol has started stay.
 #![forbid(unsafe_code)]
 
 pub use kv_log_engine::{self as engine, Create, Engine, Options, RecoveryReport, Stats};
