@@ -3,8 +3,9 @@
 
 use kv_log_engine::storage::sim::{OpKind, SimDisk};
 use kv_runtime_tokio::{
-    ByteKey, Effect, Engine, ErrorKind, KVLog, KVStore, Options, Raw, Runtime as _, Tokio,
+    ByteKey, Codec, Effect, Engine, ErrorKind, KVLog, KVStore, Options, Raw, Runtime as _, Tokio,
 };
+use kv_trait::Shape;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -271,6 +272,64 @@ fn refused_work_is_dropped_and_never_run() {
         receiver.recv_timeout(PATIENCE),
         Err(RecvTimeoutError::Disconnected)
     );
+}
+
+enum Panicking {}
+
+impl Codec<u64> for Panicking {
+    const ID: &'static str = "panicking";
+    const VERSION: u16 = 1;
+
+    fn encode(_: &u64, _: &mut Vec<u8>) -> kv_runtime_tokio::Result<()> {
+        Ok(())
+    }
+
+    fn decode(_: &[u8]) -> kv_runtime_tokio::Result<u64> {
+        Ok(0)
+    }
+
+    #[expect(clippy::panic, reason = "it is what the test is about")]
+    fn shape() -> Option<Shape> {
+        panic!("planted: shape {}", 7)
+    }
+}
+
+/// It used to be told as the shutdown of a runtime that was in best health.
+#[test]
+fn a_panic_on_a_blocking_thread_is_told_as_one() {
+    let disk = SimDisk::new();
+    current_thread().block_on(async {
+        let options = Options::new().storage(disk.storage());
+        let load = KVLog::<String, u64, Panicking>::load_with("/db", options);
+        let error = answer(load).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.effect()),
+            (ErrorKind::Unavailable, Effect::Nothing)
+        );
+        let told = error.to_string();
+        assert!(
+            told.contains("panicked") && told.contains("planted: shape 7"),
+            "{told}"
+        );
+        // It harmed nobody: the same path, a sound codec.
+        answer(on_disk(&disk)).await.put("k", &1).await.unwrap();
+    });
+}
+
+#[test]
+fn work_that_a_runtime_drops_is_told_as_its_shutdown() {
+    let disk = SimDisk::new();
+    let runtime = current_thread();
+    let handle = runtime.handle().clone();
+    drop(runtime);
+    let _inside = handle.enter();
+    let load = Counters::load_with("/db", Options::new().storage(disk.storage()));
+    let error = futures_block_on(load).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (ErrorKind::Unavailable, Effect::Nothing)
+    );
+    assert!(error.to_string().contains("shut down"), "{error}");
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
