@@ -220,6 +220,91 @@ fn maps_and_skipped_fields_are_refused() {
     malformed::<BTreeMap<u8, u8>>([0]);
 }
 
+/// Announces one number of fields and writes another, as each kind of compound.
+struct Miscounting {
+    compound: &'static str,
+    announced: usize,
+    written: usize,
+}
+
+macro_rules! written {
+    ($self:ident, $trait:ident, $method:ident, $compound:expr $(, $name:literal)?) => {{
+        let mut compound = $compound?;
+        for _ in 0..$self.written {
+            serde::ser::$trait::$method(&mut compound, $($name,)? &7_u8)?;
+        }
+        serde::ser::$trait::end(compound)
+    }};
+}
+
+impl Serialize for Miscounting {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let len = self.announced;
+        match self.compound {
+            "sequence" => {
+                written!(
+                    self,
+                    SerializeSeq,
+                    serialize_element,
+                    to.serialize_seq(Some(len))
+                )
+            }
+            "tuple" => written!(
+                self,
+                SerializeTuple,
+                serialize_element,
+                to.serialize_tuple(len)
+            ),
+            "tuple struct" => {
+                let compound = to.serialize_tuple_struct("T", len);
+                written!(self, SerializeTupleStruct, serialize_field, compound)
+            }
+            "tuple variant" => {
+                let compound = to.serialize_tuple_variant("T", 0, "V", len);
+                written!(self, SerializeTupleVariant, serialize_field, compound)
+            }
+            "struct" => {
+                let compound = to.serialize_struct("T", len);
+                written!(self, SerializeStruct, serialize_field, compound, "f")
+            }
+            "struct variant" => {
+                let compound = to.serialize_struct_variant("T", 0, "V", len);
+                written!(self, SerializeStructVariant, serialize_field, compound, "f")
+            }
+            other => Err(serde::ser::Error::custom(other)),
+        }
+    }
+}
+
+/// Neighbours would move into the place of what was left out, and two keys become one.
+#[test]
+fn a_type_that_writes_another_number_of_fields_than_it_announced_is_refused() {
+    let compounds = [
+        "sequence",
+        "tuple",
+        "tuple struct",
+        "tuple variant",
+        "struct",
+        "struct variant",
+    ];
+    for compound in compounds {
+        for (announced, written) in [(2, 2), (2, 1), (2, 3), (0, 1), (1, 0)] {
+            let encoded = encode(&Miscounting {
+                compound,
+                announced,
+                written,
+            });
+            let Err(error) = encoded else {
+                assert_eq!(announced, written, "{compound}");
+                continue;
+            };
+            assert_ne!(announced, written, "{compound}: {error}");
+            assert_eq!(error.kind(), ErrorKind::Codec);
+            assert!(error.to_string().contains("announced"), "{error}");
+        }
+    }
+}
+
 #[test]
 fn keys_up_to_the_limit_encode_and_longer_ones_are_too_large() {
     let longest = "x".repeat(KEY_BYTES_MAX);

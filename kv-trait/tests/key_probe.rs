@@ -31,6 +31,7 @@ keys! {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         maybe: Option<u8>,
     }
+    struct SparseTuple(u8, #[serde(skip_serializing_if = "Option::is_none")] Option<u8>, u8);
     struct OneWay { id: u8, #[serde(skip_deserializing, default)] lost: u8 }
     enum Deep { Fine, AlsoFine(Vec<Option<(u8, Holder)>>) }
     enum Holder { Good(String), Bad { map: BTreeMap<u8, u8> } }
@@ -72,6 +73,7 @@ fn maps_cannot_be_keys() {
 #[test]
 fn fields_that_are_not_written_cannot_be_in_a_key() {
     refused::<Sparse>("skips a field");
+    refused::<SparseTuple>("ends too early");
     refused::<OneWay>("left over");
 }
 

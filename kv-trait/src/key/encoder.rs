@@ -4,7 +4,7 @@
     reason = "big-endian bytes compare as the numbers do"
 )]
 
-use super::failure::{Failure, HOLDS_MAP, SKIPS_FIELD, deeper};
+use super::failure::{Failure, HOLDS_MAP, MISCOUNTS, SKIPS_FIELD, deeper};
 use super::within_limit;
 use serde::ser::{self, Serialize};
 
@@ -42,10 +42,12 @@ struct Encoder<'s, 'a> {
 }
 
 impl<'s, 'a> Encoder<'s, 'a> {
-    fn fields(self) -> Result<Fields<'s, 'a>, Failure> {
+    /// Of `announced` fields, or of any number.
+    fn fields(self, announced: Option<usize>) -> Result<Fields<'s, 'a>, Failure> {
         Ok(Fields {
             depth: deeper(self.depth)?,
             sink: self.sink,
+            left: announced,
         })
     }
 
@@ -137,7 +139,7 @@ impl<'s, 'a> ser::Serializer for Encoder<'s, 'a> {
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
         self.sink.push(&[0x01])?;
-        self.fields()?.field(value)
+        self.fields(Some(1))?.field(value)
     }
 
     fn serialize_unit(self) -> Result<(), Failure> {
@@ -176,23 +178,23 @@ impl<'s, 'a> ser::Serializer for Encoder<'s, 'a> {
         value: &T,
     ) -> Result<(), Failure> {
         self.variant_index(index)?;
-        self.fields()?.field(value)
+        self.fields(Some(1))?.field(value)
     }
 
-    fn serialize_seq(self, _len: Option<usize>) -> Result<Elements<'s, 'a>, Failure> {
-        Ok(Elements(self.fields()?))
+    fn serialize_seq(self, len: Option<usize>) -> Result<Elements<'s, 'a>, Failure> {
+        Ok(Elements(self.fields(len)?))
     }
 
-    fn serialize_tuple(self, _len: usize) -> Result<Fields<'s, 'a>, Failure> {
-        self.fields()
+    fn serialize_tuple(self, len: usize) -> Result<Fields<'s, 'a>, Failure> {
+        self.fields(Some(len))
     }
 
     fn serialize_tuple_struct(
         self,
         _name: &'static str,
-        _len: usize,
+        len: usize,
     ) -> Result<Fields<'s, 'a>, Failure> {
-        self.fields()
+        self.fields(Some(len))
     }
 
     fn serialize_tuple_variant(
@@ -200,18 +202,18 @@ impl<'s, 'a> ser::Serializer for Encoder<'s, 'a> {
         _name: &'static str,
         index: u32,
         _variant: &'static str,
-        _len: usize,
+        len: usize,
     ) -> Result<Fields<'s, 'a>, Failure> {
         self.variant_index(index)?;
-        self.fields()
+        self.fields(Some(len))
     }
 
     fn serialize_map(self, _len: Option<usize>) -> Result<Self::SerializeMap, Failure> {
         Err(Failure::Unsupported(HOLDS_MAP))
     }
 
-    fn serialize_struct(self, _name: &'static str, _len: usize) -> Result<Fields<'s, 'a>, Failure> {
-        self.fields()
+    fn serialize_struct(self, _name: &'static str, len: usize) -> Result<Fields<'s, 'a>, Failure> {
+        self.fields(Some(len))
     }
 
     fn serialize_struct_variant(
@@ -219,10 +221,10 @@ impl<'s, 'a> ser::Serializer for Encoder<'s, 'a> {
         _name: &'static str,
         index: u32,
         _variant: &'static str,
-        _len: usize,
+        len: usize,
     ) -> Result<Fields<'s, 'a>, Failure> {
         self.variant_index(index)?;
-        self.fields()
+        self.fields(Some(len))
     }
 
     fn is_human_readable(&self) -> bool {
@@ -234,15 +236,28 @@ impl<'s, 'a> ser::Serializer for Encoder<'s, 'a> {
 struct Fields<'s, 'a> {
     sink: &'s mut Sink<'a>,
     depth: usize,
+    /// How many are still to come, where that was announced. Fields have no marks, so one that is left out or added
+    /// moves all those behind it, and two keys may become one.
+    left: Option<usize>,
 }
 
 impl Fields<'_, '_> {
     fn field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(1).ok_or(Failure::Unsupported(MISCOUNTS))?;
+        }
         value.serialize(Encoder {
             sink: &mut *self.sink,
             depth: self.depth,
             bare: false,
         })
+    }
+
+    fn finish(&self) -> Result<(), Failure> {
+        match self.left {
+            None | Some(0) => Ok(()),
+            Some(_) => Err(Failure::Unsupported(MISCOUNTS)),
+        }
     }
 }
 
@@ -259,6 +274,7 @@ impl ser::SerializeSeq for Elements<'_, '_> {
     }
 
     fn end(self) -> Result<(), Failure> {
+        self.0.finish()?;
         self.0.sink.push(&[0x00])
     }
 }
@@ -274,7 +290,7 @@ macro_rules! positional {
             }
 
             fn end(self) -> Result<(), Failure> {
-                Ok(())
+                self.finish()
             }
         }
     )+};
@@ -305,7 +321,7 @@ macro_rules! named {
             }
 
             fn end(self) -> Result<(), Failure> {
-                Ok(())
+                self.finish()
             }
         }
     )+};

@@ -82,3 +82,6 @@ pub(crate) const HOLDS_MAP: &str =
 /// Positions are all that tells fields apart, so a field that is sometimes absent could not be decoded.
 pub(crate) const SKIPS_FIELD: &str =
     "it skips a field (#[serde(skip_serializing_if)]), so it could not be decoded";
+/// The announced number is all that an encoder sees of a type, and a decoder asks for as many.
+pub(crate) const MISCOUNTS: &str =
+    "it writes another number of fields than it announced, so it could not be decoded";

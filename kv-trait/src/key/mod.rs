@@ -103,8 +103,8 @@ impl<T: Ord + Serialize + DeserializeOwned + Send + Sync + 'static> Key for T {}
 /// ```
 ///
 /// # Errors
-/// `Codec`: the type holds a map or skips a field, nests too deep, or its own `Serialize` failed. `TooLarge`: the
-/// encoding is longer than [`KEY_BYTES_MAX`].
+/// `Codec`: the type holds a map, skips a field, writes another number of fields than it announced, nests too deep, or its
+/// own `Serialize` failed. `TooLarge`: the encoding is longer than [`KEY_BYTES_MAX`].
 pub fn encode<K: Serialize + ?Sized>(key: &K) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     encode_into(key, &mut out)?;
