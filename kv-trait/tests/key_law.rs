@@ -187,3 +187,77 @@ fn the_law_is_reported_where_an_order_is_not_kept() {
     assert_eq!(error.kind(), kv_trait::ErrorKind::InvalidInput);
     assert!(error.to_string().contains("Misordered"), "{error}");
 }
+
+/// Keys that the probe cannot find out, with the two that become one.
+mod merged {
+    use super::*;
+    use std::net::SocketAddrV6;
+
+    #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    pub(super) struct Skips {
+        pub(super) a: u8,
+        #[serde(skip)]
+        pub(super) b: u8,
+    }
+
+    const fn is_seven(number: &u8) -> bool {
+        *number == 7
+    }
+
+    #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    pub(super) struct SparseTuple(
+        pub(super) u8,
+        #[serde(skip_serializing_if = "is_seven")] pub(super) u8,
+        pub(super) u8,
+        #[serde(skip_serializing_if = "is_seven")] pub(super) u8,
+    );
+
+    #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    #[serde(try_from = "String")]
+    pub(super) struct Email(pub(super) String);
+
+    impl TryFrom<String> for Email {
+        type Error = &'static str;
+
+        fn try_from(text: String) -> Result<Self, Self::Error> {
+            if text.contains('@') {
+                Ok(Self(text))
+            } else {
+                Err("no @")
+            }
+        }
+    }
+
+    #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    #[serde(untagged)]
+    pub(super) enum Untagged {
+        Number(u32),
+        Text(String),
+    }
+
+    #[track_caller]
+    fn merges<K: Key>(a: &K, b: &K) {
+        kv_trait::key::probe::<K>().expect("it looks like a good key type");
+        assert!(a != b);
+        let bytes = |key| encode(key).expect("a short key");
+        assert_eq!(bytes(a), bytes(b));
+        check_order_preserved(a, b).expect_err("one of them decodes as the other, or not at all");
+    }
+
+    pub(super) fn email(text: Untagged) -> (Email, Untagged) {
+        (Email("a@b".to_owned()), text)
+    }
+
+    #[test]
+    fn keys_that_become_one_are_found_by_the_check_of_the_law() {
+        let scoped = |scope| SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, scope);
+        merges(&scoped(2), &scoped(3));
+        merges(&Skips { a: 1, b: 2 }, &Skips { a: 1, b: 3 });
+        merges(&SparseTuple(1, 7, 2, 3), &SparseTuple(1, 2, 3, 7));
+        let number = 0x6162_0001; // as bytes: a, b and the end of a string
+        merges(
+            &email(Untagged::Number(number)),
+            &email(Untagged::Text("ab".to_owned())),
+        );
+    }
+}

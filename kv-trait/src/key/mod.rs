@@ -28,9 +28,22 @@
 //! bytes a byte: [`ByteKey`] stores bytes as themselves.
 //!
 //! # Where the order is not that of `Ord`
-//! Such keys are stored and found again, but scans see the order of the bytes: enums with explicit discriminants out
-//! of declaration order, `std::cmp::Reverse`, `PathBuf` (which compares by component), types with an `Ord` of their own,
-//! types that serialise as text and compare as something else (dates), fields that serde skips.
+//! Scans see the order of the bytes, and a key is found by its bytes: enums with explicit discriminants out of
+//! declaration order, `std::cmp::Reverse`, types that serialise as text and compare as something else (dates), types with
+//! an `Ord` of their own. Where that calls keys equal whose bytes differ, they are two keys: `a/b` and `a//b` as `PathBuf`,
+//! which compares by component.
+//!
+//! # Where two keys become one
+//! What serde is not told is not in the encoding. Keys that differ in nothing else are one key, a write to the one
+//! replaces the other, and nothing reports it:
+//!
+//! - `SocketAddrV6`, also in a `SocketAddr`: its scope and flow information. `[fe80::1%2]:80` is `[fe80::1%3]:80`.
+//! - Fields with `#[serde(skip)]` or `skip_serializing`, and those whose `serialize_with` rounds or shortens.
+//! - Tuple structs with `skip_serializing_if`: which field was left out. With named fields it is told, and refused.
+//! - Untagged enums: which variant it is. [`probe`] refuses them, unless the type does not like the values that the probe
+//!   makes up before it comes to the enum: in `(Email, Untagged)`, say, where an `Email` has an `@`.
+//!
+//! [`check_order_preserved`] finds each of these, given a key that holds what is lost.
 //!
 //! # Bounds
 //! Encodings have 0 to [`KEY_BYTES_MAX`] bytes; values nest at most [`KEY_DEPTH_MAX`] levels, in both directions.
