@@ -261,3 +261,36 @@ mod merged {
         );
     }
 }
+
+#[cfg(debug_assertions)]
+mod in_debug_builds {
+    use super::*;
+    use kv_trait::key::{KeyOf, encode_borrowed};
+    use merged::{Email, SparseTuple, Untagged, email};
+
+    #[test]
+    #[should_panic(expected = "the encoding of no `")]
+    fn a_store_notices_a_tuple_struct_that_leaves_a_field_out() {
+        drop(encode_borrowed::<SparseTuple, _>(&SparseTuple(1, 7, 2, 3)));
+    }
+
+    #[test]
+    #[should_panic(expected = "the encoding of no `")]
+    fn a_store_notices_an_untagged_enum_behind_an_opaque_field() {
+        drop(encode_borrowed::<(Email, Untagged), _>(&email(
+            Untagged::Number(1),
+        )));
+    }
+
+    #[test]
+    #[should_panic(expected = "the encoding of no `")]
+    fn a_store_notices_a_borrowed_key_that_encodes_as_no_key() {
+        struct Array;
+        impl KeyOf<Vec<u8>> for Array {
+            fn encode_key(&self, out: &mut Vec<u8>) -> kv_trait::Result<()> {
+                kv_trait::key::encode_into(&[1_u8, 2, 3], out)
+            }
+        }
+        drop(encode_borrowed::<Vec<u8>, _>(&Array));
+    }
+}

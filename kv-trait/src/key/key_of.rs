@@ -3,7 +3,7 @@
 //! `Borrow` does not do: it promises equal order and hash, not equal encodings. `[u8; 3]` borrows as `[u8]` and
 //! encodes without the marks of a sequence, so a lookup would silently miss.
 
-use super::{ByteKey, encode_into};
+use super::{ByteKey, Key, decode, encode_into};
 use crate::{Error, ErrorKind, KEY_BYTES_MAX, Result};
 use serde::ser::Serialize;
 use std::borrow::Cow;
@@ -69,11 +69,11 @@ pub trait KeyOf<K: ?Sized> {
 }
 
 /// The encoding of the key of type `K` that `key` stands for. What a store calls: it checks the length whoever wrote
-/// the implementation.
+/// the implementation. Where debug assertions are on it checks the law too, and panics if there is no such `K`.
 ///
 /// # Errors
 /// As [`encode`](super::encode).
-pub fn encode_borrowed<K: ?Sized, Q: KeyOf<K> + ?Sized>(key: &Q) -> Result<Vec<u8>> {
+pub fn encode_borrowed<K: Key, Q: KeyOf<K> + ?Sized>(key: &Q) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     key.encode_key(&mut out)?;
     if out.len() > KEY_BYTES_MAX {
@@ -82,7 +82,17 @@ pub fn encode_borrowed<K: ?Sized, Q: KeyOf<K> + ?Sized>(key: &Q) -> Result<Vec<u
             format!("cannot encode key: it is longer than {KEY_BYTES_MAX} bytes"),
         ));
     }
+    debug_assert!(
+        is_encoding_of_some::<K>(&out),
+        "what was encoded is the encoding of no `{}`: other keys may be taken for it, and it cannot be read back",
+        std::any::type_name::<K>()
+    );
     Ok(out)
+}
+
+/// There may be no `K` to compare with, so this finds only what shows in the bytes.
+fn is_encoding_of_some<K: Key>(bytes: &[u8]) -> bool {
+    decode::<K>(bytes).is_ok_and(|key| super::encode(&key).is_ok_and(|again| again == bytes))
 }
 
 macro_rules! encodes_as {

@@ -43,7 +43,8 @@
 //! - Untagged enums: which variant it is. [`probe`] refuses them, unless the type does not like the values that the probe
 //!   makes up before it comes to the enum: in `(Email, Untagged)`, say, where an `Email` has an `@`.
 //!
-//! [`check_order_preserved`] finds each of these, given a key that holds what is lost.
+//! [`check_order_preserved`] finds each of these, given a key that holds what is lost. Where debug assertions are on, every
+//! key that a store is asked for is decoded and encoded again, which finds the last two.
 //!
 //! # Bounds
 //! Encodings have 0 to [`KEY_BYTES_MAX`] bytes; values nest at most [`KEY_DEPTH_MAX`] levels, in both directions.
