@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::net::IpAddr;
+use std::time::Duration;
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Shape {
@@ -179,6 +180,19 @@ fn what_encode_never_writes_does_not_decode() {
     malformed::<String>([0xFF]);
     malformed::<(String,)>(b"\xFF\0\x01");
     malformed::<(String,)>(b"a\0\x02");
+}
+
+/// The encoding has no say in it: the type takes what it never gives.
+#[test]
+fn a_type_that_normalises_also_decodes_what_encode_never_writes() {
+    let disordered = [1, 2, 1, 1, 1, 2, 0];
+    let set: BTreeSet<u8> = decode(&disordered).unwrap();
+    assert_eq!(set, BTreeSet::from([1, 2]));
+    assert_ne!(encode(&set).unwrap(), disordered);
+    let carried = encode(&(5_u64, 2_000_000_000_u32)).unwrap();
+    let duration: Duration = decode(&carried).unwrap();
+    assert_eq!(duration, Duration::from_secs(7));
+    assert_ne!(encode(&duration).unwrap(), carried);
 }
 
 #[test]
