@@ -32,6 +32,10 @@ use std::path::Path;
 /// No method blocks the thread that polls it: append, sync and reads from the disk run on the runtime's blocking threads.
 /// A `get` of a key that is absent is ready at once.
 ///
+/// So a blocking thread is what a call needs, and code that runs on one must not wait for a call there, with `block_on`:
+/// when every thread of the pool does, no call of them is ever answered. Such code has [`KVLog::engine`], whose methods
+/// block and do the work in place.
+///
 /// # Drop
 /// Dropping the last handle neither blocks nor writes; what was acknowledged is safe. [`KVLog::close`] also reports errors.
 pub struct KVLog<K, V, R, C = Postcard> {
@@ -321,7 +325,8 @@ where
         self.engine.recovery_report()
     }
 
-    /// The synchronous store of bytes below. Its methods block: not for async code.
+    /// The synchronous store of bytes below. Its methods block: not for async code, but for code on blocking threads, which
+    /// must not wait for the methods here. [`kv_trait::key`] and the codec say which bytes keys and values are.
     #[must_use]
     pub const fn engine(&self) -> &Engine {
         &self.engine

@@ -23,6 +23,11 @@
 //! the thread that polls and with the pool locked, until it gets one: the call does not return before, and whatever else
 //! needs the pool waits. Nothing is lost, and nothing is refused. A program that may run out of threads limits the pool
 //! to what it can count on (the environment variable `BLOCKING_MAX_THREADS`); threads that smol has started stay.
+//!
+//! Code on a blocking thread (in `smol::unblock`) does not wait for a [`KVLog`] with `block_on`: it holds the thread that
+//! the call needs. While all threads of the pool, 500 unless set otherwise, wait like that, nobody is left to write or to
+//! read for them, and none of them ever gets an answer. Such code calls the blocking methods of [`KVLog::engine`], which
+//! do the work on the thread they are called on.
 #![forbid(unsafe_code)]
 
 pub use kv_log_engine::{self as engine, Create, Engine, Options, RecoveryReport, Stats};

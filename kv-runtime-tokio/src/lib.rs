@@ -49,6 +49,11 @@
 //! Where the system refuses a thread and the runtime has none left, calls are refused as `Unavailable` with effect
 //! *nothing*, and work again when threads are to be had. tokio panics there; the panic is caught, which needs
 //! `panic = "unwind"`, and the panic hook still reports it.
+//!
+//! Code on a blocking thread (in `spawn_blocking`) does not wait for a [`KVLog`] with `block_on`: it holds the thread that
+//! the call needs. While all threads of the pool, 512 unless set otherwise, wait like that, nobody is left to write or to
+//! read for them, and none of them ever gets an answer. Such code calls the blocking methods of [`KVLog::engine`], which
+//! do the work on the thread they are called on; a test fills a pool of one thread with them.
 #![forbid(unsafe_code)]
 
 pub use kv_log_engine::{self as engine, Create, Engine, Options, RecoveryReport, Stats};
