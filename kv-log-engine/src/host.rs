@@ -101,6 +101,12 @@ impl SimHost {
         self.process_id.store(process_id.into(), Ordering::SeqCst);
     }
 
+    /// Lets this much time pass, in whole microseconds.
+    pub fn advance(&self, by: Duration) {
+        let micros = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
+        self.ticks.fetch_add(micros, Ordering::SeqCst);
+    }
+
     fn next_random(&self) -> u64 {
         // SplitMix64 (Steele, Lea and Flood, 2014).
         let step = 0x9e37_79b9_7f4a_7c15_u64;

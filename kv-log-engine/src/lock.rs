@@ -26,13 +26,23 @@ const HOLDER_BYTES_MAX: usize = 512;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
+    /// An open is trying to get the file's lock: nobody's store yet.
+    Claimed,
+    Owned(Owned),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owned {
     Open,
     Closing,
 }
 
 /// Guards the stores open in this process. Innermost of all locks: nothing is called under it.
 static REGISTRY: Mutex<BTreeMap<FileId, Standing>> = Mutex::new(BTreeMap::new());
-static REGISTRY_CHANGED: Condvar = Condvar::new();
+/// A claim became an owner, or was given up.
+static CLAIM_DECIDED: Condvar = Condvar::new();
+/// An owner is gone. Not told of claims: each of those who wait makes one at every try, and would wake all others.
+static OWNER_GONE: Condvar = Condvar::new();
 
 /// A store's entry in the registry; dropping it takes the entry out.
 #[derive(Debug)]
@@ -41,29 +51,45 @@ struct Registration {
 }
 
 impl Registration {
-    fn claim(directory: FileId) -> std::result::Result<Self, Standing> {
+    /// Waits for another claim to be decided: a few calls to the file system, which this open has before it as well.
+    fn claim(directory: FileId) -> std::result::Result<Self, Owned> {
         let mut registry = lock(&REGISTRY);
-        match registry.get(&directory) {
-            Some(standing) => Err(*standing),
-            None => {
-                registry.insert(directory, Standing::Open);
-                Ok(Self { directory })
+        loop {
+            match registry.get(&directory) {
+                Some(Standing::Owned(owned)) => return Err(*owned),
+                Some(Standing::Claimed) => {
+                    let waited = CLAIM_DECIDED.wait(registry);
+                    registry = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+                None => {
+                    registry.insert(directory, Standing::Claimed);
+                    return Ok(Self { directory });
+                }
             }
         }
+    }
+
+    /// The claim has the file's lock.
+    fn own(&self) {
+        lock(&REGISTRY).insert(self.directory, Standing::Owned(Owned::Open));
+        CLAIM_DECIDED.notify_all();
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        lock(&REGISTRY).remove(&self.directory);
-        REGISTRY_CHANGED.notify_all();
+        let removed = lock(&REGISTRY).remove(&self.directory);
+        match removed {
+            Some(Standing::Owned(_)) => OWNER_GONE.notify_all(),
+            Some(Standing::Claimed) | None => CLAIM_DECIDED.notify_all(),
+        }
     }
 }
 
 /// Says of a store that its last handle is gone: an open in this process waits for it.
 pub(crate) fn mark_closing(directory: FileId) {
-    if let Some(standing) = lock(&REGISTRY).get_mut(&directory) {
-        *standing = Standing::Closing;
+    if let Some(Standing::Owned(owned)) = lock(&REGISTRY).get_mut(&directory) {
+        *owned = Owned::Closing;
     }
 }
 
@@ -78,7 +104,7 @@ pub(crate) struct StoreLock {
 }
 
 impl StoreLock {
-    /// Takes the lock of the store in `directory`, waiting up to `timeout` for another owner.
+    /// Takes the lock of the store in `directory`, waiting up to `timeout` for another owner, by the host's clock.
     ///
     /// # Errors
     /// `Locked`: another owner has it; the message names it. `Io`: the file system refused.
@@ -86,17 +112,19 @@ impl StoreLock {
         storage: &dyn Storage,
         directory: &Path,
         timeout: Duration,
-        process_id: u32,
+        host: &dyn Host,
     ) -> Result<Self> {
+        let process_id = host.process_id();
+        let start = host.now();
         let directory_id = storage
             .file_id(directory)
             .map_err(|source| fault::io("look at", directory, source))?;
         let path = directory.join(LOCK);
-        let mut waited = Duration::ZERO;
         loop {
             let (refusal, patience) = match Registration::claim(directory_id) {
                 Ok(registration) => match lock_file(storage, &path)? {
                     Ok((file, id)) => {
+                        registration.own();
                         return Ok(Self {
                             file,
                             registration,
@@ -115,14 +143,14 @@ impl StoreLock {
                         (locked(directory, &holder.text), patience)
                     }
                 },
-                Err(Standing::Open) => (
+                Err(Owned::Open) => (
                     locked(
                         directory,
                         &format!("this process ({process_id}), which has it open"),
                     ),
                     Duration::ZERO,
                 ),
-                Err(Standing::Closing) => (
+                Err(Owned::Closing) => (
                     locked(
                         directory,
                         &format!("this process ({process_id}), which is closing it"),
@@ -130,11 +158,12 @@ impl StoreLock {
                     CLOSING_WAIT_MAX,
                 ),
             };
-            if waited >= timeout.max(patience) {
+            let waited = host.now().saturating_sub(start);
+            let left = timeout.max(patience).saturating_sub(waited);
+            if left.is_zero() {
                 return Err(refusal);
             }
-            wait_for_change();
-            waited += RETRY_EVERY;
+            wait_for_change(left.min(RETRY_EVERY));
         }
     }
 
@@ -179,9 +208,10 @@ impl StoreLock {
     }
 }
 
-fn wait_for_change() {
+/// Until an owner in this process is gone; other processes do not say when they are.
+fn wait_for_change(at_most: Duration) {
     let registry = lock(&REGISTRY);
-    let waited = REGISTRY_CHANGED.wait_timeout(registry, RETRY_EVERY);
+    let waited = OWNER_GONE.wait_timeout(registry, at_most);
     drop(waited.unwrap_or_else(PoisonError::into_inner));
 }
 
@@ -268,3 +298,6 @@ fn locked(directory: &Path, holder: &str) -> Error {
         format!("{} is in use by {holder}", directory.display()),
     )
 }
+
+#[cfg(test)]
+mod tests;

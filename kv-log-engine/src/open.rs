@@ -57,12 +57,7 @@ pub(crate) fn open(path: &Path, options: &Options, write_holder: bool) -> Result
     let directory = absolute(path)?;
     let storage = &*options.storage;
     let mut names = look_at(&directory, options)?;
-    let lock = StoreLock::acquire(
-        storage,
-        &directory,
-        options.lock_timeout,
-        options.host.process_id(),
-    )?;
+    let lock = StoreLock::acquire(storage, &directory, options.lock_timeout, &*options.host)?;
     if write_holder {
         lock.write_holder(&*options.host)?;
     }
