@@ -11,7 +11,7 @@ use crate::fault;
 use crate::host::Host;
 use crate::ids::Seqno;
 use crate::index::Published;
-use crate::lock;
+use crate::lock::{self, OpeningId};
 use crate::open::{self, Opened};
 use crate::options::Options;
 use crate::poison::Poison;
@@ -20,7 +20,6 @@ use crate::scan::Scan;
 use crate::segment::files::SegmentFiles;
 use crate::segment::writer::SegmentWriter;
 use crate::stats::{Counters, SegmentStats, Stats, read};
-use crate::storage::FileId;
 use kv_trait::{Effect, Error, ErrorKind, Fingerprint, KEY_BYTES_MAX, Result};
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
@@ -74,14 +73,14 @@ struct Handle {
     fingerprint: Fingerprint,
     report: RecoveryReport,
     path: PathBuf,
-    directory_id: FileId,
+    opening: OpeningId,
     closed: AtomicBool,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         // From here on an open in this process waits for the running leader instead of being refused.
-        lock::mark_closing(self.directory_id);
+        lock::mark_closing(self.opening);
         self.queue.drop_last();
     }
 }
@@ -124,7 +123,7 @@ impl Engine {
         ));
         let counters = Arc::new(Counters::default());
         let poison = Poison::default();
-        let directory_id = lock.directory_id();
+        let opening = lock.opening();
         let writer = LogWriter::new(
             segment,
             Rotation::new(
@@ -151,7 +150,7 @@ impl Engine {
             poison,
             fingerprint,
             report: recovered.report,
-            directory_id,
+            opening,
             closed: AtomicBool::new(false),
         };
         Ok(Self {

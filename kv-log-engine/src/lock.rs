@@ -14,6 +14,7 @@ use kv_trait::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,17 +38,32 @@ enum Owned {
     Closing,
 }
 
+#[derive(Debug)]
+struct Entry {
+    opening: u64,
+    standing: Standing,
+}
+
 /// Guards the stores open in this process. Innermost of all locks: nothing is called under it.
-static REGISTRY: Mutex<BTreeMap<FileId, Standing>> = Mutex::new(BTreeMap::new());
+static REGISTRY: Mutex<BTreeMap<FileId, Entry>> = Mutex::new(BTreeMap::new());
+/// Numbers the entries: those of a directory follow each other, and a handle may outlive its own.
+static NEXT_OPENING: AtomicU64 = AtomicU64::new(0);
 /// A claim became an owner, or was given up.
 static CLAIM_DECIDED: Condvar = Condvar::new();
 /// An owner is gone. Not told of claims: each of those who wait makes one at every try, and would wake all others.
 static OWNER_GONE: Condvar = Condvar::new();
 
+/// Which entry of the registry, of all that there ever are in this process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpeningId {
+    directory: FileId,
+    opening: u64,
+}
+
 /// A store's entry in the registry; dropping it takes the entry out.
 #[derive(Debug)]
 struct Registration {
-    directory: FileId,
+    id: OpeningId,
 }
 
 impl Registration {
@@ -55,15 +71,18 @@ impl Registration {
     fn claim(directory: FileId) -> std::result::Result<Self, Owned> {
         let mut registry = lock(&REGISTRY);
         loop {
-            match registry.get(&directory) {
-                Some(Standing::Owned(owned)) => return Err(*owned),
+            match registry.get(&directory).map(|entry| entry.standing) {
+                Some(Standing::Owned(owned)) => return Err(owned),
                 Some(Standing::Claimed) => {
                     let waited = CLAIM_DECIDED.wait(registry);
                     registry = waited.unwrap_or_else(PoisonError::into_inner);
                 }
                 None => {
-                    registry.insert(directory, Standing::Claimed);
-                    return Ok(Self { directory });
+                    let opening = NEXT_OPENING.fetch_add(1, Ordering::Relaxed);
+                    let standing = Standing::Claimed;
+                    registry.insert(directory, Entry { opening, standing });
+                    let id = OpeningId { directory, opening };
+                    return Ok(Self { id });
                 }
             }
         }
@@ -71,25 +90,30 @@ impl Registration {
 
     /// The claim has the file's lock.
     fn own(&self) {
-        lock(&REGISTRY).insert(self.directory, Standing::Owned(Owned::Open));
+        let OpeningId { directory, opening } = self.id;
+        let standing = Standing::Owned(Owned::Open);
+        lock(&REGISTRY).insert(directory, Entry { opening, standing });
         CLAIM_DECIDED.notify_all();
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let removed = lock(&REGISTRY).remove(&self.directory);
-        match removed {
+        let removed = lock(&REGISTRY).remove(&self.id.directory);
+        match removed.map(|entry| entry.standing) {
             Some(Standing::Owned(_)) => OWNER_GONE.notify_all(),
             Some(Standing::Claimed) | None => CLAIM_DECIDED.notify_all(),
         }
     }
 }
 
-/// Says of a store that its last handle is gone: an open in this process waits for it.
-pub(crate) fn mark_closing(directory: FileId) {
-    if let Some(Standing::Owned(owned)) = lock(&REGISTRY).get_mut(&directory) {
-        *owned = Owned::Closing;
+/// Says of a store that its last handle is gone: an open in this process waits for it. Of a store that was closed before
+/// it says nothing, whoever has the directory now.
+pub(crate) fn mark_closing(id: OpeningId) {
+    if let Some(entry) = lock(&REGISTRY).get_mut(&id.directory)
+        && entry.opening == id.opening
+    {
+        entry.standing = Standing::Owned(Owned::Closing);
     }
 }
 
@@ -203,8 +227,8 @@ impl StoreLock {
         }
     }
 
-    pub(crate) const fn directory_id(&self) -> FileId {
-        self.registration.directory
+    pub(crate) const fn opening(&self) -> OpeningId {
+        self.registration.id
     }
 }
 

@@ -110,3 +110,16 @@ fn an_open_beside_one_that_succeeds_is_told_of_it() {
     assert!(message.ends_with("which has it open"), "{message}");
     drop(owner);
 }
+
+/// It marked whatever store was there: the third open waited five seconds for an owner that was not going.
+#[test]
+fn dropping_a_closed_store_does_not_mark_the_next_owner_as_closing() {
+    let disk = SimDisk::new();
+    let first = Engine::open("/db", options(&disk)).unwrap();
+    first.close().unwrap();
+    let second = Engine::open("/db", options(&disk)).unwrap();
+    drop(first);
+    let message = refusal(opening(options(&disk)));
+    assert!(message.ends_with("which has it open"), "{message}");
+    drop(second);
+}
