@@ -180,7 +180,9 @@ pub(crate) enum Command {
     /// "poisoned", "key_codec", "value_codec", "tag", "segments": [{"id", "bytes", "live_bytes", "active"}],
     /// "since_open": {"groups", "batches", "records", "frame_bytes", "failed_groups", "rotations"}}`
     Stats,
-    /// Read and check everything, without changing anything.
+    /// Read and check everything, without changing any data.
+    ///
+    /// Whoever finds the store in use meanwhile is told of this process: its name is left in the file LOCK.
     ///
     /// With --json: `{"clean", "segments", "frames", "records", "keys", "torn_tail", "foreign": [NAME],
     /// "debris": [NAME], "problems": [{"kind", "message"}]}`; the torn tail is null or `{"path", "offset", "bytes", "cause"}`.

@@ -3,6 +3,8 @@
 //! With [`SimHost`] and the simulated disk a run depends on nothing but its seed.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,12 +19,19 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// The number of this process: another one in a forked child.
     fn process_id(&self) -> u32;
 
+    /// Tells this process from any other that has its number now, as in another container, or had it before: no other
+    /// process is likely to answer the same. Another one in a forked child.
+    fn process_key(&self) -> u64;
+
     /// Random bits that nobody can guess: they become salts.
     ///
     /// # Errors
     /// The operating system has none to give.
     fn random(&self) -> std::io::Result<[u8; 16]>;
 }
+
+/// The random part of this process's key.
+static PROCESS_KEYS: OnceLock<RandomState> = OnceLock::new();
 
 /// The real machine.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +77,12 @@ impl Host for OsHost {
 
     fn process_id(&self) -> u32 {
         std::process::id()
+    }
+
+    /// A forked child inherits the random part, and has a number of its own.
+    fn process_key(&self) -> u64 {
+        let keys = PROCESS_KEYS.get_or_init(RandomState::new);
+        keys.hash_one(self.process_id())
     }
 
     fn random(&self) -> std::io::Result<[u8; 16]> {
@@ -131,6 +146,11 @@ impl Host for SimHost {
 
     fn process_id(&self) -> u32 {
         u32::try_from(self.process_id.load(Ordering::SeqCst)).unwrap_or(u32::MAX)
+    }
+
+    /// All simulated hosts with one number are one process.
+    fn process_key(&self) -> u64 {
+        self.process_id.load(Ordering::SeqCst)
     }
 
     fn random(&self) -> std::io::Result<[u8; 16]> {

@@ -3,7 +3,7 @@
 //! The operating system's lock belongs to an open file and ends with it: it is never freed explicitly and LOCK is
 //! never deleted. A lock is believed only if the locked file is the one that the name leads to. The registry tells
 //! "open" from "closing" within one process, where a dropped store may still finish its last group; it is the one
-//! piece of global state there is.
+//! piece of global state there is beside the key of the process.
 
 use crate::fault;
 use crate::host::Host;
@@ -158,7 +158,7 @@ impl StoreLock {
                     }
                     Err(holder) => {
                         // A child between fork and exec holds a copy of a descriptor that we have closed already.
-                        let ours = holder.process_id() == Some(process_id);
+                        let ours = holder.process == Some((process_id, host.process_key()));
                         let patience = if ours {
                             CLOSING_WAIT_MAX
                         } else {
@@ -191,27 +191,22 @@ impl StoreLock {
         }
     }
 
-    /// Writes who holds the lock into the file: for other people's messages only.
+    /// Writes who holds the lock into the file: for other people's messages, and to know a copy of our own descriptor.
+    /// Where that fails the file is emptied if it can be, so that it does not go on naming the owner before.
     ///
     /// # Errors
     /// `Io`. A full disk is not an error: the store works without the message.
     pub(crate) fn write_holder(&self, host: &dyn Host) -> Result<()> {
-        let program = std::env::args_os().next().unwrap_or_default();
-        let program = Path::new(&program)
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy();
-        let mut text = format!("{} {} {}\n", host.process_id(), host.unix_ms(), program);
-        while text.len() > HOLDER_BYTES_MAX {
-            text.pop();
-        }
+        let text = holder_text(host);
         let written = exact::write_all(&*self.file, text.as_bytes(), 0)
             .and_then(|()| self.file.set_len(text.len() as u64));
-        match written {
-            Err(source) if source.kind() != io::ErrorKind::StorageFull => {
-                Err(fault::io("write", &self.path, source))
-            }
-            _ => Ok(()),
+        let Err(source) = written else {
+            return Ok(());
+        };
+        // Where even that fails, the first cause is the one to tell.
+        match self.file.set_len(0) {
+            _ if source.kind() == io::ErrorKind::StorageFull => Ok(()),
+            Ok(()) | Err(_) => Err(fault::io("write", &self.path, source)),
         }
     }
 
@@ -239,19 +234,31 @@ fn wait_for_change(at_most: Duration) {
     drop(waited.unwrap_or_else(PoisonError::into_inner));
 }
 
-struct Holder {
-    text: String,
+/// FORMAT.md, "Directory". Written from the front in one call: up to its end a reader sees nothing of an older text.
+fn holder_text(host: &dyn Host) -> String {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let program = Path::new(&program)
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    let program = program.chars().filter(|c| !c.is_control());
+    let mut text = format!("{} {} ", host.process_id(), host.unix_ms());
+    let key = format!("\n{:016x}\n", host.process_key());
+    let room = HOLDER_BYTES_MAX - key.len();
+    for c in program {
+        if text.len() + c.len_utf8() > room {
+            break;
+        }
+        text.push(c);
+    }
+    text + &key
 }
 
-impl Holder {
-    fn process_id(&self) -> Option<u32> {
-        self.text
-            .strip_prefix("process ")?
-            .split(' ')
-            .next()?
-            .parse()
-            .ok()
-    }
+struct Holder {
+    /// For messages.
+    text: String,
+    /// Number and key; unknown of a version that wrote no key.
+    process: Option<(u32, u64)>,
 }
 
 /// The locked file with its identity, or who holds it.
@@ -304,16 +311,27 @@ fn holder(file: &dyn StorageFile, path: &Path) -> Result<Holder> {
     let mut bytes = [0; HOLDER_BYTES_MAX];
     let length =
         exact::read_up_to(file, &mut bytes, 0).map_err(|source| fault::io("read", path, source))?;
-    let text = String::from_utf8_lossy(&bytes[..length]);
-    let mut words = text.trim_end().splitn(3, ' ');
-    let text = match (words.next(), words.next(), words.next()) {
+    Ok(parse_holder(&String::from_utf8_lossy(&bytes[..length])))
+}
+
+fn parse_holder(text: &str) -> Holder {
+    let mut lines = text.lines();
+    let mut words = lines.next().unwrap_or_default().trim_end().splitn(3, ' ');
+    let key = lines.next().filter(|key| key.len() == 16);
+    let key = key.and_then(|key| u64::from_str_radix(key, 16).ok());
+    let (process, since, program) = (words.next(), words.next(), words.next());
+    let number = process.and_then(|process| process.parse().ok());
+    let text = match (process, since, program) {
         (Some(process), Some(since), Some(program)) => {
             let program: String = program.chars().filter(|c| !c.is_control()).collect();
             format!("process {process} ({program}), since {since} ms after 1970")
         }
         _ => "a process that has not said its name".to_owned(),
     };
-    Ok(Holder { text })
+    Holder {
+        text,
+        process: number.zip(key),
+    }
 }
 
 fn locked(directory: &Path, holder: &str) -> Error {

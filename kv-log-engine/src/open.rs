@@ -48,18 +48,19 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// OPEN 0 to 6, with CREATE where the options allow it.
+/// OPEN 0 to 6, with CREATE where the options allow it. `must_name` says whether the owner's name must get into LOCK.
 ///
 /// # Errors
 /// `NotFound`, `Locked`, `Corrupt`, `UnsupportedFormat`, `StorageFull`, `Io`: nothing of a store that was there has changed.
-pub(crate) fn open(path: &Path, options: &Options, write_holder: bool) -> Result<Opened> {
+pub(crate) fn open(path: &Path, options: &Options, must_name: bool) -> Result<Opened> {
     options.check()?;
     let directory = absolute(path)?;
     let storage = &*options.storage;
     let mut names = look_at(&directory, options)?;
     let lock = StoreLock::acquire(storage, &directory, options.lock_timeout, &*options.host)?;
-    if write_holder {
-        lock.write_holder(&*options.host)?;
+    let named = lock.write_holder(&*options.host);
+    if must_name {
+        named?;
     }
     let unsynced_parent = sync_names(&directory, judge(&names), options)?;
     // Looked at again: before the lock another process may have been at work.

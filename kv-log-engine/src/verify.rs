@@ -1,4 +1,7 @@
 //! Verifying a store without changing it: OPEN 1 to 6, then every live record read once more, then nothing.
+//!
+//! LOCK is no part of what is verified: it gets the name of this process, so that nobody is told of an owner who left
+//! long ago, and if it cannot be written the store is verified all the same.
 
 use crate::index::Published;
 use crate::open;
@@ -55,7 +58,8 @@ impl VerifyReport {
     }
 }
 
-/// Reads and verifies everything that the store at `path` names. Takes the store's lock, changes nothing. Blocks.
+/// Reads and verifies everything that the store at `path` names. Takes the store's lock and says so in `LOCK`; changes
+/// nothing else. Blocks.
 ///
 /// Damage is part of the report; only what keeps the store from being read at all is an error.
 ///

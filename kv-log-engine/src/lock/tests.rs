@@ -1,8 +1,9 @@
-//! Waiting for an owner, on a clock that moves when the test says so.
+//! Waiting for an owner, on a clock that moves when the test says so; and what LOCK says of one.
 
-use crate::storage::sim::{OpKind, SimDisk};
+use super::{CLOSING_WAIT_MAX, HOLDER_BYTES_MAX, holder_text, parse_holder};
+use crate::storage::sim::{EROFS, Fault, FaultKind, OpKind, SimDisk};
 use crate::storage::{OpenMode, Storage, StorageFile};
-use crate::{Engine, Options, SimHost};
+use crate::{Engine, Host, Options, SimHost, verify};
 use kv_trait::{Error, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
@@ -122,4 +123,107 @@ fn dropping_a_closed_store_does_not_mark_the_next_owner_as_closing() {
     let message = refusal(opening(options(&disk)));
     assert!(message.ends_with("which has it open"), "{message}");
     drop(second);
+}
+
+fn everything_but_the_lock(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
+    let files = disk.files().into_iter();
+    files
+        .filter(|path| !path.ends_with('/') && path != "/db/LOCK")
+        .map(|path| (path.clone(), disk.read_file(&path).unwrap()))
+        .collect()
+}
+
+/// It left the name of the owner before in the file: an open was refused with a process that had closed the store.
+#[test]
+fn verify_says_who_has_the_store_and_changes_nothing_else() {
+    let disk = closed_store();
+    disk.write_file("/db/LOCK", STRANGER.as_bytes()).unwrap();
+    let before = everything_but_the_lock(&disk);
+    let host = Arc::new(SimHost::new(1));
+    host.set_process_id(12);
+    let report = verify("/db", options(&disk).host(host)).unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    let text = String::from_utf8(disk.read_file("/db/LOCK").unwrap()).unwrap();
+    assert!(text.starts_with("12 1700000000000 "), "{text}");
+    assert_eq!(everything_but_the_lock(&disk), before);
+}
+
+#[test]
+fn verify_goes_on_where_it_cannot_say_who_it_is() {
+    let disk = closed_store();
+    disk.inject(
+        Fault::new(FaultKind::Errno(EROFS))
+            .on(OpKind::Write)
+            .path_contains("LOCK"),
+    );
+    assert!(verify("/db", options(&disk)).unwrap().is_clean());
+    assert_eq!(disk.fault_hits(), 1);
+    assert_eq!(disk.read_file("/db/LOCK").unwrap(), b"");
+}
+
+/// Containers that share a volume are all process 1; the number alone made them wait for themselves.
+#[test]
+fn another_process_of_the_same_number_is_not_waited_for() {
+    let disk = closed_store();
+    let number = std::process::id();
+    for text in [
+        format!("{number} 1700000000000 of-version-0\n"),
+        format!("{number} 1700000000000 in-a-container\n00000000000004d2\n"),
+    ] {
+        let held = hold(&disk, &text);
+        let before = attempts(&disk);
+        let message = refusal(opening(options(&disk)));
+        assert!(message.contains(&format!("process {number} ")), "{message}");
+        assert_eq!(attempts(&disk) - before, 1, "{text}");
+        drop(held);
+    }
+}
+
+/// A child between fork and exec has a copy of the descriptor that its parent has closed.
+#[test]
+fn a_copy_of_our_own_lock_is_waited_for_within_bounds() {
+    let disk = closed_store();
+    let host = Arc::new(SimHost::new(1));
+    let ours = || options(&disk).host(Arc::clone(&host) as _);
+    Engine::open("/db", ours()).unwrap().close().unwrap();
+    let text = String::from_utf8(disk.read_file("/db/LOCK").unwrap()).unwrap();
+    for in_time in [true, false] {
+        let held = hold(&disk, &text);
+        let before = attempts(&disk);
+        let waiter = opening(ours());
+        while attempts(&disk) - before < 3 {
+            assert!(!waiter.is_finished(), "not waited for");
+            sleep(Duration::from_millis(1));
+        }
+        if in_time {
+            drop(held);
+            waiter.join().unwrap().unwrap();
+        } else {
+            host.advance(CLOSING_WAIT_MAX);
+            let message = refusal(waiter);
+            assert!(message.contains("process 1 ("), "{message}");
+        }
+    }
+}
+
+#[test]
+fn the_text_of_the_lock_is_read_as_it_was_written_whatever_stands_there() {
+    let host = SimHost::new(1);
+    host.set_process_id(7);
+    let holder = parse_holder(&holder_text(&host));
+    assert_eq!(holder.process, Some((7, host.process_key())));
+    assert!(holder.text.starts_with("process 7 ("), "{}", holder.text);
+    assert!(holder_text(&host).len() <= HOLDER_BYTES_MAX);
+
+    let old = parse_holder(STRANGER);
+    assert_eq!(old.process, None);
+    assert_eq!(
+        old.text,
+        "process 4711 (other-program), since 1700000000000 ms after 1970"
+    );
+    for strange in ["", "\n", "7", "7 x", "\u{fffd}", "\n\n00000000000004d2"] {
+        let holder = parse_holder(strange);
+        assert_eq!(holder.process, None, "{strange:?}");
+        assert_eq!(holder.text, "a process that has not said its name");
+    }
 }
