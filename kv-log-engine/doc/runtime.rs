@@ -14,7 +14,7 @@ pub struct Threads;
 
 impl Runtime for Threads {
     fn pool(&self) -> Result<PoolId> {
-        Ok(PoolId::new(0))
+        Ok(PoolId::of::<Self>(0))
     }
 
     fn spawn_blocking(&self, work: BlockingWork) -> Result<()> {

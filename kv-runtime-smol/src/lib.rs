@@ -48,7 +48,7 @@ pub struct Smol;
 
 impl Runtime for Smol {
     fn pool(&self) -> Result<PoolId> {
-        Ok(PoolId::new(0))
+        Ok(PoolId::of::<Self>(0))
     }
 
     fn spawn_blocking(&self, work: BlockingWork) -> Result<()> {

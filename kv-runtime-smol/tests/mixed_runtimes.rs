@@ -5,9 +5,12 @@ use kv_log_engine::storage::sim::{OpKind, SimDisk};
 use kv_runtime_smol::{KVLog, Options, Smol};
 use kv_runtime_tokio::Tokio;
 use kv_tests::executor::thread;
+use kv_trait::{BlockingWork, PoolId, Result, Runtime};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use tokio::runtime::Builder;
 
 type OnSmol = KVLog<String, u64>;
@@ -154,6 +157,55 @@ fn a_lead_offered_to_a_runtime_that_nobody_drives_is_taken_by_another() {
     assert_eq!(smol::block_on(store.get("awake")).unwrap(), Some(19));
     asleep.block_on(task).unwrap().unwrap();
     assert_eq!(smol::block_on(store.get("asleep")).unwrap(), Some(1));
+}
+
+/// Blocking threads that never get to anything, of somebody who numbers pools from 0.
+#[derive(Clone, Debug, Default)]
+struct Stuck(Arc<Mutex<Vec<Kept>>>);
+
+struct Kept(#[expect(dead_code, reason = "kept, and never run")] BlockingWork);
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kept")
+    }
+}
+
+impl Runtime for Stuck {
+    fn pool(&self) -> Result<PoolId> {
+        Ok(PoolId::new(0))
+    }
+
+    fn spawn_blocking(&self, work: BlockingWork) -> Result<()> {
+        self.0.lock().unwrap().push(Kept(work));
+        Ok(())
+    }
+
+    fn poll_proceed(&self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+/// smol's pool was number 0 as well: the store took the two for one, and asked smol for nothing.
+#[test]
+fn a_stuck_pool_of_another_runtime_does_not_stop_smol() {
+    let stuck = Stuck::default();
+    assert_ne!(Smol::default().pool().unwrap(), stuck.pool().unwrap());
+    let disk = SimDisk::new();
+    let store = on_disk(&disk);
+    let elsewhere: kv_log_engine::KVLog<String, u64, Stuck> = store.on(stuck.clone());
+    let key = "stuck".to_owned();
+    let mut waiting = Box::pin(elsewhere.put(&key, &1));
+    while stuck.0.lock().unwrap().is_empty() {
+        let polled = waiting
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending(), "nobody could have written it");
+    }
+    smol::block_on(store.put("k", &2)).unwrap();
+    // Polled first, so first in the order of writes.
+    assert_eq!(smol::block_on(store.get("stuck")).unwrap(), Some(1));
+    drop(waiting);
 }
 
 #[test]

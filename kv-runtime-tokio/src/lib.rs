@@ -91,7 +91,7 @@ impl Runtime for Tokio {
     fn pool(&self) -> Result<PoolId> {
         let mut hasher = DefaultHasher::new();
         Self::handle()?.id().hash(&mut hasher);
-        Ok(PoolId::new(hasher.finish()))
+        Ok(PoolId::of::<Self>(hasher.finish()))
     }
 
     fn spawn_blocking(&self, work: BlockingWork) -> Result<()> {

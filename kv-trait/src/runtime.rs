@@ -3,18 +3,42 @@
 //! A runtime is a value. Nothing here detects executors at compile time, starts threads or keeps time.
 
 use crate::Result;
+use std::any::TypeId;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::task::{Context, Poll};
 
 /// Work that may block the thread it runs on.
 pub type BlockingWork = Box<dyn FnOnce() + Send + 'static>;
 
-/// Names a pool of blocking threads: two equal values reach the same pool.
+/// Names a pool of blocking threads: two equal values reach the same pool, whatever [`Runtime`] they are from.
+///
+/// A store compares the pools of all runtimes that use it. One that takes two pools for one does not ask the second while
+/// the first holds work of its own, and if the first is stuck, so are those who wait on the second.
+///
+/// ```
+/// use kv_trait::PoolId;
+/// struct Ours;
+/// struct Theirs;
+/// assert_eq!(PoolId::of::<Ours>(0), PoolId::of::<Ours>(0));
+/// assert_ne!(PoolId::of::<Ours>(0), PoolId::of::<Ours>(1));
+/// assert_ne!(PoolId::of::<Ours>(0), PoolId::of::<Theirs>(0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolId(u64);
 
 impl PoolId {
-    /// A pool known by this number.
+    /// The pool that `R`, a runtime of the caller's own, knows as `id`. Other types may use the same `id`.
+    #[must_use]
+    pub fn of<R: 'static>(id: u64) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (TypeId::of::<R>(), id).hash(&mut hasher);
+        Self(hasher.finish())
+    }
+
+    /// The pool known by this number, which must be this pool's alone in the whole process: the address of something
+    /// that lives as long as it, for example. A number that only one runtime's pools are told apart by belongs into
+    /// [`PoolId::of`].
     #[must_use]
     pub const fn new(id: u64) -> Self {
         Self(id)
@@ -28,6 +52,8 @@ impl PoolId {
 ///   unrun (a runtime that shuts down does that). It is never forgotten.
 /// - No method blocks or panics, outside a runtime neither. Where the runtime's own function panics because the system
 ///   has no thread to give, the panic is caught here, and the work with it: kept on a queue, it would be forgotten.
+/// - Pools that do not share their threads have different [`PoolId`]s, those of other implementors included:
+///   [`PoolId::of`] with a type of one's own sees to that.
 ///
 /// ```
 /// use kv_trait::{BlockingWork, Error, ErrorKind, PoolId, Result, Runtime};
@@ -39,7 +65,7 @@ impl PoolId {
 ///
 /// impl Runtime for Threads {
 ///     fn pool(&self) -> Result<PoolId> {
-///         Ok(PoolId::new(0)) // one for the whole process
+///         Ok(PoolId::of::<Self>(0)) // one for the whole process
 ///     }
 ///
 ///     fn spawn_blocking(&self, work: BlockingWork) -> Result<()> {

@@ -20,7 +20,7 @@ pub(crate) struct Threads(smol::LocalExecutor<'static>);
 
 impl Runtime for Pool {
     fn pool(&self) -> Result<PoolId> {
-        Ok(PoolId::new(1))
+        Ok(PoolId::of::<Self>(0))
     }
 
     fn spawn_blocking(&self, work: BlockingWork) -> Result<()> {
