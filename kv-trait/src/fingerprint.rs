@@ -7,7 +7,7 @@
 
 use crate::codec::Codec;
 use crate::key::{self, Key};
-use crate::{Error, ErrorKind, Result, Shape};
+use crate::{Error, ErrorKind, Result, SHAPE_BYTES_MAX, Shape};
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,6 +17,13 @@ pub const CODEC_NAME_BYTES_MAX: usize = 64;
 pub const TAG_BYTES_MAX: usize = 256;
 /// The longest text of a fingerprint, in bytes.
 pub const FINGERPRINT_BYTES_MAX: usize = 4096;
+
+/// What this version records of any two types fits; only fields of later versions can make it too long.
+const _: () = {
+    let codec = CODEC_NAME_BYTES_MAX + "/65535".len();
+    let names = "key=\nvalue=\ntag=\nkey_shape=\nvalue_shape=".len();
+    assert!(names + 2 * codec + TAG_BYTES_MAX + 2 * SHAPE_BYTES_MAX <= FINGERPRINT_BYTES_MAX);
+};
 
 /// A codec by name and version; its text is `name/version`, for example `postcard/1`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -225,7 +232,8 @@ impl Fingerprint {
     /// that the stored bytes are values of the new types too, as after a variant was added at the end of an enum.
     ///
     /// # Errors
-    /// `UnsupportedFormat`: the codecs differ.
+    /// `UnsupportedFormat`: the codecs differ, or beside what a later version recorded there is no room for the new types.
+    /// Nothing was taken then.
     pub fn adopt(&mut self, wanted: &Self) -> Result<()> {
         let codecs_only = |fingerprint: &Self| Self {
             tag: None,
@@ -235,11 +243,23 @@ impl Fingerprint {
             ..fingerprint.clone()
         };
         codecs_only(self).check(&codecs_only(wanted))?;
-        self.key_shape.clone_from(&wanted.key_shape);
-        self.value_shape.clone_from(&wanted.value_shape);
-        if wanted.tag.is_some() {
-            self.tag.clone_from(&wanted.tag);
+        let adopted = Self {
+            tag: wanted.tag.clone().or_else(|| self.tag.clone()),
+            key_shape: wanted.key_shape.clone(),
+            value_shape: wanted.value_shape.clone(),
+            ..self.clone()
+        };
+        let bytes = adopted.to_text().len();
+        if bytes > FINGERPRINT_BYTES_MAX {
+            return Err(Error::new(
+                ErrorKind::UnsupportedFormat,
+                format!(
+                    "with these types and the fields of a later version the store's fingerprint would have {bytes} \
+                     bytes of at most {FINGERPRINT_BYTES_MAX}"
+                ),
+            ));
         }
+        *self = adopted;
         Ok(())
     }
 

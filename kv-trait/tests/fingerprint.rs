@@ -2,7 +2,7 @@
 
 use kv_trait::fingerprint::{CODEC_NAME_BYTES_MAX, FINGERPRINT_BYTES_MAX, TAG_BYTES_MAX};
 use kv_trait::{
-    ByteKey, Codec, CodecId, ErrorKind, Fingerprint, Postcard, Raw, Result as StoreResult,
+    ByteKey, Codec, CodecId, Effect, ErrorKind, Fingerprint, Postcard, Raw, Result as StoreResult,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -200,6 +200,32 @@ fn an_owner_may_adopt_other_shapes_but_no_other_codec() {
     recorded.check(&wanted).unwrap();
     assert_eq!(recorded.tag(), Some("two"));
     assert!(recorded.adopt(&Fingerprint::raw()).is_err());
+}
+
+/// The text that was recorded could not be read by the next open.
+#[test]
+fn types_that_do_not_fit_beside_fields_of_a_later_version_are_not_adopted() {
+    let known = "key=raw/1\nvalue=postcard/1\nlater=";
+    let recorded = |bytes: usize| {
+        let text = format!("{known}{}", "x".repeat(bytes - known.len()));
+        Fingerprint::parse(&text).unwrap()
+    };
+    let wanted = Fingerprint::of::<String, u64, Postcard>(Some("tag")).unwrap();
+    let added = "\ntag=tag\nvalue_shape=1:u64".len();
+
+    let mut fits = recorded(FINGERPRINT_BYTES_MAX - added);
+    fits.adopt(&wanted).unwrap();
+    assert_eq!(fits.to_text().len(), FINGERPRINT_BYTES_MAX);
+    assert_eq!(Fingerprint::parse(&fits.to_text()).unwrap(), fits);
+
+    let before = recorded(FINGERPRINT_BYTES_MAX - added + 1);
+    let mut same = before.clone();
+    let error = same.adopt(&wanted).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (ErrorKind::UnsupportedFormat, Effect::Nothing)
+    );
+    assert_eq!(same, before);
 }
 
 #[test]

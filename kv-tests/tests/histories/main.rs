@@ -55,4 +55,5 @@ fn last_byte(disk: &SimDisk, path: &str) -> usize {
 
 mod files;
 mod owners;
+mod types;
 mod writes;
