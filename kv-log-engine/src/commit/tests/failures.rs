@@ -1,0 +1,125 @@
+//! What panics, and what poisons.
+
+use super::{Counted, Number, Pool, Queue, poll, queue, queue_with};
+use crate::commit::Limits;
+use kv_trait::{Effect, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+#[test]
+fn a_panicking_writer_poisons_and_wakes_everybody() {
+    let limits = Limits {
+        queue_batches: 1,
+        linger: Duration::ZERO,
+        ..Limits::default()
+    };
+    let (queue, log) = queue_with(limits);
+    log.panic_at.store(1, Ordering::SeqCst);
+    let first = queue.submit(Number(1)).unwrap();
+    let second = queue.submit(Number(2)).unwrap();
+    let error = first.wait().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (ErrorKind::Poisoned, Effect::Unknown)
+    );
+    let error = second.wait().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (ErrorKind::Poisoned, Effect::Nothing)
+    );
+    assert_eq!(
+        queue.submit(Number(3)).unwrap_err().kind(),
+        ErrorKind::Poisoned
+    );
+}
+
+#[test]
+fn poison_reaches_every_waiter() {
+    let limits = Limits {
+        queue_batches: 1,
+        linger: Duration::ZERO,
+        ..Limits::default()
+    };
+    let (queue, log) = queue_with(limits);
+    log.poison_at.store(1, Ordering::SeqCst);
+    let pool = Pool::new(1);
+    let waker = Arc::new(Counted::default());
+    let mut tickets: Vec<_> = (0..4).map(|n| queue.submit(Number(n)).unwrap()).collect();
+    tickets
+        .iter_mut()
+        .for_each(|ticket| assert!(poll(ticket, &pool, &waker).is_pending()));
+    pool.run_all();
+    let effects: Vec<_> = tickets
+        .iter_mut()
+        .map(|ticket| match poll(ticket, &pool, &waker) {
+            Poll::Ready(Err(error)) => error.effect(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        effects,
+        [
+            Effect::Unknown,
+            Effect::Nothing,
+            Effect::Nothing,
+            Effect::Nothing
+        ]
+    );
+}
+
+struct Panicking;
+
+impl Wake for Panicking {
+    fn wake(self: Arc<Self>) {
+        panic!("planned");
+    }
+}
+
+#[test]
+fn a_panicking_waker_keeps_nobody_asleep() {
+    let (queue, _log) = queue();
+    let pool = Pool::new(1);
+    let waker = Arc::new(Counted::default());
+    let mut first = queue.submit(Number(1)).unwrap();
+    let mut second = queue.submit(Number(2)).unwrap();
+    let panicking = Waker::from(Arc::new(Panicking));
+    assert!(
+        first
+            .poll(&mut Context::from_waker(&panicking), &pool)
+            .is_pending()
+    );
+    assert!(poll(&mut second, &pool, &waker).is_pending());
+    pool.run_all();
+    assert!(poll(&mut first, &pool, &waker).is_ready());
+    assert!(poll(&mut second, &pool, &waker).is_ready());
+    assert_eq!(queue.submit(Number(3)).unwrap().wait().unwrap(), 3);
+}
+
+struct Reentrant(Queue, AtomicBool);
+
+impl Wake for Reentrant {
+    fn wake(self: Arc<Self>) {
+        let refused = self.0.refuse_if_leading().unwrap_err();
+        self.1
+            .store(refused.kind() == ErrorKind::InvalidInput, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_blocking_call_from_a_waker_on_the_leading_thread_is_refused() {
+    let (queue, _log) = queue();
+    let pool = Pool::new(1);
+    let reentrant = Arc::new(Reentrant(Arc::clone(&queue), AtomicBool::new(false)));
+    let mut ticket = queue.submit(Number(1)).unwrap();
+    let waker = Waker::from(Arc::clone(&reentrant));
+    assert!(
+        ticket
+            .poll(&mut Context::from_waker(&waker), &pool)
+            .is_pending()
+    );
+    pool.run_all();
+    assert!(reentrant.1.load(Ordering::SeqCst));
+    queue.refuse_if_leading().unwrap();
+}
