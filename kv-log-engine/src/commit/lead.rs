@@ -88,7 +88,7 @@ impl<W: GroupWriter> CommitQueue<W> {
                 Phase::Closing | Phase::Dropped => return Next::Stop,
                 Phase::Open => {}
             }
-            if let Some(first) = state.admitted.front() {
+            if let Some(first) = state.first() {
                 return Next::First(first.request.bytes());
             }
             if lingered {
@@ -185,16 +185,13 @@ impl<W: GroupWriter> CommitQueue<W> {
         let mut state = self.lock();
         let mut group = Vec::new();
         let mut sum = 0;
-        while let Some(next) = state.admitted.front() {
-            let size = next.request.bytes();
+        while let Some(next) = state.first() {
+            let (number, size) = (next.number, next.request.bytes());
             if !group.is_empty() && sum + size > bytes {
                 break;
             }
-            if let Some(next) = state.admitted.pop_front() {
-                sum += size;
-                state.admitted_bytes -= size;
-                group.push(next);
-            }
+            sum += size;
+            group.extend(state.remove_admitted(number));
             if bytes == 0 {
                 break;
             }
@@ -287,11 +284,7 @@ impl<W: GroupWriter> CommitQueue<W> {
             average: Duration::ZERO,
         };
         loop {
-            let first = self
-                .lock()
-                .admitted
-                .front()
-                .map(|pending| pending.request.bytes());
+            let first = self.lock().first().map(|first| first.request.bytes());
             let Some(first_bytes) = first else {
                 return Some(writer);
             };
@@ -348,7 +341,7 @@ fn caught<W: GroupWriter, T>(writer: &mut W, work: impl FnOnce(&mut W) -> Result
 fn waiters<W: GroupWriter>(state: &State<W>) -> Tasks<W> {
     let mut thread = true;
     let mut wakes = Vec::new();
-    for pending in state.admitted.iter().chain(&state.line) {
+    for pending in state.admitted.values().chain(state.line.values()) {
         if let Some(wake) = pending.cell.nudge(thread) {
             thread &= !matches!(wake, Wake::Thread(_));
             wakes.push(wake);

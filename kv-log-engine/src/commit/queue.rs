@@ -9,7 +9,7 @@ use super::{GroupWriter, Request};
 use crate::fault;
 use crate::sync::{Condvar, Mutex, MutexGuard, ThreadId, current, lock, wait};
 use kv_trait::{Error, ErrorKind, PoolId, Result};
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +50,8 @@ impl Default for Limits {
 /// A batch with the cell that its caller looks into.
 #[derive(Debug)]
 pub(super) struct Pending<R: Request> {
+    /// Its place in the order: rises from batch to batch.
+    pub(super) number: u64,
     pub(super) request: R,
     pub(super) cell: Arc<Cell<R::Answer>>,
 }
@@ -76,9 +78,13 @@ pub(super) enum Phase {
 }
 
 pub(super) struct State<W: GroupWriter> {
-    pub(super) admitted: VecDeque<Pending<W::Request>>,
+    /// By number: a caller who gives up finds its batch without a search through everybody else's, under a lock that
+    /// every submit takes.
+    pub(super) admitted: BTreeMap<u64, Pending<W::Request>>,
     pub(super) admitted_bytes: u64,
-    pub(super) line: VecDeque<Pending<W::Request>>,
+    /// By number; each is higher than any that was admitted.
+    pub(super) line: BTreeMap<u64, Pending<W::Request>>,
+    next_number: u64,
     pub(super) lead: Lead,
     /// The pools that hold a closure which has not run yet. It will start whatever lead is offered then, so one for each
     /// pool is enough, and a pool that is stuck does not gather more.
@@ -118,9 +124,10 @@ impl<W: GroupWriter> CommitQueue<W> {
         clock: Arc<dyn Fn() -> Duration + Send + Sync>,
     ) -> Arc<Self> {
         let state = State {
-            admitted: VecDeque::new(),
+            admitted: BTreeMap::new(),
             admitted_bytes: 0,
-            line: VecDeque::new(),
+            line: BTreeMap::new(),
+            next_number: 0,
             lead: Lead::None,
             handed: Vec::new(),
             phase: Phase::Open,
@@ -146,10 +153,6 @@ impl<W: GroupWriter> CommitQueue<W> {
     /// `Closed`, `Poisoned`, or `InvalidInput` when a waker calls this on the thread that leads. Effect *nothing*.
     pub(crate) fn submit(self: &Arc<Self>, request: W::Request) -> Result<Ticket<W>> {
         let cell = Cell::new();
-        let pending = Pending {
-            request,
-            cell: Arc::clone(&cell),
-        };
         let mut state = self.lock();
         if let Some(refusal) = &state.refusal {
             return Err(refusal.clone());
@@ -157,10 +160,17 @@ impl<W: GroupWriter> CommitQueue<W> {
         if state.phase != Phase::Open {
             return Err(fault::closed());
         }
+        let number = state.next_number;
+        state.next_number += 1;
+        let pending = Pending {
+            number,
+            request,
+            cell: Arc::clone(&cell),
+        };
         if state.line.is_empty() && state.has_room(&pending, &self.limits) {
             state.admit(pending);
         } else {
-            state.line.push_back(pending);
+            state.line.insert(number, pending);
         }
         if state.lead == Lead::None {
             state.lead = Lead::Offered;
@@ -173,7 +183,7 @@ impl<W: GroupWriter> CommitQueue<W> {
         if wake_leader {
             self.changed.notify_all();
         }
-        Ok(Ticket::new(Arc::clone(self), cell))
+        Ok(Ticket::new(Arc::clone(self), cell, number))
     }
 
     /// Refuses a blocking call on the thread that leads: it would wait for itself. A waker can make one.
@@ -200,32 +210,20 @@ impl<W: GroupWriter> CommitQueue<W> {
     }
 
     /// Takes a batch out that no leader has taken yet.
-    pub(super) fn withdraw(&self, cell: &Arc<Cell<Answer<W>>>) -> bool {
+    pub(super) fn withdraw(&self, number: u64) -> bool {
         let mut state = self.lock();
-        let same = |pending: &Pending<W::Request>| Arc::ptr_eq(&pending.cell, cell);
-        if let Some(at) = state.line.iter().position(same) {
-            state.line.remove(at);
-            true
-        } else if let Some(at) = state.admitted.iter().position(same) {
-            if let Some(taken) = state.admitted.remove(at) {
-                state.admitted_bytes -= taken.request.bytes();
-            }
+        let mut withdrawn = state.line.remove(&number);
+        if withdrawn.is_none() {
+            withdrawn = state.remove_admitted(number);
             state.admit_from_line(&self.limits);
-            true
-        } else {
-            false
         }
+        drop(state);
+        withdrawn.is_some()
     }
 
     /// A caller has lost interest. In the line: nothing happened. Later: the batch finishes as if awaited.
-    pub(super) fn abandon(&self, cell: &Arc<Cell<Answer<W>>>) {
-        let mut state = self.lock();
-        let at = state
-            .line
-            .iter()
-            .position(|pending| Arc::ptr_eq(&pending.cell, cell));
-        let abandoned = at.and_then(|at| state.line.remove(at));
-        drop(state);
+    pub(super) fn abandon(&self, number: u64) {
+        let abandoned = self.lock().line.remove(&number);
         drop(abandoned);
     }
 
@@ -240,10 +238,10 @@ impl<W: GroupWriter> CommitQueue<W> {
             return Err(fault::closed());
         }
         state.phase = Phase::Closing;
-        let line: Vec<_> = state.line.drain(..).collect();
+        let line = std::mem::take(&mut state.line);
         drop(state);
         self.changed.notify_all();
-        Self::resolve_all(line, |_| Err(fault::closed()));
+        Self::resolve_all(line.into_values(), |_| Err(fault::closed()));
         let mut state = self.lock();
         let writer = loop {
             match state.lead {
@@ -283,7 +281,7 @@ impl<W: GroupWriter> CommitQueue<W> {
         outcome: impl Fn(&W::Request) -> Result<Answer<W>>,
     ) {
         let mut wakers = Vec::new();
-        for Pending { request, cell } in pending {
+        for Pending { request, cell, .. } in pending {
             wakers.extend(cell.resolve(outcome(&request)));
         }
         super::ticket::wake_all(wakers);
@@ -306,16 +304,28 @@ impl<W: GroupWriter> State<W> {
 
     fn admit(&mut self, pending: Pending<W::Request>) {
         self.admitted_bytes += pending.request.bytes();
-        self.admitted.push_back(pending);
+        self.admitted.insert(pending.number, pending);
+    }
+
+    /// The one way out of what was admitted, but for [`State::take_queued`].
+    pub(super) fn remove_admitted(&mut self, number: u64) -> Option<Pending<W::Request>> {
+        let removed = self.admitted.remove(&number)?;
+        self.admitted_bytes -= removed.request.bytes();
+        Some(removed)
+    }
+
+    /// The oldest batch that was admitted.
+    pub(super) fn first(&self) -> Option<&Pending<W::Request>> {
+        self.admitted.first_key_value().map(|(_, first)| first)
     }
 
     /// Whoever frees room admits from the head of the line. Nobody is woken: they wait for durability.
     pub(super) fn admit_from_line(&mut self, limits: &Limits) {
-        while let Some(head) = self.line.front() {
+        while let Some((_, head)) = self.line.first_key_value() {
             if !self.has_room(head, limits) {
                 break;
             }
-            if let Some(head) = self.line.pop_front() {
+            if let Some((_, head)) = self.line.pop_first() {
                 self.admit(head);
             }
         }
@@ -332,6 +342,8 @@ impl<W: GroupWriter> State<W> {
     /// Everything that no leader has taken.
     pub(super) fn take_queued(&mut self) -> Vec<Pending<W::Request>> {
         self.admitted_bytes = 0;
-        self.admitted.drain(..).chain(self.line.drain(..)).collect()
+        let admitted = std::mem::take(&mut self.admitted);
+        let line = std::mem::take(&mut self.line);
+        admitted.into_values().chain(line.into_values()).collect()
     }
 }

@@ -111,6 +111,7 @@ pub(super) fn wake_all<A>(wakes: impl IntoIterator<Item = Wake<A>>) {
 pub(crate) struct Ticket<W: GroupWriter> {
     queue: Arc<CommitQueue<W>>,
     cell: Arc<Cell<<W::Request as Request>::Answer>>,
+    number: u64,
     done: bool,
 }
 
@@ -118,10 +119,12 @@ impl<W: GroupWriter> Ticket<W> {
     pub(super) const fn new(
         queue: Arc<CommitQueue<W>>,
         cell: Arc<Cell<<W::Request as Request>::Answer>>,
+        number: u64,
     ) -> Self {
         Self {
             queue,
             cell,
+            number,
             done: false,
         }
     }
@@ -173,7 +176,7 @@ impl<W: GroupWriter> Ticket<W> {
             }
         }
         let dropped = lock(&self.cell.state).dropped;
-        if dropped && self.queue.withdraw(&self.cell) {
+        if dropped && self.queue.withdraw(self.number) {
             self.done = true;
             let message = "the runtime shut down before the write began";
             return Poll::Ready(Err(Error::new(ErrorKind::Unavailable, message)));
@@ -225,7 +228,7 @@ impl<W: GroupWriter> Drop for Ticket<W> {
         if !self.done {
             let waker = lock(&self.cell.state).waker.take();
             drop(waker);
-            self.queue.abandon(&self.cell);
+            self.queue.abandon(self.number);
         }
     }
 }

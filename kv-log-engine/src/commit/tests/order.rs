@@ -1,7 +1,8 @@
 //! The order of batches, and the line for want of room.
 
-use super::{Number, queue, queue_with};
-use crate::commit::Limits;
+use super::{Counted, Number, Pool, poll, queue, queue_with};
+use crate::commit::{Limits, Ticket};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -73,4 +74,29 @@ fn sixty_four_that_arrive_during_a_group_need_at_most_two_more() {
     });
     assert!(log.groups.load(Ordering::SeqCst) <= 3);
     assert_eq!(*log.order.lock().unwrap(), (0..65).collect::<Vec<_>>());
+}
+
+#[test]
+fn those_who_give_up_leave_the_others_in_order() {
+    let limits = Limits {
+        queue_batches: 3,
+        linger: Duration::ZERO,
+        ..Limits::default()
+    };
+    let (queue, log) = queue_with(limits);
+    let (dying, waker) = (Pool::new(1), Arc::new(Counted::default()));
+    let mut tickets: Vec<_> = (0..12)
+        .map(|n| Some(queue.submit(Number(n)).unwrap()))
+        .collect();
+    // One that was admitted is withdrawn, which admits the head of the line.
+    let mut withdrawn = tickets[1].take().unwrap();
+    assert!(poll(&mut withdrawn, &dying, &waker).is_pending());
+    dying.drop_all();
+    assert!(poll(&mut withdrawn, &dying, &waker).is_ready());
+    for gone in [11, 3, 8, 5, 4] {
+        tickets[gone] = None; // 3 was admitted by then
+    }
+    let answers = tickets.into_iter().flatten().rev().map(Ticket::wait);
+    assert_eq!(answers.filter(Result::is_ok).count(), 6);
+    assert_eq!(*log.order.lock().unwrap(), [0, 2, 3, 6, 7, 9, 10]);
 }
