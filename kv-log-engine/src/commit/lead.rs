@@ -17,9 +17,9 @@ type Answer<W> = <<W as GroupWriter>::Request as Request>::Answer;
 type Tasks<W> = Vec<Wake<Answer<W>>>;
 
 /// What a leader finds when it asks for work.
-enum Next {
-    /// The size of the first batch of a group.
-    First(u64),
+enum Next<R: Request> {
+    /// The first batch of a group, taken out: nobody can withdraw it while room is made for it.
+    First(Pending<R>),
     /// Nothing is queued.
     Idle,
     /// Somebody wants the lead, or nobody is left: stop now.
@@ -54,8 +54,8 @@ impl<W: GroupWriter> CommitQueue<W> {
                         None => return,
                     }
                 }
-                Next::First(first_bytes) => {
-                    let Some(answered) = self.one_group(&mut writer, first_bytes, &mut term) else {
+                Next::First(first) => {
+                    let Some(answered) = self.one_group(&mut writer, first, &mut term) else {
                         return self.end_poisoned(writer);
                     };
                     let over = own.map_or_else(|| self.term_over(&term), |cell| cell.is_resolved());
@@ -79,7 +79,7 @@ impl<W: GroupWriter> CommitQueue<W> {
     }
 
     /// Waits for work, a leader on a pool up to its linger.
-    fn next_work(&self, linger: bool) -> Next {
+    fn next_work(&self, linger: bool) -> Next<W::Request> {
         let mut state = self.lock();
         let mut lingered = !linger || self.limits.linger.is_zero();
         loop {
@@ -88,8 +88,8 @@ impl<W: GroupWriter> CommitQueue<W> {
                 Phase::Closing | Phase::Dropped => return Next::Stop,
                 Phase::Open => {}
             }
-            if let Some(first) = state.first() {
-                return Next::First(first.request.bytes());
+            if let Some(first) = state.take_first() {
+                return Next::First(first);
             }
             if lingered {
                 return Next::Idle;
@@ -108,16 +108,22 @@ impl<W: GroupWriter> CommitQueue<W> {
     }
 
     /// One group from queue to resolved tickets. Returns how many callers are expected to come back; `None`: poisoned.
-    fn one_group(&self, writer: &mut W, first_bytes: u64, term: &mut Term) -> Option<usize> {
+    fn one_group(
+        &self,
+        writer: &mut W,
+        first: Pending<W::Request>,
+        term: &mut Term,
+    ) -> Option<usize> {
         let began = (self.clock)();
+        let first_bytes = first.request.bytes();
         let room = match caught(writer, |writer| writer.prepare(first_bytes)) {
             Ok(room) => room,
             Err(error) => {
-                let refused = self.take_group(0);
-                return self.resolve_refused(writer, refused, &error);
+                self.lock().admit_from_line(&self.limits);
+                return self.resolve_refused(writer, first, &error);
             }
         };
-        let group = self.take_group(room.min(self.limits.group_bytes));
+        let group = self.take_group(first, room.min(self.limits.group_bytes));
         let (mut requests, cells): (Vec<_>, Vec<_>) = group
             .into_iter()
             .map(|pending| (pending.request, pending.cell))
@@ -169,32 +175,30 @@ impl<W: GroupWriter> CommitQueue<W> {
     fn resolve_refused(
         &self,
         writer: &W,
-        refused: Vec<Pending<W::Request>>,
+        refused: Pending<W::Request>,
         error: &Error,
     ) -> Option<usize> {
         let refusal = writer.refusal();
         if refusal.is_some() {
             self.lock().refusal.clone_from(&refusal);
         }
-        Self::resolve_all(refused, |_| Err(error.clone().with_effect(Effect::Nothing)));
+        Self::resolve_all([refused], |_| {
+            Err(error.clone().with_effect(Effect::Nothing))
+        });
         refusal.is_none().then_some(0)
     }
 
-    /// The next group: batches in order while they fit, at least one. Whoever waits in line moves up.
-    fn take_group(&self, bytes: u64) -> Vec<Pending<W::Request>> {
+    /// The next group: the first batch, and those behind it while they fit. Whoever waits in line moves up.
+    fn take_group(&self, first: Pending<W::Request>, bytes: u64) -> Vec<Pending<W::Request>> {
+        let mut sum = first.request.bytes();
+        let mut group = vec![first];
         let mut state = self.lock();
-        let mut group = Vec::new();
-        let mut sum = 0;
         while let Some(next) = state.first() {
-            let (number, size) = (next.number, next.request.bytes());
-            if !group.is_empty() && sum + size > bytes {
+            sum += next.request.bytes();
+            if sum > bytes {
                 break;
             }
-            sum += size;
-            group.extend(state.remove_admitted(number));
-            if bytes == 0 {
-                break;
-            }
+            group.extend(state.take_first());
         }
         state.admit_from_line(&self.limits);
         group
@@ -284,14 +288,11 @@ impl<W: GroupWriter> CommitQueue<W> {
             average: Duration::ZERO,
         };
         loop {
-            let first = self.lock().first().map(|first| first.request.bytes());
-            let Some(first_bytes) = first else {
+            let first = self.lock().take_first();
+            let Some(first) = first else {
                 return Some(writer);
             };
-            if self
-                .one_group(&mut writer, first_bytes, &mut term)
-                .is_none()
-            {
+            if self.one_group(&mut writer, first, &mut term).is_none() {
                 let mut state = self.lock();
                 let refusal = state.refusal.clone().unwrap_or_else(fault::closed);
                 let queued = state.take_queued();

@@ -319,6 +319,11 @@ impl<W: GroupWriter> State<W> {
         self.admitted.first_key_value().map(|(_, first)| first)
     }
 
+    pub(super) fn take_first(&mut self) -> Option<Pending<W::Request>> {
+        let number = self.first()?.number;
+        self.remove_admitted(number)
+    }
+
     /// Whoever frees room admits from the head of the line. Nobody is woken: they wait for durability.
     pub(super) fn admit_from_line(&mut self, limits: &Limits) {
         while let Some((_, head)) = self.line.first_key_value() {

@@ -20,13 +20,16 @@ struct Number(u64);
 impl Request for Number {
     type Answer = u64;
 
+    /// Ten; a hundred from number 100 on.
     fn bytes(&self) -> u64 {
-        10
+        if self.0 < 100 { 10 } else { 100 }
     }
 }
 
+type Hook = Box<dyn FnOnce() -> Result<()> + Send>;
+
 /// What the writers of one test did.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Log {
     order: Mutex<Vec<u64>>,
     groups: AtomicU64,
@@ -36,6 +39,14 @@ struct Log {
     waiting: AtomicBool,
     panic_at: AtomicU64,
     poison_at: AtomicU64,
+    prepared: Mutex<Vec<u64>>,
+    in_prepare: Mutex<Option<Hook>>,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Log")
+    }
 }
 
 impl Log {
@@ -64,7 +75,10 @@ struct Writer {
 impl GroupWriter for Writer {
     type Request = Number;
 
-    fn prepare(&mut self, _first_bytes: u64) -> Result<u64> {
+    fn prepare(&mut self, first_bytes: u64) -> Result<u64> {
+        self.log.prepared.lock().unwrap().push(first_bytes);
+        let hook = self.log.in_prepare.lock().unwrap().take();
+        hook.map_or(Ok(()), |hook| hook())?;
         Ok(u64::MAX)
     }
 

@@ -1,10 +1,10 @@
 //! Who is asked to lead, and when a lead ends.
 
-use super::{Counted, Number, Pool, poll, queue, queue_with};
+use super::{Counted, Log, Number, Pool, poll, queue, queue_with};
 use crate::commit::Limits;
-use kv_trait::{Effect, ErrorKind};
-use std::sync::Arc;
+use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -119,4 +119,53 @@ fn a_term_ends_and_the_lead_goes_to_a_synchronous_waiter() {
     assert_eq!(log.groups.load(Ordering::SeqCst), 4, "one term");
     assert_eq!(tickets.pop().unwrap().wait().unwrap(), 9);
     assert_eq!(log.order.lock().unwrap().len(), 10);
+}
+
+/// The waiter of a batch learns that its runtime is gone, just when the leader makes room for that batch.
+fn withdrawn_while_room_is_made(
+    prepared: Result<()>,
+) -> (Poll<Result<u64>>, Result<u64>, Arc<Log>) {
+    let limits = Limits {
+        group_bytes: 50,
+        linger: Duration::ZERO,
+        ..Limits::default()
+    };
+    let (queue, log) = queue_with(limits);
+    let (dying, waker) = (Pool::new(1), Arc::new(Counted::default()));
+    let first = Arc::new(Mutex::new(queue.submit(Number(1)).unwrap()));
+    assert!(poll(&mut first.lock().unwrap(), &dying, &waker).is_pending());
+    let larger = queue.submit(Number(100)).unwrap();
+    let hook = {
+        let (first, dying, waker) = (Arc::clone(&first), dying.clone(), Arc::clone(&waker));
+        move || {
+            dying.drop_all();
+            assert!(poll(&mut first.lock().unwrap(), &dying, &waker).is_pending());
+            prepared
+        }
+    };
+    *log.in_prepare.lock().unwrap() = Some(Box::new(hook));
+    let larger = larger.wait();
+    let first = poll(&mut first.lock().unwrap(), &dying, &waker);
+    (first, larger, log)
+}
+
+#[test]
+fn a_batch_is_not_withdrawn_once_room_is_made_for_it() {
+    let (first, larger, log) = withdrawn_while_room_is_made(Ok(()));
+    assert!(matches!(first, Poll::Ready(Ok(1))));
+    assert_eq!(larger.unwrap(), 100);
+    assert_eq!(
+        *log.prepared.lock().unwrap(),
+        [10, 100],
+        "each in room of its own"
+    );
+}
+
+#[test]
+fn a_refusal_for_want_of_room_reaches_the_batch_that_it_is_about() {
+    let full = Error::new(ErrorKind::StorageFull, "no room");
+    let (first, larger, log) = withdrawn_while_room_is_made(Err(full));
+    assert!(matches!(first, Poll::Ready(Err(error)) if error.kind() == ErrorKind::StorageFull));
+    assert_eq!(larger.unwrap(), 100);
+    assert_eq!(*log.order.lock().unwrap(), [100]);
 }
