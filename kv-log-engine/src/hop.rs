@@ -60,12 +60,15 @@ pub(crate) async fn hop<T: Send + 'static>(
     }))?;
     let waiting = Arc::clone(&slot);
     poll_fn(move |cx| {
+        // Cloning and dropping a waker is foreign code: not under the lock.
+        let mine = cx.waker().clone();
         let mut slot = lock(&waiting);
         if let Some(outcome) = slot.outcome.take() {
             // Seen once: whoever polls again is told that the work is gone, not left asleep.
+            drop(slot);
             return Poll::Ready(outcome);
         }
-        let old = slot.waker.replace(cx.waker().clone());
+        let old = slot.waker.replace(mine);
         drop(slot);
         drop(old);
         Poll::Pending

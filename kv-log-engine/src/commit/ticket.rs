@@ -74,14 +74,15 @@ impl<A> Cell<A> {
             }
             None
         } else {
-            state.waker.clone().map(Wake::Task)
+            // Taken, not cloned: that would be foreign code under two locks. A task that is woken registers anew.
+            state.waker.take().map(Wake::Task)
         }
     }
 
     pub(super) fn closure_dropped(self: &Arc<Self>) -> Option<Wake<A>> {
         let mut state = lock(&self.state);
         state.dropped = true;
-        state.waker.clone().map(Wake::Task)
+        state.waker.take().map(Wake::Task)
     }
 
     pub(super) fn is_resolved(&self) -> bool {
@@ -186,18 +187,24 @@ impl<W: GroupWriter> Ticket<W> {
 
     fn look(&mut self, cx: &Context<'_>) -> Option<Result<<W::Request as Request>::Answer>> {
         let mut state = lock(&self.cell.state);
-        let outcome = state.outcome.take();
-        if outcome.is_some() {
-            self.done = true;
-        } else if !state
+        let known = state
             .waker
             .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
-            let old = state.waker.replace(cx.waker().clone());
+            .is_some_and(|waker| waker.will_wake(cx.waker()));
+        let mut unused = None;
+        if state.outcome.is_none() && !known {
+            // Cloning and dropping a waker is foreign code: not under the lock. The outcome may come meanwhile.
             drop(state);
-            drop(old); // foreign code: not under the lock
+            unused = Some(cx.waker().clone());
+            state = lock(&self.cell.state);
+            if state.outcome.is_none() {
+                std::mem::swap(&mut state.waker, &mut unused);
+            }
         }
+        let outcome = state.outcome.take();
+        drop(state);
+        drop(unused);
+        self.done |= outcome.is_some();
         outcome
     }
 
