@@ -350,8 +350,7 @@ where
 
     async fn write(&self, batch: Batch) -> Result<Receipt> {
         self.runtime.pool()?;
-        let mut ticket = self.engine.ticket(batch)?;
-        poll_fn(|cx| ticket.poll(cx, &self.runtime)).await
+        self.engine.ticket(batch)?.on(&self.runtime).await
     }
 
     async fn prior(&self, mut receipt: Receipt) -> Result<Option<V>> {

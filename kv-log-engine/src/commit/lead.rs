@@ -1,7 +1,9 @@
 //! Leading: taking groups from the queue, resolving their tickets, handing over.
 //!
 //! A lead has a term, so that a runtime that shuts down waits for a bounded time, and a synchronous caller leads no
-//! longer than until its own ticket resolved. A lead that ends with work queued is offered to everybody who waits.
+//! longer than until its own ticket resolved. A lead that ends with work queued is offered to everybody who waits. Where
+//! nobody does, because those whose batches are queued have dropped their tickets, it does not end: they were promised
+//! that a batch which has its place finishes.
 
 use super::queue::{CommitQueue, Lead, Pending, Phase, State};
 use super::ticket::{Cell, Wake, wake_all};
@@ -43,16 +45,13 @@ impl<W: GroupWriter> CommitQueue<W> {
             average: Duration::ZERO,
         };
         loop {
-            match self.next_work(own.is_none()) {
-                Next::Stop => return self.hand_over(writer),
+            let left = match self.next_work(own.is_none()) {
+                Next::Stop => self.leave(self.lock(), writer),
                 Next::Idle => {
                     if self.is_idle() {
                         writer.idle();
                     }
-                    match self.resign(writer) {
-                        Some(kept) => writer = kept,
-                        None => return,
-                    }
+                    self.resign(writer)
                 }
                 Next::First(first) => {
                     let Some(answered) = self.one_group(&mut writer, first, &mut term) else {
@@ -63,12 +62,18 @@ impl<W: GroupWriter> CommitQueue<W> {
                         if self.is_idle() {
                             writer.idle();
                         }
-                        return self.hand_over(writer);
-                    }
-                    if own.is_none() {
-                        self.gather(answered, &term);
+                        self.leave(self.lock(), writer)
+                    } else {
+                        if own.is_none() {
+                            self.gather(answered, &term);
+                        }
+                        Some(writer)
                     }
                 }
+            };
+            match left {
+                Some(kept) => writer = kept,
+                None => return,
             }
         }
     }
@@ -225,34 +230,33 @@ impl<W: GroupWriter> CommitQueue<W> {
         if !state.admitted.is_empty() && state.phase == Phase::Open {
             return Some(writer);
         }
-        self.leave(state, writer);
-        None
-    }
-
-    /// Gives the lead to whoever waits.
-    fn hand_over(&self, writer: W) {
-        let state = self.lock();
-        self.leave(state, writer);
+        self.leave(state, writer)
     }
 
     /// The writer goes back to its place; with work queued the lead is offered, and those who could take it are woken.
-    fn leave(&self, mut state: MutexGuard<'_, State<W>>, writer: W) {
+    /// Comes back if there is nobody to wake, and a batch in the queue that nobody will come for: then this leader goes
+    /// on, one group at a time, until either has changed. The closer of a store comes for all of them.
+    fn leave(&self, mut state: MutexGuard<'_, State<W>>, writer: W) -> Option<W> {
         if state.phase == Phase::Dropped {
             state.lead = Lead::None;
             let discarded = state.take_queued();
             drop(state);
             Self::resolve_all(discarded, |_| Err(fault::closed()));
             drop(writer);
-            return;
+            return None;
         }
-        state.writer = Some(writer);
         let wakes = if state.admitted.is_empty() || planted!(LeadNeverHandedOver) {
             state.lead = Lead::None;
             Vec::new()
         } else {
+            let wakes = waiters(&state);
+            if wakes.is_empty() && state.abandoned > 0 && state.phase == Phase::Open {
+                return Some(writer);
+            }
             state.lead = Lead::Offered;
-            waiters(&state)
+            wakes
         };
+        state.writer = Some(writer);
         drop(state);
         #[cfg(all(test, loom))]
         let wakes = if super::planted::is(super::planted::NO_WAKE_ON_OFFER) {
@@ -262,10 +266,12 @@ impl<W: GroupWriter> CommitQueue<W> {
         };
         #[cfg(all(test, loom))]
         if super::planted::is(super::planted::NO_WAKE_OF_CLOSER) {
-            return wake_all(wakes);
+            wake_all(wakes);
+            return None;
         }
         self.changed.notify_all();
         wake_all(wakes);
+        None
     }
 
     /// Nobody writes any more: all who are queued learn why.
@@ -273,7 +279,11 @@ impl<W: GroupWriter> CommitQueue<W> {
         let mut state = self.lock();
         let refusal = state.refusal.clone();
         let queued = state.take_queued();
-        self.leave(state, writer);
+        let kept = self.leave(state, writer);
+        debug_assert!(
+            kept.is_none(),
+            "nothing is queued that this lead could go on for"
+        );
         let refusal = refusal.unwrap_or_else(fault::closed);
         Self::resolve_all(queued, |_| {
             Err(refusal.clone().with_effect(Effect::Nothing))
@@ -307,8 +317,13 @@ impl<W: GroupWriter> CommitQueue<W> {
 
     /// A token that nobody started: its pool may be asked again, and everybody who could lead is woken.
     fn take_back(&self, pool: PoolId) {
-        let mut state = self.lock();
-        state.handed.retain(|holder| *holder != pool);
+        self.lock().handed.retain(|holder| *holder != pool);
+        self.wake_waiters();
+    }
+
+    /// Wakes everybody who could lead, if the lead is offered.
+    pub(super) fn wake_waiters(&self) {
+        let state = self.lock();
         let wakes = if state.lead == Lead::Offered {
             waiters(&state)
         } else {

@@ -9,6 +9,8 @@ use super::{CommitQueue, GroupEnd, GroupWriter, Request, Ticket};
 use kv_trait::{BlockingWork, Effect, Error, ErrorKind, PoolId, Result, Runtime};
 use loom::thread;
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -230,7 +232,7 @@ fn three_synchronous_writers_are_all_answered() {
         assert_eq!(queue.submit(Number(0)).unwrap().wait().unwrap(), 0);
         writers
             .into_iter()
-            .for_each(|writer| drop(writer.join().unwrap()));
+            .for_each(|writer| assert!(writer.join().unwrap() > 0));
         assert_eq!(log.written.lock().unwrap().len(), 3);
     });
 }
@@ -387,6 +389,68 @@ fn a_ticket_dropped_in_line_was_written_whole_or_not_at_all() {
         assert_eq!(queue.submit(Number(3)).unwrap().wait().unwrap(), 3);
         let written = log.written.lock().unwrap().clone();
         assert!(written == [1, 3] || written == [1, 2, 3], "{written:?}");
+    });
+}
+
+/// A future that was polled once is dropped while another caller leads, or is about to: without any further call both
+/// batches are written. Where the pool runs what it was handed, so do the leads that were offered.
+#[test]
+fn a_batch_whose_future_was_dropped_is_written_without_another_call() {
+    explore(0, Some(2), || {
+        let (queue, log) = queue(limits(), false);
+        let other = Arc::clone(&queue);
+        let writer = thread::spawn(move || other.submit(Number(1)).unwrap().wait().unwrap());
+        let pool = Pool::default();
+        let mut future = queue.submit(Number(2)).unwrap().on(&pool);
+        drop(Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())));
+        let mut closures: Vec<_> = pool.take().map(thread::spawn).into_iter().collect();
+        drop(future);
+        closures.extend(pool.take().map(thread::spawn));
+        assert_eq!(writer.join().unwrap(), 1);
+        for closure in closures {
+            closure.join().unwrap();
+        }
+        let mut written = log.written.lock().unwrap().clone();
+        written.sort_unstable();
+        assert_eq!(written, [1, 2]);
+    });
+}
+
+/// The task that an offer woke goes away instead of leading; the batch of another one that went before it is written.
+#[test]
+fn the_last_waiter_hands_on_the_lead_when_it_goes() {
+    explore(0, Some(2), || {
+        let limits = Limits {
+            term_groups: 1,
+            ..limits()
+        };
+        let (queue, log) = queue(limits, false);
+        let pool = Pool::default();
+        let waker = Waker::noop();
+        let mut first = queue.submit(Number(1)).unwrap().on(&pool);
+        assert!(
+            Pin::new(&mut first)
+                .poll(&mut Context::from_waker(waker))
+                .is_pending()
+        );
+        let leader = thread::spawn(pool.take().expect("the lead was handed out"));
+        let mut gone = queue.submit(Number(2)).unwrap().on(&pool);
+        let mut last = queue.submit(Number(3)).unwrap().on(&pool);
+        let mut closures = Vec::new();
+        for future in [&mut gone, &mut last] {
+            drop(Pin::new(future).poll(&mut Context::from_waker(waker)));
+            closures.extend(pool.take().map(thread::spawn));
+        }
+        drop(gone);
+        closures.extend(pool.take().map(thread::spawn));
+        drop(last);
+        closures.extend(pool.take().map(thread::spawn));
+        leader.join().unwrap();
+        for closure in closures {
+            closure.join().unwrap();
+        }
+        drop(first);
+        assert_eq!(*log.written.lock().unwrap(), [1, 2, 3]);
     });
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Pending<R: Request> {
     pub(super) number: u64,
     pub(super) request: R,
     pub(super) cell: Arc<Cell<R::Answer>>,
+    /// Admitted, and then its ticket was dropped: it finishes, but nobody comes to lead for it.
+    pub(super) abandoned: bool,
 }
 
 /// Who leads.
@@ -82,6 +84,8 @@ pub(super) struct State<W: GroupWriter> {
     /// every submit takes.
     pub(super) admitted: BTreeMap<u64, Pending<W::Request>>,
     pub(super) admitted_bytes: u64,
+    /// How many of them are abandoned.
+    pub(super) abandoned: usize,
     /// By number; each is higher than any that was admitted.
     pub(super) line: BTreeMap<u64, Pending<W::Request>>,
     next_number: u64,
@@ -126,6 +130,7 @@ impl<W: GroupWriter> CommitQueue<W> {
         let state = State {
             admitted: BTreeMap::new(),
             admitted_bytes: 0,
+            abandoned: 0,
             line: BTreeMap::new(),
             next_number: 0,
             lead: Lead::None,
@@ -166,6 +171,7 @@ impl<W: GroupWriter> CommitQueue<W> {
             number,
             request,
             cell: Arc::clone(&cell),
+            abandoned: false,
         };
         if state.line.is_empty() && state.has_room(&pending, &self.limits) {
             state.admit(pending);
@@ -222,9 +228,21 @@ impl<W: GroupWriter> CommitQueue<W> {
     }
 
     /// A caller has lost interest. In the line: nothing happened. Later: the batch finishes as if awaited.
-    pub(super) fn abandon(&self, number: u64) {
-        let abandoned = self.lock().line.remove(&number);
-        drop(abandoned);
+    ///
+    /// Returns whether a leader must be found for that: the lead is offered, and those who could take it may all be
+    /// gone by now, this caller among them.
+    pub(super) fn abandon(&self, number: u64) -> bool {
+        let mut state = self.lock();
+        let in_line = state.line.remove(&number);
+        if let Some(admitted) = state.admitted.get_mut(&number) {
+            admitted.abandoned = true;
+            state.abandoned += 1;
+        }
+        let leaderless =
+            state.abandoned > 0 && state.lead == Lead::Offered && state.phase == Phase::Open;
+        drop(state);
+        drop(in_line);
+        leaderless
     }
 
     /// CLOSE 1: no new batches, the line is told; waits for the lead, and keeps it.
@@ -311,6 +329,7 @@ impl<W: GroupWriter> State<W> {
     pub(super) fn remove_admitted(&mut self, number: u64) -> Option<Pending<W::Request>> {
         let removed = self.admitted.remove(&number)?;
         self.admitted_bytes -= removed.request.bytes();
+        self.abandoned -= usize::from(removed.abandoned);
         Some(removed)
     }
 
@@ -347,6 +366,7 @@ impl<W: GroupWriter> State<W> {
     /// Everything that no leader has taken.
     pub(super) fn take_queued(&mut self) -> Vec<Pending<W::Request>> {
         self.admitted_bytes = 0;
+        self.abandoned = 0;
         let admitted = std::mem::take(&mut self.admitted);
         let line = std::mem::take(&mut self.line);
         admitted.into_values().chain(line.into_values()).collect()

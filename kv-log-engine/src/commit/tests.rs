@@ -1,14 +1,17 @@
 //! Queue, ticket and lead over a writer of a few lines. The tests are in the modules, by subject.
 
+mod dropped;
 mod ends;
 mod failures;
 mod leading;
 mod order;
 
 use super::queue::Limits;
+use super::ticket::Awaited;
 use super::{CommitQueue, GroupEnd, GroupWriter, Request, Ticket};
 use kv_trait::{BlockingWork, Effect, Error, ErrorKind, PoolId, Result, Runtime};
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -147,6 +150,10 @@ fn queue() -> (Queue, Arc<Log>) {
 struct Pool {
     id: u64,
     work: Arc<Mutex<VecDeque<Work>>>,
+    /// It has no threads any more.
+    gone: Arc<AtomicBool>,
+    /// It is not to be seen from here.
+    outside: Arc<AtomicBool>,
 }
 
 struct Work(BlockingWork);
@@ -162,6 +169,8 @@ impl Pool {
         Self {
             id,
             work: Arc::default(),
+            gone: Arc::default(),
+            outside: Arc::default(),
         }
     }
 
@@ -185,10 +194,16 @@ impl Pool {
 
 impl Runtime for Pool {
     fn pool(&self) -> Result<PoolId> {
+        if self.outside.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Unavailable, "outside"));
+        }
         Ok(PoolId::new(self.id))
     }
 
     fn spawn_blocking(&self, work: BlockingWork) -> Result<()> {
+        if self.gone.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Unavailable, "gone"));
+        }
         self.work.lock().unwrap().push_back(Work(work));
         Ok(())
     }
@@ -210,4 +225,10 @@ impl Wake for Counted {
 fn poll(ticket: &mut Ticket<Writer>, pool: &Pool, waker: &Arc<Counted>) -> Poll<Result<u64>> {
     let waker = Waker::from(Arc::clone(waker));
     ticket.poll(&mut Context::from_waker(&waker), pool)
+}
+
+/// The same for a ticket that belongs to a future on a pool.
+fn poll_on(awaited: &mut Awaited<'_, Writer, Pool>, waker: &Arc<Counted>) -> Poll<Result<u64>> {
+    let waker = Waker::from(Arc::clone(waker));
+    Pin::new(awaited).poll(&mut Context::from_waker(&waker))
 }

@@ -5,7 +5,9 @@ use super::queue::{CommitQueue, Lead};
 use super::{GroupWriter, Request};
 use crate::sync::{Condvar, Mutex, lock, wait};
 use kv_trait::{Error, ErrorKind, Result, Runtime};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -170,12 +172,9 @@ impl<W: GroupWriter> Ticket<W> {
         if let Some(outcome) = self.look(cx) {
             return Poll::Ready(outcome);
         }
-        if let Some(token) = self.token_to_hand(runtime) {
-            // Its answer is the token's: dropped unstarted, it marks the cell.
-            if let Err(refused) = runtime.spawn_blocking(Box::new(move || token.run())) {
-                drop(refused);
-            }
-        }
+        // Without a pool: another waiter, or the next poll inside a runtime, hands the lead on.
+        let handed = self.hand_lead(runtime);
+        drop(handed);
         let dropped = lock(&self.cell.state).dropped;
         if dropped && self.queue.withdraw(self.number) {
             self.done = true;
@@ -208,20 +207,83 @@ impl<W: GroupWriter> Ticket<W> {
         outcome
     }
 
-    /// A closure that may lead, unless nobody is wanted or this runtime's pool holds one already.
-    fn token_to_hand(&self, runtime: &impl Runtime) -> Option<LeadToken<W>> {
-        if lock(&self.cell.state).dropped || self.queue.lock().lead != Lead::Offered {
-            return None;
+    /// Hands a closure that may lead to `runtime`, unless nobody is wanted or its pool holds one already.
+    ///
+    /// # Errors
+    /// `Unavailable`: the lead is offered, and this runtime has no pool, or drops what it is handed.
+    fn hand_lead(&self, runtime: &impl Runtime) -> Result<()> {
+        if self.queue.lock().lead != Lead::Offered {
+            return Ok(());
         }
-        // Asked without a lock. Outside a runtime there is no pool; another waiter, or the next poll inside one, hands
-        // the lead on.
-        let pool = runtime.pool().ok()?;
+        if lock(&self.cell.state).dropped {
+            let message = "the runtime has dropped a closure";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        // Asked without a lock.
+        let pool = runtime.pool()?;
         let mut state = self.queue.lock();
         if state.lead != Lead::Offered || state.handed.contains(&pool) {
-            return None;
+            return Ok(());
         }
         state.handed.push(pool);
-        Some(LeadToken::new(&self.queue, Arc::clone(&self.cell), pool))
+        drop(state);
+        let token = LeadToken::new(&self.queue, Arc::clone(&self.cell), pool);
+        runtime.spawn_blocking(Box::new(move || token.run()))
+    }
+
+    /// The same as a future on `runtime`.
+    pub(crate) const fn on<R: Runtime>(self, runtime: &R) -> Awaited<'_, W, R> {
+        Awaited {
+            ticket: self,
+            runtime,
+        }
+    }
+
+    /// Loses interest, once. Returns whether a leader must be found for what is queued.
+    fn abandon(&mut self) -> bool {
+        if std::mem::replace(&mut self.done, true) {
+            return false;
+        }
+        let waker = lock(&self.cell.state).waker.take();
+        drop(waker);
+        self.queue.abandon(self.number)
+    }
+}
+
+/// A ticket on the runtime that its task runs on.
+///
+/// Dropped while the lead is offered, it hands the lead to the runtime: it may have been the one whom the offer woke, and
+/// a batch that has its place finishes. Where the runtime is gone, other waiters are woken; without any, what is queued
+/// waits for the next call.
+#[derive(Debug)]
+pub(crate) struct Awaited<'a, W: GroupWriter, R: Runtime> {
+    ticket: Ticket<W>,
+    runtime: &'a R,
+}
+
+impl<W: GroupWriter, R: Runtime> Future for Awaited<'_, W, R> {
+    type Output = Result<<W::Request as Request>::Answer>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { ticket, runtime } = &mut *self;
+        ticket.poll(cx, *runtime)
+    }
+}
+
+impl<W: GroupWriter, R: Runtime> Drop for Awaited<'_, W, R> {
+    fn drop(&mut self) {
+        #[cfg(loom)]
+        if std::thread::panicking() {
+            return;
+        }
+        if !self.ticket.abandon() {
+            return;
+        }
+        // A runtime that has no thread to give may panic, and this may be part of unwinding already.
+        let handed = catch_unwind(AssertUnwindSafe(|| self.ticket.hand_lead(self.runtime)));
+        if !matches!(handed, Ok(Ok(()))) {
+            self.ticket.queue.wake_waiters();
+        }
     }
 }
 
@@ -232,10 +294,7 @@ impl<W: GroupWriter> Drop for Ticket<W> {
         if std::thread::panicking() {
             return;
         }
-        if !self.done {
-            let waker = lock(&self.cell.state).waker.take();
-            drop(waker);
-            self.queue.abandon(self.number);
-        }
+        // A leader, or whoever waits next, finishes it.
+        self.abandon();
     }
 }

@@ -10,7 +10,20 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::Poll;
+use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// A thread that ends after this time.
+fn timer(time: Duration) -> JoinHandle<()> {
+    thread(move || std::thread::sleep(time))
+}
+
+async fn wait(time: Duration) {
+    let timer = timer(time);
+    while !timer.is_finished() {
+        yield_now().await;
+    }
+}
 
 type Write<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
@@ -135,6 +148,30 @@ pub fn a_future_dropped_while_its_sync_is_held_finishes(place: &Place) {
             );
             store.remove(&key("late")).await.unwrap();
         }
+    });
+}
+
+/// The same when nobody calls the store again: a write that has its place in the order is not left for the next one. The
+/// sync before it takes long, so that whoever does the work for others has done its share by then.
+pub fn a_future_dropped_behind_a_long_sync_needs_no_other_call(place: &Place) {
+    with_store(place, async |fixture, store| {
+        let gate = fixture.hold_syncs();
+        let (k, v) = (key("first"), value(1));
+        let mut first = store.put(&k, &v);
+        poll_until_held(&mut first, &*gate).await;
+        let (k, v) = (key("dropped"), value(2));
+        let mut dropped = store.put(&k, &v);
+        assert!(poll_once(&mut dropped).is_pending());
+        drop(dropped);
+        wait(Duration::from_millis(100)).await;
+        gate.open();
+        first.await.unwrap();
+        let patience = timer(Duration::from_secs(10));
+        while get(&store, "dropped").await.is_none() {
+            assert!(!patience.is_finished(), "nobody writes it");
+            yield_now().await;
+        }
+        assert_eq!(get(&store, "dropped").await, Some(value(2)));
     });
 }
 

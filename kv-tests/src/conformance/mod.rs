@@ -169,6 +169,7 @@ properties! { ($)
     cancellation::a_dropped_future_is_whole_or_nothing [];
     cancellation::a_dropped_future_harms_nobody_else [];
     cancellation::a_future_dropped_while_its_sync_is_held_finishes [HoldSyncs];
+    cancellation::a_future_dropped_behind_a_long_sync_needs_no_other_call [HoldSyncs];
     cancellation::an_abandoned_executor_harms_nobody [Abandon];
     cancellation::the_executor_is_never_blocked [HoldSyncs];
     cancellation::reads_go_on_while_a_sync_is_held [HoldSyncs];
