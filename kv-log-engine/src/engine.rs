@@ -366,9 +366,7 @@ impl Engine {
     pub fn close(&self) -> Result<()> {
         let closer = self.handle.queue.begin_close()?;
         self.handle.closed.store(true, Ordering::Release);
-        let Some(mut writer) = closer.writer else {
-            return Err(fault::closed());
-        };
+        let mut writer = closer.writer;
         let closed = writer.close();
         drop(writer); // frees the lock
         closed

@@ -29,56 +29,68 @@ enum Next<R: Request> {
 }
 
 /// One leader's time in office.
-struct Term {
+struct Term<A> {
     start: Duration,
     groups: u32,
     /// Clamped average of what a group took: one slow sync does not make a leader wait long for callers.
     average: Duration,
+    /// The tickets of the group in hand: out of the queue, and not resolved.
+    in_hand: Vec<Arc<Cell<A>>>,
 }
 
 impl<W: GroupWriter> CommitQueue<W> {
     /// Leads until the term is over or nothing is queued. `own`: a synchronous leader stops once its ticket resolved.
-    pub(super) fn lead(self: &Arc<Self>, mut writer: W, own: Option<&Arc<Cell<Answer<W>>>>) {
-        let mut term = Term {
-            start: (self.clock)(),
-            groups: 0,
-            average: Duration::ZERO,
-        };
-        loop {
-            let left = match self.next_work(own.is_none()) {
-                Next::Stop => self.leave(self.lock(), writer),
+    ///
+    /// A panic ends here: whoever leads does so for others, and they must not wait for a leader that is gone.
+    pub(super) fn lead(self: &Arc<Self>, writer: W, own: Option<&Arc<Cell<Answer<W>>>>) {
+        let mut writer = Some(writer);
+        let mut term = Term::new();
+        let led = guarded(|| self.lead_groups(&mut writer, &mut term, own));
+        if let (Err(Panicked), Some(mut writer)) = (led, writer) {
+            self.note_panic(&mut writer, term);
+            self.end_poisoned(writer);
+        }
+    }
+
+    /// Until the writer has left.
+    fn lead_groups(
+        &self,
+        slot: &mut Option<W>,
+        term: &mut Term<Answer<W>>,
+        own: Option<&Arc<Cell<Answer<W>>>>,
+    ) {
+        term.start = (self.clock)();
+        while let Some(writer) = slot.as_mut() {
+            match self.next_work(own.is_none()) {
+                Next::Stop => self.leave(self.lock(), slot),
                 Next::Idle => {
                     if self.is_idle() {
                         writer.idle();
                     }
-                    self.resign(writer)
+                    self.resign(slot);
                 }
                 Next::First(first) => {
-                    let Some(answered) = self.one_group(&mut writer, first, &mut term) else {
-                        return self.end_poisoned(writer);
+                    let Some(answered) = self.one_group(writer, first, term) else {
+                        if let Some(writer) = slot.take() {
+                            self.end_poisoned(writer);
+                        }
+                        return;
                     };
-                    let over = own.map_or_else(|| self.term_over(&term), |cell| cell.is_resolved());
+                    let over = own.map_or_else(|| self.term_over(term), |cell| cell.is_resolved());
                     if over {
                         if self.is_idle() {
                             writer.idle();
                         }
-                        self.leave(self.lock(), writer)
-                    } else {
-                        if own.is_none() {
-                            self.gather(answered, &term);
-                        }
-                        Some(writer)
+                        self.leave(self.lock(), slot);
+                    } else if own.is_none() {
+                        self.gather(answered, term);
                     }
                 }
-            };
-            match left {
-                Some(kept) => writer = kept,
-                None => return,
             }
         }
     }
 
-    fn term_over(&self, term: &Term) -> bool {
+    fn term_over(&self, term: &Term<Answer<W>>) -> bool {
         term.groups >= self.limits.term_groups
             || (self.clock)().saturating_sub(term.start) >= self.limits.term
     }
@@ -117,22 +129,27 @@ impl<W: GroupWriter> CommitQueue<W> {
         &self,
         writer: &mut W,
         first: Pending<W::Request>,
-        term: &mut Term,
+        term: &mut Term<Answer<W>>,
     ) -> Option<usize> {
+        term.in_hand.push(Arc::clone(&first.cell));
         let began = (self.clock)();
         let first_bytes = first.request.bytes();
         let room = match caught(writer, |writer| writer.prepare(first_bytes)) {
             Ok(room) => room,
             Err(error) => {
                 self.lock().admit_from_line(&self.limits);
+                term.in_hand.clear();
                 return self.resolve_refused(writer, first, &error);
             }
         };
         let group = self.take_group(first, room.min(self.limits.group_bytes));
-        let (mut requests, cells): (Vec<_>, Vec<_>) = group
-            .into_iter()
-            .map(|pending| (pending.request, pending.cell))
-            .unzip();
+        term.in_hand.clear();
+        let mut requests = Vec::with_capacity(group.len());
+        for Pending { request, cell, .. } in group {
+            requests.push(request);
+            term.in_hand.push(cell);
+        }
+        let cells = &term.in_hand;
         #[cfg(feature = "planted-faults")]
         if planted!(RefusalBeforeSync) {
             let early = writer.early_refusals(&requests).into_iter();
@@ -159,6 +176,7 @@ impl<W: GroupWriter> CommitQueue<W> {
         }
         // Sampled before anybody is woken: a caller that is back already must not be counted twice.
         let expected = cells.len() + self.lock().admitted.len();
+        term.in_hand.clear();
         wake_all(wakes);
         drop(requests);
         term.groups += 1;
@@ -211,7 +229,7 @@ impl<W: GroupWriter> CommitQueue<W> {
 
     /// Waits for the callers that were just answered, because two half groups cost two syncs. Bounded by half of what a
     /// group takes; yields, never sleeps, and holds no lock.
-    fn gather(&self, expected: usize, term: &Term) {
+    fn gather(&self, expected: usize, term: &Term<Answer<W>>) {
         let bound = (term.average / 2).min(self.limits.gather);
         let start = (self.clock)();
         while (self.clock)().saturating_sub(start) < bound {
@@ -224,26 +242,33 @@ impl<W: GroupWriter> CommitQueue<W> {
         }
     }
 
+    /// What a panic outside a group's own steps leaves behind. Whatever was in hand may be on the disk or not.
+    fn note_panic(&self, writer: &mut W, term: Term<Answer<W>>) {
+        let error = writer.panicked();
+        self.note_end(&GroupEnd::Poisoned(fault::poisoned(&error)));
+        let in_hand = term.in_hand.into_iter();
+        wake_all(in_hand.filter_map(|cell| cell.resolve(Err(error.clone()))));
+    }
+
     /// Gives the lead back because nothing is queued; keeps it if something is by now.
-    fn resign(&self, writer: W) -> Option<W> {
+    fn resign(&self, slot: &mut Option<W>) {
         let state = self.lock();
-        if !state.admitted.is_empty() && state.phase == Phase::Open {
-            return Some(writer);
+        if state.admitted.is_empty() || state.phase != Phase::Open {
+            self.leave(state, slot);
         }
-        self.leave(state, writer)
     }
 
     /// The writer goes back to its place; with work queued the lead is offered, and those who could take it are woken.
-    /// Comes back if there is nobody to wake, and a batch in the queue that nobody will come for: then this leader goes
-    /// on, one group at a time, until either has changed. The closer of a store comes for all of them.
-    fn leave(&self, mut state: MutexGuard<'_, State<W>>, writer: W) -> Option<W> {
+    /// Stays in the slot if there is nobody to wake, and a batch in the queue that nobody will come for: then this leader
+    /// goes on, one group at a time, until either has changed. The closer of a store comes for all of them.
+    fn leave(&self, mut state: MutexGuard<'_, State<W>>, slot: &mut Option<W>) {
         if state.phase == Phase::Dropped {
             state.lead = Lead::None;
             let discarded = state.take_queued();
             drop(state);
             Self::resolve_all(discarded, |_| Err(fault::closed()));
-            drop(writer);
-            return None;
+            drop(slot.take());
+            return;
         }
         let wakes = if state.admitted.is_empty() || planted!(LeadNeverHandedOver) {
             state.lead = Lead::None;
@@ -251,12 +276,12 @@ impl<W: GroupWriter> CommitQueue<W> {
         } else {
             let wakes = waiters(&state);
             if wakes.is_empty() && state.abandoned > 0 && state.phase == Phase::Open {
-                return Some(writer);
+                return;
             }
             state.lead = Lead::Offered;
             wakes
         };
-        state.writer = Some(writer);
+        state.writer = slot.take();
         drop(state);
         #[cfg(all(test, loom))]
         let wakes = if super::planted::is(super::planted::NO_WAKE_ON_OFFER) {
@@ -266,24 +291,22 @@ impl<W: GroupWriter> CommitQueue<W> {
         };
         #[cfg(all(test, loom))]
         if super::planted::is(super::planted::NO_WAKE_OF_CLOSER) {
-            wake_all(wakes);
-            return None;
+            return wake_all(wakes);
         }
         self.changed.notify_all();
         wake_all(wakes);
-        None
     }
 
     /// Nobody writes any more: all who are queued learn why.
     fn end_poisoned(&self, writer: W) {
         let mut state = self.lock();
-        let refusal = state.refusal.clone();
         let queued = state.take_queued();
-        let kept = self.leave(state, writer);
-        debug_assert!(
-            kept.is_none(),
-            "nothing is queued that this lead could go on for"
-        );
+        let refusal = state.refusal.clone();
+        self.leave(state, &mut Some(writer));
+        Self::refuse_all(queued, refusal);
+    }
+
+    fn refuse_all(queued: Vec<Pending<W::Request>>, refusal: Option<Error>) {
         let refusal = refusal.unwrap_or_else(fault::closed);
         Self::resolve_all(queued, |_| {
             Err(refusal.clone().with_effect(Effect::Nothing))
@@ -291,28 +314,26 @@ impl<W: GroupWriter> CommitQueue<W> {
     }
 
     /// CLOSE 1: finishes what was admitted, under the closer's own lead.
-    pub(super) fn finish_admitted(&self, mut writer: W) -> Option<W> {
-        let mut term = Term {
-            start: (self.clock)(),
-            groups: 0,
-            average: Duration::ZERO,
-        };
-        loop {
-            let first = self.lock().take_first();
-            let Some(first) = first else {
-                return Some(writer);
-            };
-            if self.one_group(&mut writer, first, &mut term).is_none() {
-                let mut state = self.lock();
-                let refusal = state.refusal.clone().unwrap_or_else(fault::closed);
-                let queued = state.take_queued();
-                drop(state);
-                Self::resolve_all(queued, |_| {
-                    Err(refusal.clone().with_effect(Effect::Nothing))
-                });
-                return Some(writer);
+    pub(super) fn finish_admitted(&self, mut writer: W) -> W {
+        let mut term = Term::new();
+        let finished = guarded(|| {
+            loop {
+                let first = self.lock().take_first();
+                let Some(first) = first else { break };
+                if self.one_group(&mut writer, first, &mut term).is_none() {
+                    break;
+                }
             }
+        });
+        if let Err(Panicked) = finished {
+            self.note_panic(&mut writer, term);
         }
+        let mut state = self.lock();
+        let queued = state.take_queued(); // nothing, unless the log is poisoned
+        let refusal = state.refusal.clone();
+        drop(state);
+        Self::refuse_all(queued, refusal);
+        writer
     }
 
     /// A token that nobody started: its pool may be asked again, and everybody who could lead is woken.
@@ -334,7 +355,16 @@ impl<W: GroupWriter> CommitQueue<W> {
     }
 }
 
-impl Term {
+impl<A> Term<A> {
+    const fn new() -> Self {
+        Self {
+            start: Duration::ZERO,
+            groups: 0,
+            average: Duration::ZERO,
+            in_hand: Vec::new(),
+        }
+    }
+
     fn learn(&mut self, took: Duration) {
         let took = took.min(Duration::from_millis(2));
         self.average = if self.average.is_zero() {
@@ -343,6 +373,21 @@ impl Term {
             (self.average * 7 + took) / 8
         };
     }
+}
+
+/// Something of the caller's has panicked: the writer, or the clock.
+struct Panicked;
+
+/// Runs all that a leader does.
+fn guarded(work: impl FnOnce()) -> std::result::Result<(), Panicked> {
+    // The model checker reports by panics.
+    #[cfg(loom)]
+    {
+        work();
+        Ok(())
+    }
+    #[cfg(not(loom))]
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_panic| Panicked)
 }
 
 /// Runs the writer; a panic poisons and becomes an error.

@@ -336,7 +336,7 @@ fn close_against_submit() {
     let other = Arc::clone(&queue);
     let writer = thread::spawn(move || other.submit(Number(1)).and_then(Ticket::wait));
     let closed = queue.begin_close().unwrap();
-    assert!(closed.writer.is_some());
+    assert!(closed.writer.refusal.is_none());
     match writer.join().unwrap() {
         Ok(_) => assert_eq!(log.written.lock().unwrap().len(), 1),
         Err(error) => {

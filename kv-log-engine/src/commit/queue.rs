@@ -309,8 +309,7 @@ impl<W: GroupWriter> CommitQueue<W> {
 /// The lead of a store that closes, held to the end.
 #[derive(Debug)]
 pub(crate) struct Closer<W> {
-    /// `None` if a group went so wrong that there is nothing to close.
-    pub(crate) writer: Option<W>,
+    pub(crate) writer: W,
 }
 
 impl<W: GroupWriter> State<W> {

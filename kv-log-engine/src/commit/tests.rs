@@ -42,6 +42,7 @@ struct Log {
     waiting: AtomicBool,
     panic_at: AtomicU64,
     poison_at: AtomicU64,
+    panic_when_idle: AtomicBool,
     prepared: Mutex<Vec<u64>>,
     in_prepare: Mutex<Option<Hook>>,
 }
@@ -117,6 +118,8 @@ impl GroupWriter for Writer {
 
     fn idle(&mut self) {
         self.log.idles.fetch_add(1, Ordering::SeqCst);
+        let planned = self.log.panic_when_idle.load(Ordering::SeqCst);
+        assert!(!planned, "planned");
     }
 
     fn panicked(&mut self) -> Error {
@@ -127,13 +130,25 @@ impl GroupWriter for Writer {
 type Queue = Arc<CommitQueue<Writer>>;
 
 fn queue_with(limits: Limits) -> (Queue, Arc<Log>) {
+    queue_with_clock(limits, |_| {})
+}
+
+/// `looked` is told how often the clock was looked at.
+fn queue_with_clock(
+    limits: Limits,
+    looked: impl Fn(u64) + Send + Sync + 'static,
+) -> (Queue, Arc<Log>) {
     let log = Arc::new(Log::default());
     let writer = Writer {
         log: Arc::clone(&log),
         refusal: None,
     };
     let clock = AtomicU64::new(0);
-    let now = move || Duration::from_micros(clock.fetch_add(1, Ordering::SeqCst));
+    let now = move || {
+        let look = clock.fetch_add(1, Ordering::SeqCst);
+        looked(look);
+        Duration::from_micros(look)
+    };
     (CommitQueue::new(writer, limits, Arc::new(now)), log)
 }
 

@@ -17,7 +17,7 @@ fn close_finishes_what_was_admitted_and_tells_the_line() {
     let (queue, log) = queue_with(limits);
     let tickets: Vec<_> = (0..4).map(|n| queue.submit(Number(n)).unwrap()).collect();
     let closer = queue.begin_close().unwrap();
-    assert!(closer.writer.is_some());
+    assert!(closer.writer.refusal.is_none());
     let outcomes: Vec<_> = tickets.into_iter().map(Ticket::wait).collect();
     assert!(outcomes[0].is_ok() && outcomes[1].is_ok());
     for refused in &outcomes[2..] {
@@ -42,7 +42,11 @@ fn close_waits_for_a_running_leader_and_gets_the_lead() {
     std::thread::scope(|scope| {
         let first = scope.spawn(|| queue.submit(Number(1)).unwrap().wait());
         log.wait_until_held();
-        let closing = scope.spawn(|| queue.begin_close().map(|closer| closer.writer.is_some()));
+        let closing = scope.spawn(|| {
+            queue
+                .begin_close()
+                .map(|closer| closer.writer.refusal.is_none())
+        });
         log.release();
         assert_eq!(first.join().unwrap().unwrap(), 1);
         assert!(closing.join().unwrap().unwrap());

@@ -1,6 +1,6 @@
 //! What panics, and what poisons.
 
-use super::{Counted, Number, Pool, Queue, poll, queue, queue_with};
+use super::{Counted, Number, Pool, Queue, poll, queue, queue_with, queue_with_clock};
 use crate::commit::Limits;
 use kv_trait::{Effect, ErrorKind};
 use std::sync::Arc;
@@ -122,4 +122,62 @@ fn a_blocking_call_from_a_waker_on_the_leading_thread_is_refused() {
     pool.run_all();
     assert!(reentrant.1.load(Ordering::SeqCst));
     queue.refuse_if_leading().unwrap();
+}
+
+// What panics is not the group, whose tickets are resolved by then, but the mark behind it, which asks the host.
+#[test]
+fn a_writer_that_panics_when_idle_leaves_nobody_waiting() {
+    let (queue, log) = queue();
+    log.panic_when_idle.store(true, Ordering::SeqCst);
+    assert_eq!(queue.submit(Number(1)).unwrap().wait().unwrap(), 1);
+    let refused = queue.submit(Number(2)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Poisoned);
+    queue.begin_close().unwrap();
+}
+
+/// The clock is the host's, and panics at one look, whichever: all are answered, and the store can be closed.
+#[test]
+fn a_clock_that_panics_leaves_nobody_waiting() {
+    let limits = Limits {
+        queue_batches: 2,
+        linger: Duration::ZERO,
+        ..Limits::default()
+    };
+    let mut poisoned = 0;
+    for look in 0..12 {
+        let (queue, log) = queue_with_clock(limits, move |at| assert_ne!(at, look, "planned"));
+        let (pool, waker) = (Pool::new(1), Arc::new(Counted::default()));
+        let mut tickets: Vec<_> = (0..6).map(|n| queue.submit(Number(n)).unwrap()).collect();
+        for ticket in &mut tickets {
+            assert!(poll(ticket, &pool, &waker).is_pending());
+        }
+        pool.run_all();
+        let written = log.order.lock().unwrap().len();
+        for (number, ticket) in tickets.iter_mut().enumerate() {
+            match poll(ticket, &pool, &waker) {
+                Poll::Ready(Ok(_)) => assert!(number < written),
+                Poll::Ready(Err(error)) => assert!(
+                    number >= written || error.effect() == Effect::Unknown,
+                    "look {look}: {error:?}"
+                ),
+                Poll::Pending => panic!("look {look}: {number} waits for ever"),
+            }
+        }
+        let refused = queue.submit(Number(9)).err();
+        poisoned += usize::from(refused.is_some_and(|e| e.kind() == ErrorKind::Poisoned));
+        queue.begin_close().unwrap();
+    }
+    assert!(poisoned >= 6, "{poisoned} panics met");
+}
+
+#[test]
+fn a_clock_that_panics_under_a_closer_is_told_and_closes() {
+    let (queue, _log) = queue_with_clock(Limits::default(), |at| assert_ne!(at, 0, "planned"));
+    let ticket = queue.submit(Number(1)).unwrap();
+    queue.begin_close().unwrap();
+    let error = ticket.wait().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (ErrorKind::Poisoned, Effect::Unknown)
+    );
 }
