@@ -7,6 +7,12 @@ use crate::segment::files::Segment;
 use kv_trait::{Effect, Error, ErrorKind, KEY_BYTES_MAX, Result, VALUE_BYTES_MAX};
 use std::sync::Arc;
 
+/// The conditions of one batch take at most this much memory: the leader looks each of them up while everybody waits.
+pub(crate) const CONDITIONS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// What a condition takes besides its key.
+const CONDITION_BYTES: u64 = 32;
+const _: () = assert!(size_of::<Condition>() as u64 <= CONDITION_BYTES);
+
 /// Records that become durable and visible together or not at all, in the order they were added.
 ///
 /// Encoding and checksums happen here, on the caller's thread, outside every lock. A batch without records is legal
@@ -22,7 +28,7 @@ use std::sync::Arc;
 /// let receipt = store.write(batch)?;
 ///
 /// let mut spend = Batch::new();
-/// spend.expect(b"balance", Some(receipt.first_seqno())); // only if it is still that one
+/// spend.expect(b"balance", Some(receipt.first_seqno()))?; // only if it is still that one
 /// spend.put(b"balance", b"7")?;
 /// spend.put(b"spent", b"3")?;
 /// let again = spend.clone();
@@ -36,6 +42,7 @@ use std::sync::Arc;
 pub struct Batch {
     pub(crate) frame: FrameBuffer,
     pub(crate) conditions: Vec<Condition>,
+    condition_bytes: u64,
     pub(crate) wants_priors: bool,
 }
 
@@ -60,6 +67,7 @@ impl Batch {
         Self {
             frame: FrameBuffer::new(),
             conditions: Vec::new(),
+            condition_bytes: 0,
             wants_priors: false,
         }
     }
@@ -102,11 +110,23 @@ impl Batch {
     /// The batch is refused as `Conflict` unless `key` has exactly this version when its turn comes: the place of its
     /// record in the order of writes ([`Receipt::first_seqno`] of a batch of one record), or `None` for an absent key.
     /// The refusal, like every answer, comes after the sync of whatever it depends on.
-    pub fn expect(&mut self, key: &[u8], version: Option<Seqno>) {
+    ///
+    /// # Errors
+    /// `TooLarge`: the key is longer than [`KEY_BYTES_MAX`], or the batch's conditions, at 32 bytes and a key each, longer
+    /// than 16 MiB. The batch is as it was.
+    pub fn expect(&mut self, key: &[u8], version: Option<Seqno>) -> Result<()> {
+        check_length("key", key.len(), KEY_BYTES_MAX)?;
+        let condition_bytes = self.condition_bytes + CONDITION_BYTES + key.len() as u64;
+        if condition_bytes > CONDITIONS_BYTES_MAX {
+            let message = format!("a batch's conditions hold at most {CONDITIONS_BYTES_MAX} bytes");
+            return Err(Error::new(ErrorKind::TooLarge, message));
+        }
+        self.condition_bytes = condition_bytes;
         self.conditions.push(Condition {
             key: key.into(),
             version,
         });
+        Ok(())
     }
 
     /// The number of records.
@@ -129,6 +149,11 @@ impl Batch {
         } else {
             self.frame.frame_bytes()
         }
+    }
+
+    /// What it takes in memory while it waits to be written.
+    pub(crate) const fn queue_bytes(&self) -> u64 {
+        self.bytes() + self.condition_bytes
     }
 }
 

@@ -1,5 +1,6 @@
 //! `docs/DURABILITY.md` lists every bound; this holds the table against the constants.
 
+use crate::batch::CONDITIONS_BYTES_MAX;
 use crate::commit::Limits;
 use crate::format::frame::FRAME_BODY_BYTES_MAX;
 use crate::format::manifest::{MANIFEST_BODY_BYTES_MAX, SEGMENTS_MAX};
@@ -19,6 +20,7 @@ fn the_table_of_bounds_is_true() {
         ("key, bytes", KEY_BYTES_MAX as u128),
         ("value, bytes", VALUE_BYTES_MAX as u128),
         ("batch, bytes", FRAME_BODY_BYTES_MAX as u128),
+        ("conditions of a batch, bytes", CONDITIONS_BYTES_MAX.into()),
         (
             "queue, bytes (one larger batch is admitted alone)",
             limits.queue_bytes.into(),

@@ -413,6 +413,10 @@ impl super::Request for Batch {
     fn bytes(&self) -> u64 {
         Self::bytes(self)
     }
+
+    fn queue_bytes(&self) -> u64 {
+        Self::queue_bytes(self)
+    }
 }
 
 impl super::GroupWriter for LogWriter {

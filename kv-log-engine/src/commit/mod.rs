@@ -32,8 +32,13 @@ pub(crate) trait Request: Debug + Send + 'static {
     /// What the caller gets when the batch is durable and visible.
     type Answer: Debug + Send + 'static;
 
-    /// The room it takes in the queue and in a segment.
+    /// The room it takes in a segment.
     fn bytes(&self) -> u64;
+
+    /// The room it takes in the queue, which holds what is never written, too.
+    fn queue_bytes(&self) -> u64 {
+        self.bytes()
+    }
 }
 
 /// How a group ended, for those behind it.

@@ -316,18 +316,18 @@ impl<W: GroupWriter> State<W> {
     fn has_room(&self, pending: &Pending<W::Request>, limits: &Limits) -> bool {
         self.admitted.is_empty()
             || (self.admitted.len() < limits.queue_batches
-                && self.admitted_bytes + pending.request.bytes() <= limits.queue_bytes)
+                && self.admitted_bytes + pending.request.queue_bytes() <= limits.queue_bytes)
     }
 
     fn admit(&mut self, pending: Pending<W::Request>) {
-        self.admitted_bytes += pending.request.bytes();
+        self.admitted_bytes += pending.request.queue_bytes();
         self.admitted.insert(pending.number, pending);
     }
 
     /// The one way out of what was admitted, but for [`State::take_queued`].
     pub(super) fn remove_admitted(&mut self, number: u64) -> Option<Pending<W::Request>> {
         let removed = self.admitted.remove(&number)?;
-        self.admitted_bytes -= removed.request.bytes();
+        self.admitted_bytes -= removed.request.queue_bytes();
         self.abandoned -= usize::from(removed.abandoned);
         Some(removed)
     }

@@ -160,7 +160,7 @@ pub(crate) fn a_refusal_waits_for_the_sync_it_depends_on() {
         let write = store.submit(batch).unwrap();
         // Refused because of the write before it, which is in the same group.
         let mut batch = Batch::new();
-        batch.expect(b"x", None);
+        batch.expect(b"x", None).unwrap();
         batch.put(b"y", b"1").unwrap();
         let refused = store.submit(batch).unwrap();
         let leader = scope.spawn(move || write.wait());
