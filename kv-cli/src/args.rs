@@ -96,6 +96,9 @@ pub(crate) enum Command {
     },
     /// Store a value. Returns when it is durable.
     ///
+    /// Standard input is read to its end before the store is opened, so `kvlog get A | kvlog set B -` works on one store.
+    /// A pipe does not tell whether its producer failed: what came before the end is the value, and nothing at all is the
+    /// empty value. Where that matters, let the shell tell (`set -o pipefail`), or go through a file.
     /// With --json: `{"key": KEY, "durable": true}`, and with --prev also `"prev": VALUE`, null if there was none.
     Set {
         key: String,

@@ -32,8 +32,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
             prev,
             force_raw,
         } => {
-            let store = open_to_write(args, *create, *force_raw)?;
-            write::set(args, &store, key, value, *prev)
+            let open = || open_to_write(args, *create, *force_raw);
+            write::set(args, open, key, value, *prev)
         }
         Command::Del { keys, force_raw } => {
             let store = open_to_write(args, false, *force_raw)?;

@@ -5,7 +5,7 @@ use crate::args::Args;
 use crate::failure::Failure;
 use crate::output::{Output, put_bytes, put_path};
 use crate::text::counted;
-use kv_log_engine::{Create, Engine};
+use kv_log_engine::{Batch, Create, Engine};
 use kv_trait::VALUE_BYTES_MAX;
 use serde_json::{Map, Value, json};
 use std::io::Read;
@@ -31,19 +31,25 @@ pub(super) fn init(args: &Args, segment_size: Option<u64>) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn set(args: &Args, store: &Engine, key: &str, value: &str, prev: bool) -> Outcome {
-    let value = if value == "-" {
-        read_value()?
-    } else {
-        value.as_bytes().to_vec()
-    };
+pub(super) fn set(
+    args: &Args,
+    open: impl FnOnce() -> Result<Engine, Failure>,
+    key: &str,
+    value: &str,
+    prev: bool,
+) -> Outcome {
+    // Without a name there is nothing to wait for the input for.
+    path(args)?;
+    let batch = batch_of(key, value)?;
+    let store = open()?;
     let before = if prev {
-        store.set(key.as_bytes(), &value)?
+        let receipt = store.write(batch.with_priors())?;
+        receipt.priors()?.into_iter().next().flatten()
     } else {
-        store.put(key.as_bytes(), &value)?;
+        store.write(batch)?;
         None
     };
-    close(store)?;
+    close(&store)?;
     let mut output = Output::new();
     if args.json {
         let mut object = Map::new();
@@ -63,6 +69,18 @@ pub(super) fn set(args: &Args, store: &Engine, key: &str, value: &str, prev: boo
     }
     output.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The write, with all of its input read and within the limits. Made before the store is opened: a producer on the same
+/// pipe may need the store first, and what cannot be read or stored must not leave a new store behind.
+fn batch_of(key: &str, value: &str) -> Result<Batch, Failure> {
+    let mut batch = Batch::new();
+    if value == "-" {
+        batch.put(key.as_bytes(), &read_value()?)?;
+    } else {
+        batch.put(key.as_bytes(), value.as_bytes())?;
+    }
+    Ok(batch)
 }
 
 /// Standard input, up to one byte more than a value may have: the store refuses that one.

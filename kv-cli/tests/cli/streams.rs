@@ -149,6 +149,51 @@ fn a_standard_input_that_cannot_be_read_is_named() {
     );
 }
 
+/// `set` used to take the lock first: then `get` was refused, and `set` stored its empty output.
+#[cfg(unix)]
+#[test]
+fn a_value_is_copied_within_one_store_through_a_pipe() {
+    let bench = Bench::new();
+    let large = "x".repeat(300_000);
+    bench.run_with(&["set", "--create", "a", "-"], large.as_bytes());
+    for timeout in ["0", "30"] {
+        let output = Command::new("sh")
+            .args([
+                "-c",
+                "\"$0\" get a | \"$0\" --lock-timeout \"$1\" set b -",
+                env!("CARGO_BIN_EXE_kvlog"),
+                timeout,
+            ])
+            .env("KVLOG_PATH", bench.store())
+            .output()
+            .unwrap();
+        assert_eq!(
+            (output.status.code(), text(&output.stderr)),
+            (Some(0), String::new())
+        );
+        assert_eq!(bench.good(&["get", "b"]), large.as_bytes());
+        bench.good(&["del", "b"]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_value_that_cannot_be_read_or_stored_creates_no_store() {
+    let bench = Bench::new();
+    let directory = std::fs::File::open(bench.directory.path()).unwrap();
+    let mut command = bench.command(&["set", "--create", "k", "-"]);
+    assert_eq!(
+        command.stdin(directory).status().unwrap().code(),
+        Some(4),
+        "a directory has no bytes"
+    );
+    assert!(!bench.store().exists());
+    bench.bad(2, &["set", "--create", &"k".repeat(65_537), "v"]);
+    assert!(!bench.store().exists());
+    bench.run_with(&["set", "--create", "k", "-"], b"");
+    assert_eq!(bench.good(&["get", "k"]), b"", "empty is a value");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_disk_that_refuses_ends_an_import_with_what_is_durable() {
