@@ -1,5 +1,6 @@
 //! What can be asked on the command line.
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ColorChoice, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use std::ffi::OsString;
@@ -17,7 +18,9 @@ use std::path::PathBuf;
 #[command(name = "kvlog", version, arg_required_else_help = true)]
 pub(crate) struct Args {
     /// The store's directory.
-    #[arg(short, long, env = "KVLOG_PATH", global = true, value_hint = ValueHint::DirPath)]
+    // Not the parser for paths: that one takes an empty variable for wrong usage, whatever else was given.
+    #[arg(short, long, env = "KVLOG_PATH", global = true, value_hint = ValueHint::DirPath,
+        value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) path: Option<PathBuf>,
 
     /// JSON on standard output, and errors as JSON on standard error.

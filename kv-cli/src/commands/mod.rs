@@ -67,7 +67,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
 }
 
 fn path(args: &Args) -> Result<&Path, Failure> {
-    args.path.as_deref().ok_or_else(|| {
+    // An empty variable is an unset one.
+    let named = args.path.as_deref().filter(|it| *it != Path::new(""));
+    named.ok_or_else(|| {
         Failure::input(
             "no store was named",
             "give its directory with --path, or in KVLOG_PATH",

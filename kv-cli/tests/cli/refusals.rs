@@ -45,6 +45,36 @@ fn without_a_path_nothing_is_opened() {
 }
 
 #[test]
+fn an_empty_variable_is_an_unset_one() {
+    let bench = Bench::new();
+    bench.good(&["set", "--create", "k", "v"]);
+    let store = bench.store();
+    let store = store.to_str().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = kvlog();
+        command.env("KVLOG_PATH", "").args(arguments);
+        command.output().unwrap()
+    };
+    for arguments in [
+        &["-p", store, "get", "k"][..],
+        &["get", "k", "-p", store],
+        &["man"],
+        &["completions", "bash"],
+        &["--help"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(
+            (output.status.code(), text(&output.stderr)),
+            (Some(0), String::new()),
+            "{arguments:?}"
+        );
+    }
+    let nameless = run(&["get", "k"]);
+    assert_eq!(nameless.status.code(), Some(2));
+    assert!(text(&nameless.stderr).starts_with("error: no store was named ("));
+}
+
+#[test]
 fn the_holder_of_a_locked_store_is_named() {
     let bench = Bench::new();
     let store = Engine::open(bench.store(), Options::new()).unwrap();
