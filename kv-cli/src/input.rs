@@ -34,6 +34,7 @@ pub(crate) struct Records<R> {
     line: u64,
     bytes: u64,
     buffer: Vec<u8>,
+    ended: bool,
 }
 
 impl<R: BufRead> Records<R> {
@@ -43,19 +44,22 @@ impl<R: BufRead> Records<R> {
             line: 0,
             bytes: 0,
             buffer: Vec::new(),
+            ended: false,
         }
     }
 
-    /// The next record; blank lines are passed over. A failure names the line.
+    /// The next record; blank lines are passed over. A failure names the line. Once there is none there stays none, also
+    /// where somebody goes on typing.
     pub(crate) fn next(&mut self) -> Result<Option<Record>, Failure> {
-        loop {
+        while !self.ended {
             self.buffer.clear();
             let count = (&mut self.source)
                 .take(LINE_BYTES_MAX)
                 .read_until(b'\n', &mut self.buffer)
                 .map_err(|source| Failure::stream("cannot read the input", source))?;
             if count == 0 {
-                return Ok(None);
+                self.ended = true;
+                break;
             }
             self.line += 1;
             self.bytes += count as u64;
@@ -70,6 +74,7 @@ impl<R: BufRead> Records<R> {
                 .map(Some)
                 .map_err(|message| self.wrong(&message));
         }
+        Ok(None)
     }
 
     /// How many bytes were read.

@@ -1,6 +1,6 @@
 //! Many records at once: `import` and `export`.
 
-use super::{Outcome, close, note, open, open_to_write, range_from, range_to, start_scan};
+use super::{Outcome, close, note, open, open_to_write, path, range_from, range_to, start_scan};
 use crate::args::Args;
 use crate::failure::Failure;
 use crate::input::Records;
@@ -68,13 +68,21 @@ pub(super) fn import(
     batch: usize,
     force_raw: bool,
 ) -> Outcome {
-    // Opened first: a wrong file name must not leave a new store behind.
+    path(args)?;
+    // Opened and tried first: a wrong name, or a file that is something else, must not leave a new store behind.
     let (input, total) = open_input(file)?;
     let mut records = Records::new(input);
-    let store = open_to_write(args, create, force_raw)?;
     let mut durable = 0_u64;
+    let mut first = Batch::new();
+    if let Some(Err(cause)) = fill(&mut first, &mut records, 1) {
+        return Err(Failure::Import {
+            durable,
+            cause: Box::new(cause),
+        });
+    }
+    let store = open_to_write(args, create, force_raw)?;
     let progress = Progress::new(args, total);
-    let imported = import_all(&store, &mut records, batch, &mut durable, &progress);
+    let imported = import_all(&store, first, &mut records, batch, &mut durable, &progress);
     drop(progress);
     let closed = close(&store);
     if let Err(cause) = imported {
@@ -109,38 +117,42 @@ pub(super) fn import(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Adds records until there are so many, or so many bytes. Answers how the input ended, if it did; what was added before
+/// it went wrong is good.
+fn fill(
+    batch: &mut Batch,
+    records: &mut Records<Box<dyn BufRead>>,
+    size: usize,
+) -> Option<Result<(), Failure>> {
+    while batch.len() < size && batch.bytes() < IMPORT_BATCH_BYTES {
+        match records.next() {
+            Ok(Some((key, value))) => {
+                if let Err(error) = batch.put(&key, &value) {
+                    return Some(Err(records.wrong(&error.to_string())));
+                }
+            }
+            Ok(None) => return Some(Ok(())),
+            Err(failure) => return Some(Err(failure)),
+        }
+    }
+    None
+}
+
 /// Writes batch by batch: what `durable` counts survives whatever comes next.
 fn import_all(
     store: &Engine,
+    mut batch: Batch,
     records: &mut Records<Box<dyn BufRead>>,
     size: usize,
     durable: &mut u64,
     progress: &Progress,
 ) -> Result<(), Failure> {
     loop {
-        let mut batch = Batch::new();
-        let mut end = None;
-        while batch.len() < size && batch.bytes() < IMPORT_BATCH_BYTES {
-            match records.next() {
-                Ok(Some((key, value))) => {
-                    if let Err(error) = batch.put(&key, &value) {
-                        end = Some(Err(records.wrong(&error.to_string())));
-                        break;
-                    }
-                }
-                Ok(None) => {
-                    end = Some(Ok(()));
-                    break;
-                }
-                Err(failure) => {
-                    end = Some(Err(failure));
-                    break;
-                }
-            }
-        }
-        let count = batch.len() as u64;
+        let end = fill(&mut batch, records, size);
+        let full = std::mem::take(&mut batch);
+        let count = full.len() as u64;
         if count > 0 {
-            store.write(batch)?;
+            store.write(full)?;
             *durable += count;
             progress.at(records.bytes(), || {
                 format!("{} durable", counted(*durable, "record"))

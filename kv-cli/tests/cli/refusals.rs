@@ -133,6 +133,19 @@ fn a_key_beyond_the_limit_is_refused_everywhere() {
 }
 
 #[test]
+fn an_import_whose_first_record_cannot_be_stored_creates_no_store() {
+    let bench = Bench::new();
+    let long = format!("{{\"key\":\"{}\",\"value\":1}}\n", "k".repeat(65_537));
+    for input in ["{\"key\":", "\n\n[1]\n{\"key\":\"a\",\"value\":1}\n", &long] {
+        let output = bench.run_with(&["import", "--create"], input.as_bytes());
+        assert_eq!(output.status.code(), Some(2));
+        assert!(!bench.store().exists(), "{input}");
+    }
+    bench.run_with(&["import", "--create"], b"");
+    assert!(bench.store().exists(), "no records are no mistake");
+}
+
+#[test]
 fn a_typed_store_is_refused_with_its_codecs() {
     let bench = Bench::new();
     let fingerprint = Fingerprint::of::<(String, u64), u64, Postcard>(Some("visits")).unwrap();
