@@ -5,10 +5,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::io::{BufRead, Read};
+use std::io::{self, BufRead};
 
 /// The longest line: the longest value in its longest spelling, six characters for a byte, and room for the key.
 const LINE_BYTES_MAX: u64 = 6 * (kv_trait::VALUE_BYTES_MAX + kv_trait::KEY_BYTES_MAX) as u64 + 4096;
+
+/// How often a line is copied at most on its way into a batch: while its escapes are taken out, which takes twice its
+/// length at worst, and as a value of its own.
+const COPIES: usize = 3;
+
+/// Less than this is not asked for first.
+const SMALL_BYTES: usize = 1 << 20;
+
+/// Whether so many bytes can be had. For what is about to be done by code that cannot be told that there are none.
+fn is_room_for(bytes: usize) -> bool {
+    bytes < SMALL_BYTES || Vec::<u8>::new().try_reserve_exact(bytes).is_ok()
+}
 
 /// A key and a value.
 pub(crate) type Record = (Vec<u8>, Vec<u8>);
@@ -53,18 +65,9 @@ impl<R: BufRead> Records<R> {
     pub(crate) fn next(&mut self) -> Result<Option<Record>, Failure> {
         while !self.ended {
             self.buffer.clear();
-            let count = (&mut self.source)
-                .take(LINE_BYTES_MAX)
-                .read_until(b'\n', &mut self.buffer)
-                .map_err(|source| Failure::stream("cannot read the input", source))?;
-            if count == 0 {
+            if !self.read_line()? {
                 self.ended = true;
                 break;
-            }
-            self.line += 1;
-            self.bytes += count as u64;
-            if count as u64 == LINE_BYTES_MAX && self.buffer.last() != Some(&b'\n') {
-                return Err(self.wrong("the line is too long"));
             }
             if self.buffer.iter().all(u8::is_ascii_whitespace) {
                 continue;
@@ -75,6 +78,50 @@ impl<R: BufRead> Records<R> {
                 .map_err(|message| self.wrong(&message));
         }
         Ok(None)
+    }
+
+    /// Reads a line into the buffer, its end included; false if there is none. Grows as the line does, and gives up where
+    /// the line cannot be held, or not be worked on: whoever runs out of memory elsewhere is ended at once, and with it
+    /// what was read before.
+    fn read_line(&mut self) -> Result<bool, Failure> {
+        loop {
+            let piece = match self.source.fill_buf() {
+                Ok(piece) => piece,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(Failure::stream("cannot read the input", source)),
+            };
+            if piece.is_empty() {
+                break;
+            }
+            if self.buffer.is_empty() {
+                self.line += 1;
+            }
+            let end = piece.iter().position(|byte| *byte == b'\n');
+            let count = end.map_or(piece.len(), |at| at + 1);
+            if (self.buffer.len() + count) as u64 > LINE_BYTES_MAX {
+                return Err(self.wrong("the line is too long"));
+            }
+            if self.buffer.try_reserve(count).is_err() {
+                return Err(self.too_long_for_memory());
+            }
+            self.buffer.extend_from_slice(&piece[..count]);
+            self.source.consume(count);
+            self.bytes += count as u64;
+            if end.is_some() {
+                break;
+            }
+        }
+        if !is_room_for(self.buffer.len().saturating_mul(COPIES)) {
+            return Err(self.too_long_for_memory());
+        }
+        Ok(!self.buffer.is_empty())
+    }
+
+    fn too_long_for_memory(&mut self) -> Failure {
+        // The records before this one are still to be written.
+        self.buffer = Vec::new();
+        let what = format!("line {} is too long for memory", self.line);
+        Failure::stream(what, io::ErrorKind::OutOfMemory.into())
     }
 
     /// How many bytes were read.

@@ -231,6 +231,48 @@ fn a_disk_that_refuses_ends_an_import_with_what_is_durable() {
     bench.good(&["verify"]);
 }
 
+/// A line that was too much for memory used to end the process by a signal, with the lines before it unwritten.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_line_too_long_for_memory_ends_an_import_with_what_is_durable() {
+    // Of 120 MB, the one cannot be held, the other not be worked on.
+    for length in [130 << 20, 40 << 20] {
+        let bench = Bench::new();
+        bench.good(&["init"]);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "ulimit -v 120000; exec \"$@\"", "sh"])
+            .arg(env!("CARGO_BIN_EXE_kvlog"))
+            .arg("-p")
+            .arg(bench.store())
+            .arg("import")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let feeder = std::thread::Builder::new()
+            .spawn(move || {
+                writeln!(stdin, "{{\"key\":\"a\",\"value\":1}}")?;
+                write!(stdin, "{{\"key\":\"b\",\"value\":\"")?;
+                stdin.write_all(&vec![b'x'; length])?;
+                writeln!(stdin, "\"}}")
+            })
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        // The command does not read to the end: the pipe may break.
+        drop(feeder.join());
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{message}");
+        assert!(
+            message.starts_with("error: line 2 is too long for memory: ")
+                && message.contains("; what came before it is durable: 1 record ("),
+            "{message}"
+        );
+        assert_eq!(bench.good(&["scan"]), b"a\t1\n");
+    }
+}
+
 #[test]
 fn a_killed_reader_loses_nothing() {
     let bench = Bench::new();
