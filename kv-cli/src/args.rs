@@ -13,7 +13,9 @@ use std::path::PathBuf;
 ///
 /// With --json each command prints the shape that its help shows, one object a line. Bytes that are no UTF-8 stand in
 /// base64 under the name with `_b64` behind it: `key_b64`, `value_b64`, `prev_b64`, `path_b64`. Standard error then has
-/// `{"error": {"code": EXIT CODE, "kind": WORD, "message": TEXT, "hint": TEXT}}` and `{"note": {"message": TEXT}}`.
+/// `{"error": {"code": EXIT CODE, "kind": WORD, "effect": WORD, "message": TEXT, "hint": TEXT}}` and
+/// `{"note": {"message": TEXT}}`. The effect is what became of the write that failed: `nothing`; `unknown`, and then look
+/// before trying again; or `applied`: it is durable, and only what came after it failed.
 #[derive(Debug, Parser)]
 #[command(name = "kvlog", version, arg_required_else_help = true)]
 pub(crate) struct Args {
@@ -158,7 +160,8 @@ pub(crate) enum Command {
     /// Store the records of a file of JSON lines: `{"key": "...", "value": ...}`.
     ///
     /// A value that is a string is stored as its text, any other as its JSON.
-    /// With --json: `{"path": PATH, "imported": COUNT, "keys": COUNT, "durable": true}`
+    /// With --json: `{"path": PATH, "imported": COUNT, "keys": COUNT, "durable": true}`. An error has `"imported": COUNT`
+    /// too: so many records were durable before it.
     Import {
         /// The file; `-` is standard input.
         #[arg(default_value = "-", value_hint = ValueHint::FilePath)]

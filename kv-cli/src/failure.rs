@@ -47,9 +47,25 @@ impl Failure {
         matches!(self, Self::Stream { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
 
+    /// What became of the write that failed; of reads it is *nothing*.
+    fn effect(&self) -> Effect {
+        match self {
+            Self::Store(error) => error.effect(),
+            Self::Stream { .. } | Self::Input { .. } | Self::Usage(_) => Effect::Nothing,
+            Self::Import { cause, .. } => cause.effect(),
+        }
+    }
+
     pub(crate) fn message(&self) -> String {
         match self {
-            Self::Store(error) => with_causes(error),
+            Self::Store(error) => {
+                let became = match error.effect() {
+                    Effect::Nothing => "",
+                    Effect::Unknown => "; whether it was written is unknown",
+                    Effect::Applied => "; it was written all the same, and is durable",
+                };
+                with_causes(error) + became
+            }
             Self::Stream { what, source } => format!("{what}: {source}"),
             Self::Input { message, .. } => message.clone(),
             Self::Usage(text) => {
@@ -66,7 +82,14 @@ impl Failure {
 
     pub(crate) fn hint(&self) -> String {
         match self {
-            Self::Store(error) => error.kind().advice().to_owned(),
+            Self::Store(error) => match error.effect() {
+                Effect::Nothing => error.kind().advice(),
+                Effect::Unknown => {
+                    "read what is there before trying again: it was written whole or not at all"
+                }
+                Effect::Applied => "do not repeat it",
+            }
+            .to_owned(),
             Self::Stream { .. } => ErrorKind::Io.advice().to_owned(),
             Self::Input { hint, .. } => hint.clone(),
             Self::Usage(text) => text
@@ -104,15 +127,17 @@ impl Failure {
     }
 
     pub(crate) fn to_json(&self) -> String {
-        serde_json::json!({
-            "error": {
-                "code": self.code(),
-                "kind": self.kind(),
-                "message": self.message(),
-                "hint": self.hint(),
-            }
-        })
-        .to_string()
+        let mut error = serde_json::json!({
+            "code": self.code(),
+            "kind": self.kind(),
+            "effect": self.effect().as_str(),
+            "message": self.message(),
+            "hint": self.hint(),
+        });
+        if let Self::Import { durable, .. } = self {
+            error["imported"] = (*durable).into();
+        }
+        serde_json::json!({ "error": error }).to_string()
     }
 }
 
@@ -150,6 +175,48 @@ mod tests {
                 .message()
                 .ends_with("; what came before it is durable: 7 records")
         );
+    }
+
+    #[test]
+    fn what_became_of_a_write_is_told_in_words_and_in_json() {
+        let failed = |effect| {
+            let error = Error::new(ErrorKind::Io, "cannot read 00000001.seg").with_effect(effect);
+            let import = Failure::Import {
+                durable: 7,
+                cause: Box::new(Failure::Store(error.clone())),
+            };
+            [Failure::Store(error), import].map(|failure| {
+                let json: serde_json::Value = serde_json::from_str(&failure.to_json()).unwrap();
+                assert_eq!(json["error"]["message"], failure.message());
+                assert_eq!(json["error"]["hint"], failure.hint());
+                let imported = json["error"]["imported"].clone();
+                assert_eq!(json["error"]["effect"], effect.as_str());
+                (failure.code(), failure.message(), failure.hint(), imported)
+            })
+        };
+        let [one, import] = failed(Effect::Unknown);
+        assert_eq!((one.0, import.0), (5, 5));
+        assert_eq!(
+            one.1,
+            "cannot read 00000001.seg; whether it was written is unknown"
+        );
+        assert!(one.2.starts_with("read what is there before trying again"));
+        assert_eq!(
+            import.1,
+            one.1 + "; what came before it is durable: 7 records"
+        );
+        assert_eq!((import.2, import.3), (one.2, 7.into()));
+        let [one, _] = failed(Effect::Applied);
+        assert_eq!(one.0, 4);
+        assert!(
+            one.1
+                .ends_with("; it was written all the same, and is durable")
+        );
+        assert_eq!(one.2, "do not repeat it");
+        let [one, import] = failed(Effect::Nothing);
+        assert_eq!(one.1, "cannot read 00000001.seg");
+        assert_eq!(one.2, ErrorKind::Io.advice());
+        assert_eq!((one.3, import.3), (serde_json::Value::Null, 7.into()));
     }
 
     #[test]

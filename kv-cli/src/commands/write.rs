@@ -120,3 +120,68 @@ pub(super) fn del(args: &Args, store: &Engine, keys: &[String]) -> Outcome {
         ExitCode::SUCCESS
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use kv_log_engine::Options;
+    use kv_log_engine::storage::sim::{EIO, Fault, FaultKind, OpKind, SimDisk};
+
+    /// Runs `set k new --prev` on a disk that fails one call of this kind once the store is open.
+    fn set_on_failing_disk(failing: OpKind) -> (SimDisk, Failure) {
+        let disk = SimDisk::new();
+        let open = || Engine::open("/db", Options::new().storage(disk.storage()));
+        let store = open().unwrap();
+        store.put(b"k", b"old").unwrap();
+        store.close().unwrap();
+        let args = Args::parse_from(["kvlog", "-p", "/db", "set", "k", "new", "--prev"]);
+        let open_and_break = || {
+            let store = open()?;
+            let fault = Fault::new(FaultKind::Errno(EIO)).on(failing);
+            disk.inject(fault.path_contains(".seg"));
+            Ok(store)
+        };
+        let failure = set(&args, open_and_break, "k", "new", true).unwrap_err();
+        disk.clear_faults();
+        (disk, failure)
+    }
+
+    #[test]
+    fn a_set_whose_prior_value_cannot_be_read_says_that_it_is_durable() {
+        let (disk, failure) = set_on_failing_disk(OpKind::Read);
+        assert!(
+            failure
+                .message()
+                .ends_with("; it was written all the same, and is durable"),
+            "{}",
+            failure.message()
+        );
+        assert_eq!(failure.hint(), "do not repeat it");
+        let json: Value = serde_json::from_str(&failure.to_json()).unwrap();
+        assert_eq!(
+            (&json["error"]["effect"], &json["error"]["code"]),
+            (&"applied".into(), &4.into())
+        );
+        disk.power_cut_losing_all();
+        let store = Engine::open("/db", Options::new().storage(disk.storage())).unwrap();
+        assert_eq!(store.get(b"k").unwrap().as_deref(), Some(&b"new"[..]));
+    }
+
+    #[test]
+    fn a_set_whose_sync_fails_says_that_nobody_knows() {
+        let (_, failure) = set_on_failing_disk(OpKind::Sync);
+        assert!(
+            failure
+                .message()
+                .ends_with("; whether it was written is unknown"),
+            "{}",
+            failure.message()
+        );
+        let json: Value = serde_json::from_str(&failure.to_json()).unwrap();
+        assert_eq!(
+            (&json["error"]["effect"], &json["error"]["code"]),
+            (&"unknown".into(), &5.into())
+        );
+    }
+}
