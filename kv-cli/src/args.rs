@@ -122,7 +122,7 @@ pub(crate) enum Command {
     },
     /// Remove keys.
     ///
-    /// With --json: `{"removed": COUNT, "durable": true}`
+    /// With --json: `{"removed": COUNT, "durable": true}`. An error that comes after the removal has `"removed": COUNT` too.
     Del {
         #[arg(required = true)]
         keys: Vec<String>,
@@ -161,7 +161,7 @@ pub(crate) enum Command {
     ///
     /// A value that is a string is stored as its text, any other as its JSON.
     /// With --json: `{"path": PATH, "imported": COUNT, "keys": COUNT, "durable": true}`. An error has `"imported": COUNT`
-    /// too: so many records were durable before it.
+    /// too: so many records are durable.
     Import {
         /// The file; `-` is standard input.
         #[arg(default_value = "-", value_hint = ValueHint::FilePath)]

@@ -6,6 +6,8 @@ use std::error::Error as _;
 use std::io;
 use std::process::ExitCode;
 
+const DO_NOT_REPEAT: &str = "it is done: do not repeat it";
+
 /// Why a command ended early.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -19,6 +21,13 @@ pub(crate) enum Failure {
     Usage(String),
     /// An import ended early; what it wrote before stays.
     Import { durable: u64, cause: Box<Self> },
+    /// Everything was written and is durable; the close or the report after it failed.
+    Done {
+        what: String,
+        /// The number that the report would have had, and its name.
+        count: Option<(&'static str, u64)>,
+        cause: Box<Self>,
+    },
 }
 
 impl From<Error> for Failure {
@@ -42,9 +51,22 @@ impl Failure {
         }
     }
 
+    /// The failure of what comes after a write that `what` tells of.
+    pub(crate) fn after(self, what: impl Into<String>, count: Option<(&'static str, u64)>) -> Self {
+        Self::Done {
+            what: what.into(),
+            count,
+            cause: Box::new(self),
+        }
+    }
+
     /// A reader that went away is no failure.
     pub(crate) fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Stream { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+        match self {
+            Self::Stream { source, .. } => source.kind() == io::ErrorKind::BrokenPipe,
+            Self::Done { cause, .. } => cause.is_broken_pipe(),
+            _ => false,
+        }
     }
 
     /// What became of the write that failed; of reads it is *nothing*.
@@ -53,6 +75,7 @@ impl Failure {
             Self::Store(error) => error.effect(),
             Self::Stream { .. } | Self::Input { .. } | Self::Usage(_) => Effect::Nothing,
             Self::Import { cause, .. } => cause.effect(),
+            Self::Done { .. } => Effect::Applied,
         }
     }
 
@@ -77,6 +100,7 @@ impl Failure {
                 cause.message(),
                 counted(*durable, "record")
             ),
+            Self::Done { what, cause, .. } => format!("{}; {what}", cause.message()),
         }
     }
 
@@ -87,7 +111,7 @@ impl Failure {
                 Effect::Unknown => {
                     "read what is there before trying again: it was written whole or not at all"
                 }
-                Effect::Applied => "do not repeat it",
+                Effect::Applied => DO_NOT_REPEAT,
             }
             .to_owned(),
             Self::Stream { .. } => ErrorKind::Io.advice().to_owned(),
@@ -96,6 +120,7 @@ impl Failure {
                 .split_once("\n\n")
                 .map_or_else(String::new, |(_, rest)| on_one_line(rest)),
             Self::Import { cause, .. } => cause.hint(),
+            Self::Done { .. } => DO_NOT_REPEAT.to_owned(),
         }
     }
 
@@ -104,7 +129,7 @@ impl Failure {
             Self::Store(error) => error.kind().as_str(),
             Self::Stream { .. } => ErrorKind::Io.as_str(),
             Self::Input { .. } | Self::Usage(_) => ErrorKind::InvalidInput.as_str(),
-            Self::Import { cause, .. } => cause.kind(),
+            Self::Import { cause, .. } | Self::Done { cause, .. } => cause.kind(),
         }
     }
 
@@ -118,7 +143,7 @@ impl Failure {
             },
             Self::Stream { .. } => 4,
             Self::Input { .. } | Self::Usage(_) => 2,
-            Self::Import { cause, .. } => cause.code(),
+            Self::Import { cause, .. } | Self::Done { cause, .. } => cause.code(),
         }
     }
 
@@ -134,8 +159,13 @@ impl Failure {
             "message": self.message(),
             "hint": self.hint(),
         });
-        if let Self::Import { durable, .. } = self {
-            error["imported"] = (*durable).into();
+        let count = match self {
+            Self::Import { durable, .. } => Some(("imported", *durable)),
+            Self::Done { count, .. } => *count,
+            _ => None,
+        };
+        if let Some((name, number)) = count {
+            error[name] = number.into();
         }
         serde_json::json!({ "error": error }).to_string()
     }
@@ -212,7 +242,7 @@ mod tests {
             one.1
                 .ends_with("; it was written all the same, and is durable")
         );
-        assert_eq!(one.2, "do not repeat it");
+        assert_eq!(one.2, DO_NOT_REPEAT);
         let [one, import] = failed(Effect::Nothing);
         assert_eq!(one.1, "cannot read 00000001.seg");
         assert_eq!(one.2, ErrorKind::Io.advice());

@@ -5,7 +5,7 @@ use crate::text::{harmless, harmless_json};
 use anstyle::{AnsiColor, Style};
 use clap::ColorChoice;
 use serde_json::json;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const NOTE: Style = Style::new().bold();
@@ -49,17 +49,16 @@ fn usage(text: &str) -> String {
     }
 }
 
-/// A remark beside the answer.
-pub(crate) fn note(message: &str, json: bool) -> Result<(), Failure> {
+/// A remark beside the answer. One that cannot be told changes neither the answer nor the exit code: what the command
+/// was asked for is done, and that is what the exit code is about.
+pub(crate) fn note(message: &str, json: bool) {
     let text = if json {
         harmless_json(&json!({ "note": { "message": message } }).to_string())
     } else {
         format!("{NOTE}note:{NOTE:#} {}", harmless(message))
     };
     match say(&text) {
-        // Nobody reads the remarks: that changes neither the answer nor the exit code.
-        Err(source) if source.kind() == ErrorKind::BrokenPipe => Ok(()),
-        said => said.map_err(|source| Failure::stream("cannot write to standard error", source)),
+        Ok(()) | Err(_) => {}
     }
 }
 

@@ -93,7 +93,7 @@ fn open(args: &Args, create: Create) -> Result<Engine, Failure> {
             torn.bytes,
             torn.path.display(),
         );
-        note(args, &message)?;
+        note(args, &message);
     }
     Ok(store)
 }
@@ -110,11 +110,10 @@ fn open_to_write(args: &Args, create: bool, force_raw: bool) -> Result<Engine, F
 }
 
 /// A remark for people, on standard error.
-fn note(args: &Args, message: &str) -> Result<(), Failure> {
-    if args.quiet {
-        return Ok(());
+fn note(args: &Args, message: &str) {
+    if !args.quiet {
+        terminal::note(message, args.json);
     }
-    terminal::note(message, args.json)
 }
 
 /// Raw bytes among typed ones would be misread by the program that owns the store.

@@ -45,7 +45,7 @@ pub(super) fn get(args: &Args, keys: &[String], or: Option<&str>) -> Outcome {
     // In JSON the value is null already.
     if !args.json {
         for key in missing {
-            note(args, &format!("no value for {}", escaped(key.as_bytes())))?;
+            note(args, &format!("no value for {}", escaped(key.as_bytes())));
         }
     }
     Ok(ExitCode::from(NO))

@@ -88,14 +88,23 @@ pub(super) fn import(
     if let Err(cause) = imported {
         // The first cause is the one to end with; what was durable before does not hang on the close.
         if let Err(second) = closed {
-            note(args, &format!("closing failed too: {}", second.message()))?;
+            note(args, &format!("closing failed too: {}", second.message()));
         }
         return Err(Failure::Import {
             durable,
             cause: Box::new(cause),
         });
     }
-    closed?;
+    closed
+        .and_then(|()| report(args, &store, durable))
+        .map_err(|cause| {
+            let what = format!("{} durable", counted(durable, "record"));
+            cause.after(what, Some(("imported", durable)))
+        })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(args: &Args, store: &Engine, durable: u64) -> Result<(), Failure> {
     let mut output = Output::new();
     let stats = store.stats();
     if args.json {
@@ -113,8 +122,7 @@ pub(super) fn import(
             counted(stats.live_keys, "key")
         ))?;
     }
-    output.finish()?;
-    Ok(ExitCode::SUCCESS)
+    output.finish()
 }
 
 /// Adds records until there are so many, or so many bytes. Answers how the input ended, if it did; what was added before

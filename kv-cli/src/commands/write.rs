@@ -17,7 +17,13 @@ pub(super) fn init(args: &Args, segment_size: Option<u64>) -> Outcome {
         options = options.segment_bytes(bytes);
     }
     let store = Engine::open(path(args)?, options)?;
-    close(&store)?;
+    close(&store)
+        .and_then(|()| report_init(args, &store))
+        .map_err(|cause| cause.after("the store is created", None))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report_init(args: &Args, store: &Engine) -> Result<(), Failure> {
     let mut output = Output::new();
     if args.json {
         let mut object = Map::new();
@@ -27,8 +33,7 @@ pub(super) fn init(args: &Args, segment_size: Option<u64>) -> Outcome {
     } else if !args.quiet {
         output.line(&format!("created {}", store.path().display()))?;
     }
-    output.finish()?;
-    Ok(ExitCode::SUCCESS)
+    output.finish()
 }
 
 pub(super) fn set(
@@ -49,12 +54,18 @@ pub(super) fn set(
         store.write(batch)?;
         None
     };
-    close(&store)?;
+    close(&store)
+        .and_then(|()| report_set(args, key, before.as_deref(), prev))
+        .map_err(|cause| cause.after("the value is stored and durable", None))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report_set(args: &Args, key: &str, before: Option<&[u8]>, prev: bool) -> Result<(), Failure> {
     let mut output = Output::new();
     if args.json {
         let mut object = Map::new();
         put_bytes(&mut object, "key", key.as_bytes());
-        match &before {
+        match before {
             Some(before) => put_bytes(&mut object, "prev", before),
             None if prev => drop(object.insert("prev".to_owned(), Value::Null)),
             None => {}
@@ -62,13 +73,12 @@ pub(super) fn set(
         object.insert("durable".to_owned(), Value::Bool(true));
         output.json(&Value::Object(object))?;
     } else if let Some(before) = before {
-        output.shown(&before)?;
+        output.shown(before)?;
         if output.is_terminal() {
             output.bytes(b"\n")?;
         }
     }
-    output.finish()?;
-    Ok(ExitCode::SUCCESS)
+    output.finish()
 }
 
 /// The write, with all of its input read and within the limits. Made before the store is opened: a producer on the same
@@ -102,7 +112,22 @@ pub(super) fn del(args: &Args, store: &Engine, keys: &[String]) -> Outcome {
             removed += 1;
         }
     }
-    close(store)?;
+    let reported = close(store).and_then(|()| report_del(args, keys.len() as u64, removed));
+    reported.map_err(|cause| match removed {
+        0 => cause,
+        _ => cause.after(
+            format!("{} removed, durably", counted(removed, "key")),
+            Some(("removed", removed)),
+        ),
+    })?;
+    Ok(if removed == 0 {
+        ExitCode::from(NO)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn report_del(args: &Args, asked: u64, removed: u64) -> Result<(), Failure> {
     let mut output = Output::new();
     if args.json {
         output.json(&json!({ "removed": removed, "durable": true }))?;
@@ -111,14 +136,10 @@ pub(super) fn del(args: &Args, store: &Engine, keys: &[String]) -> Outcome {
     if !args.json {
         note(
             args,
-            &format!("removed {removed} of {}", counted(keys.len() as u64, "key")),
-        )?;
+            &format!("removed {removed} of {}", counted(asked, "key")),
+        );
     }
-    Ok(if removed == 0 {
-        ExitCode::from(NO)
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(())
 }
 
 #[cfg(test)]
@@ -157,7 +178,7 @@ mod tests {
             "{}",
             failure.message()
         );
-        assert_eq!(failure.hint(), "do not repeat it");
+        assert_eq!(failure.hint(), "it is done: do not repeat it");
         let json: Value = serde_json::from_str(&failure.to_json()).unwrap();
         assert_eq!(
             (&json["error"]["effect"], &json["error"]["code"]),

@@ -149,6 +149,75 @@ fn a_standard_input_that_cannot_be_read_is_named() {
     );
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_write_whose_report_cannot_be_written_says_that_it_is_done() {
+    let full = || {
+        let mut options = std::fs::File::options();
+        options.write(true).open("/dev/full").unwrap()
+    };
+    for (arguments, done, count) in [
+        (&["init"][..], "the store is created", None),
+        (
+            &["import", sample().to_str().unwrap()],
+            "2,000 records durable",
+            Some(("imported", 2000)),
+        ),
+        (&["set", "k", "v"], "the value is stored and durable", None),
+        (
+            &["set", "k", "w", "--prev"],
+            "the value is stored and durable",
+            None,
+        ),
+        (
+            &["del", "k"],
+            "1 key removed, durably",
+            Some(("removed", 1)),
+        ),
+    ] {
+        let bench = Bench::new();
+        match arguments[0] {
+            "init" => {}
+            "set" => drop(bench.good(&["init"])),
+            _ => drop(bench.good(&["set", "--create", "k", "v"])),
+        }
+        let mut command = bench.command(&[&["--json"], arguments].concat());
+        let output = command
+            .stdout(full())
+            .stderr(Stdio::piped())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        let error = &error["error"];
+        assert_eq!(output.status.code(), Some(4), "{error}");
+        assert_eq!(error["effect"], "applied");
+        assert_eq!(
+            error["message"],
+            format!(
+                "cannot write to standard output: No space left on device (os error 28); {done}"
+            )
+        );
+        assert_eq!(error["hint"], "it is done: do not repeat it");
+        if let Some((name, number)) = count {
+            assert_eq!(error[name], number);
+        }
+        bench.good(&["stats"]);
+    }
+    let bench = Bench::new();
+    bench.good(&["set", "--create", "k", "v"]);
+    let mut removal = bench.command(&["del", "k"]);
+    assert_eq!(
+        removal.stderr(full()).status().unwrap().code(),
+        Some(0),
+        "a remark that cannot be told undoes nothing"
+    );
+    assert_eq!(bench.good(&["scan", "--count"]), b"0\n");
+    let mut none = bench.command(&["del", "k", "--json"]);
+    let output = none.stdout(full()).output().unwrap();
+    assert!(text(&output.stderr).contains("\"effect\":\"nothing\""));
+}
+
 /// `set` used to take the lock first: then `get` was refused, and `set` stored its empty output.
 #[cfg(unix)]
 #[test]
