@@ -120,7 +120,7 @@ pub(crate) enum Command {
         #[arg(long)]
         force_raw: bool,
     },
-    /// Remove keys.
+    /// Remove keys: all that are there, or none.
     ///
     /// With --json: `{"removed": COUNT, "durable": true}`. An error that comes after the removal has `"removed": COUNT` too.
     Del {

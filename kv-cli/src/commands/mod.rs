@@ -36,8 +36,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
             write::set(args, open, key, value, *prev)
         }
         Command::Del { keys, force_raw } => {
-            let store = open_to_write(args, false, *force_raw)?;
-            write::del(args, &store, keys)
+            let open = || open_to_write(args, false, *force_raw);
+            write::del(args, open, keys)
         }
         Command::Scan {
             prefix,

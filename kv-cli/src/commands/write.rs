@@ -8,7 +8,9 @@ use crate::text::counted;
 use kv_log_engine::{Batch, Create, Engine};
 use kv_trait::VALUE_BYTES_MAX;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::io::Read;
+use std::ops::Bound;
 use std::process::ExitCode;
 
 pub(super) fn init(args: &Args, segment_size: Option<u64>) -> Outcome {
@@ -104,15 +106,32 @@ fn read_value() -> Result<Vec<u8>, Failure> {
     Ok(value)
 }
 
-pub(super) fn del(args: &Args, store: &Engine, keys: &[String]) -> Outcome {
-    let mut removed = 0_u64;
+pub(super) fn del(
+    args: &Args,
+    open: impl FnOnce() -> Result<Engine, Failure>,
+    keys: &[String],
+) -> Outcome {
+    // All keys are tried before the store is touched, and go in one batch: a removal that fails half way is one that
+    // nobody knows the extent of.
+    let mut all = Batch::new();
     for key in keys {
-        if store.get(key.as_bytes())?.is_some() {
-            store.remove(key.as_bytes())?;
-            removed += 1;
+        all.delete(key.as_bytes())?;
+    }
+    let store = open()?;
+    let mut batch = Batch::new();
+    let distinct: BTreeSet<_> = keys.iter().map(|key| key.as_bytes()).collect();
+    for key in distinct {
+        // Only whether it is there: a value that cannot be read can be removed.
+        let only = (Bound::Included(key), Bound::Included(key));
+        if store.scan(only)?.next_key().is_some() {
+            batch.delete(key)?;
         }
     }
-    let reported = close(store).and_then(|()| report_del(args, keys.len() as u64, removed));
+    let removed = batch.len() as u64;
+    if removed > 0 {
+        store.write(batch)?;
+    }
+    let reported = close(&store).and_then(|()| report_del(args, keys.len() as u64, removed));
     reported.map_err(|cause| match removed {
         0 => cause,
         _ => cause.after(

@@ -133,6 +133,31 @@ fn a_key_beyond_the_limit_is_refused_everywhere() {
     bench.good(&["set", &long[1..], "v"]);
 }
 
+/// The keys before the one that is too long used to be removed, without a word about them.
+#[test]
+fn a_removal_is_of_all_keys_or_of_none() {
+    let bench = Bench::new();
+    bench.good(&["set", "--create", "x", "v"]);
+    bench.good(&["set", "y", "v"]);
+    let before = bench.good(&["export"]);
+    let error = bench.bad_json(2, &["del", "x", &"k".repeat(65_537)]);
+    assert_eq!(
+        (&error["kind"], &error["effect"]),
+        (&"too_large".into(), &"nothing".into())
+    );
+    assert_eq!(bench.good(&["export"]), before);
+    assert_eq!(
+        bench.good(&["del", "y", "x", "absent", "y", "--json"]),
+        b"{\"durable\":true,\"removed\":2}\n"
+    );
+    let report: Value = serde_json::from_slice(&bench.good(&["verify", "--json"])).unwrap();
+    assert_eq!(
+        (&report["frames"], &report["records"]),
+        (&3.into(), &4.into()),
+        "both in one batch"
+    );
+}
+
 #[test]
 fn an_import_whose_first_record_cannot_be_stored_creates_no_store() {
     let bench = Bench::new();
