@@ -1,5 +1,6 @@
 //! What can be asked on the command line.
 
+use crate::spelling::KeyAs;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ColorChoice, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
@@ -8,7 +9,8 @@ use std::path::PathBuf;
 
 /// A durable key-value store on the command line.
 ///
-/// Keys and values are bytes; text given here is taken as its UTF-8. Exit codes: 0 done, 1 no (absent key, nothing
+/// Keys and values are bytes. What is given here is taken as it is, with --key-as hex or base64 keys are what is spelled so.
+/// Exit codes: 0 done, 1 no (absent key, nothing
 /// matched), 2 wrong usage, 3 damage found, 4 the disk or another process is in the way, 5 outcome unknown.
 ///
 /// With --json each command prints the shape that its help shows, one object a line. Bytes that are no UTF-8 stand in
@@ -94,10 +96,12 @@ pub(crate) enum Command {
     /// With --json, for each key: `{"key": KEY, "value": VALUE}`; an absent value is null.
     Get {
         #[arg(required = true)]
-        keys: Vec<String>,
+        keys: Vec<OsString>,
+        #[command(flatten)]
+        spelling: Spelling,
         /// Print this instead of an absent value, and do not fail.
         #[arg(long)]
-        or: Option<String>,
+        or: Option<OsString>,
     },
     /// Store a value. Returns when it is durable.
     ///
@@ -106,10 +110,12 @@ pub(crate) enum Command {
     /// empty value. Where that matters, let the shell tell (`set -o pipefail`), or go through a file.
     /// With --json: `{"key": KEY, "durable": true}`, and with --prev also `"prev": VALUE`, null if there was none.
     Set {
-        key: String,
+        key: OsString,
+        #[command(flatten)]
+        spelling: Spelling,
         /// The value; `-` reads it from standard input.
         #[arg(allow_hyphen_values = true)]
-        value: String,
+        value: OsString,
         /// Create the store if it is not there.
         #[arg(long)]
         create: bool,
@@ -125,7 +131,9 @@ pub(crate) enum Command {
     /// With --json: `{"removed": COUNT, "durable": true}`. An error that comes after the removal has `"removed": COUNT` too.
     Del {
         #[arg(required = true)]
-        keys: Vec<String>,
+        keys: Vec<OsString>,
+        #[command(flatten)]
+        spelling: Spelling,
         /// Remove from a store whose keys were written by another codec.
         #[arg(long)]
         force_raw: bool,
@@ -137,13 +145,15 @@ pub(crate) enum Command {
     /// with --count once: `{"count": COUNT}`
     Scan {
         /// Only keys that begin with this.
-        prefix: Option<String>,
+        prefix: Option<OsString>,
+        #[command(flatten)]
+        spelling: Spelling,
         /// From this key on.
         #[arg(long)]
-        from: Option<String>,
+        from: Option<OsString>,
         /// Up to and without this key.
         #[arg(long)]
-        to: Option<String>,
+        to: Option<OsString>,
         /// At most so many.
         #[arg(long)]
         limit: Option<usize>,
@@ -181,7 +191,9 @@ pub(crate) enum Command {
     /// For each record, with --json or without: `{"key": KEY, "value": VALUE}`
     Export {
         /// Only keys that begin with this.
-        prefix: Option<String>,
+        prefix: Option<OsString>,
+        #[command(flatten)]
+        spelling: Spelling,
     },
     /// Sizes and counts, and how much of each segment is live.
     ///
@@ -203,6 +215,14 @@ pub(crate) enum Command {
         /// A command, for example scan.
         command: Option<String>,
     },
+}
+
+/// For the commands that are given keys.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Spelling {
+    /// How the keys and prefixes on the command line are spelled.
+    #[arg(long, value_name = "SPELLING", default_value = "str")]
+    pub(crate) key_as: KeyAs,
 }
 
 /// A number of bytes, with an optional binary unit.

@@ -1,6 +1,6 @@
 //! `kvlog`: a durable key-value store on the command line, at the level of bytes.
 //!
-//! `args` says what can be asked, `commands` does it, `input` and `output` turn JSON lines into bytes and back,
+//! `args` says what can be asked, `spelling` what a key is, `commands` does it, `input` and `output` turn JSON lines into bytes and back,
 //! `terminal` and `progress` speak to people, `failure` turns errors into one line and an exit code.
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ mod failure;
 mod input;
 mod output;
 mod progress;
+mod spelling;
 mod terminal;
 mod text;
 

@@ -8,9 +8,11 @@ mod write;
 
 use crate::args::{Args, Command};
 use crate::failure::Failure;
+use crate::spelling::plain;
 use crate::terminal;
 use kv_log_engine::{Create, Engine, Options, Scan};
 use kv_trait::{Error, ErrorKind};
+use std::ffi::OsString;
 use std::ops::Bound;
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,23 +26,32 @@ const DAMAGED: u8 = 3;
 pub(crate) fn run(args: &Args) -> Outcome {
     match &args.command {
         Command::Init { segment_size } => write::init(args, *segment_size),
-        Command::Get { keys, or } => read::get(args, keys, or.as_deref()),
+        Command::Get { keys, spelling, or } => {
+            let or = or.as_deref().map(plain).transpose()?;
+            read::get(args, &spelling.key_as.all(keys)?, or.as_deref())
+        }
         Command::Set {
             key,
+            spelling,
             value,
             create,
             prev,
             force_raw,
         } => {
             let open = || open_to_write(args, *create, *force_raw);
-            write::set(args, open, key, value, *prev)
+            write::set(args, open, &spelling.key_as.bytes(key)?, value, *prev)
         }
-        Command::Del { keys, force_raw } => {
+        Command::Del {
+            keys,
+            spelling,
+            force_raw,
+        } => {
             let open = || open_to_write(args, false, *force_raw);
-            write::del(args, open, keys)
+            write::del(args, open, &spelling.key_as.all(keys)?)
         }
         Command::Scan {
             prefix,
+            spelling,
             from,
             to,
             limit,
@@ -48,7 +59,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
             count,
             null,
         } => {
-            let bounds = (range_from(prefix, from), range_to(prefix, to));
+            let spelled = |given: &Option<OsString>| spelling.key_as.one(given.as_deref());
+            let (prefix, from, to) = (spelled(prefix)?, spelled(from)?, spelled(to)?);
+            let bounds = bounds(prefix, from, to);
             let limit = limit.unwrap_or(usize::MAX);
             read::scan(args, &bounds, limit, *keys_only, *count, *null)
         }
@@ -58,7 +71,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
             batch,
             force_raw,
         } => transfer::import(args, file, *create, *batch as usize, *force_raw),
-        Command::Export { prefix } => transfer::export(args, prefix),
+        Command::Export { prefix, spelling } => {
+            let prefix = spelling.key_as.one(prefix.as_deref())?;
+            transfer::export(args, prefix)
+        }
         Command::Stats => inspect::stats(args),
         Command::Verify => inspect::verify_store(args),
         Command::Completions { shell } => about::completions(*shell),
@@ -137,23 +153,15 @@ fn close(store: &Engine) -> Result<(), Failure> {
 
 type Edge = Bound<Vec<u8>>;
 
-fn range_from(prefix: &Option<String>, from: &Option<String>) -> Edge {
-    let lowest = from.iter().chain(prefix).max();
-    lowest.map_or(Bound::Unbounded, |text| {
-        Bound::Included(text.clone().into_bytes())
-    })
-}
-
-fn range_to(prefix: &Option<String>, to: &Option<String>) -> Edge {
-    let behind = prefix
-        .as_ref()
-        .and_then(|prefix| behind_prefix(prefix.as_bytes()));
-    let to = to.as_ref().map(|text| text.clone().into_bytes());
-    match (behind, to) {
-        (Some(behind), Some(to)) => Bound::Excluded(behind.min(to)),
-        (Some(edge), None) | (None, Some(edge)) => Bound::Excluded(edge),
-        (None, None) => Bound::Unbounded,
-    }
+/// The keys that begin with the prefix and lie between these two.
+fn bounds(prefix: Option<Vec<u8>>, from: Option<Vec<u8>>, to: Option<Vec<u8>>) -> (Edge, Edge) {
+    let behind = prefix.as_deref().and_then(behind_prefix);
+    let lowest = from.into_iter().chain(prefix).max();
+    let highest = to.into_iter().chain(behind).min();
+    (
+        lowest.map_or(Bound::Unbounded, Bound::Included),
+        highest.map_or(Bound::Unbounded, Bound::Excluded),
+    )
 }
 
 /// The first key that no longer begins with the prefix; `None` if there is none.

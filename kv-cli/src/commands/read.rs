@@ -8,19 +8,19 @@ use kv_log_engine::Create;
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
 
-pub(super) fn get(args: &Args, keys: &[String], or: Option<&str>) -> Outcome {
+pub(super) fn get(args: &Args, keys: &[Vec<u8>], or: Option<&[u8]>) -> Outcome {
     let store = open(args, Create::Never)?;
     let mut output = Output::new();
     let mut missing = Vec::new();
     for key in keys {
-        let found = store.get(key.as_bytes())?;
+        let found = store.get(key)?;
         if found.is_none() {
             missing.push(key);
         }
-        let value = found.or_else(|| or.map(|text| text.as_bytes().to_vec()));
+        let value = found.or_else(|| or.map(<[u8]>::to_vec));
         if args.json {
             let mut object = Map::new();
-            put_bytes(&mut object, "key", key.as_bytes());
+            put_bytes(&mut object, "key", key);
             match &value {
                 Some(value) => put_bytes(&mut object, "value", value),
                 None => drop(object.insert("value".to_owned(), Value::Null)),
@@ -28,7 +28,7 @@ pub(super) fn get(args: &Args, keys: &[String], or: Option<&str>) -> Outcome {
             output.json(&Value::Object(object))?;
         } else if let Some(value) = value {
             if keys.len() > 1 {
-                output.shown(key.as_bytes())?;
+                output.shown(key)?;
                 output.bytes(b"\t")?;
             }
             output.shown(&value)?;
@@ -45,7 +45,7 @@ pub(super) fn get(args: &Args, keys: &[String], or: Option<&str>) -> Outcome {
     // In JSON the value is null already.
     if !args.json {
         for key in missing {
-            note(args, &format!("no value for {}", escaped(key.as_bytes())));
+            note(args, &format!("no value for {}", escaped(key)));
         }
     }
     Ok(ExitCode::from(NO))

@@ -1,6 +1,6 @@
 //! Many records at once: `import` and `export`.
 
-use super::{Outcome, close, note, open, open_to_write, path, range_from, range_to, start_scan};
+use super::{Outcome, bounds, close, note, open, open_to_write, path, start_scan};
 use crate::args::Args;
 use crate::failure::Failure;
 use crate::input::Records;
@@ -17,15 +17,16 @@ use std::process::ExitCode;
 /// A batch of an import ends at this many bytes, however few records it has.
 const IMPORT_BATCH_BYTES: u64 = 8 * 1024 * 1024;
 
-pub(super) fn export(args: &Args, prefix: &Option<String>) -> Outcome {
+pub(super) fn export(args: &Args, prefix: Option<Vec<u8>>) -> Outcome {
     let store = open(args, Create::Never)?;
-    let bounds = (range_from(prefix, &None), range_to(prefix, &None));
+    let whole = prefix.is_none();
+    let bounds = bounds(prefix, None, None);
     let mut output = Output::new();
     let progress = if output.is_terminal() {
         Progress::hidden()
     } else {
         // How many keys begin with a prefix nobody knows before the end.
-        let total = prefix.is_none().then(|| store.stats().live_keys);
+        let total = whole.then(|| store.stats().live_keys);
         Progress::new(args, total)
     };
     let mut exported = 0;

@@ -4,11 +4,13 @@ use super::{NO, Outcome, close, note, options, path};
 use crate::args::Args;
 use crate::failure::Failure;
 use crate::output::{Output, put_bytes, put_path};
+use crate::spelling::plain;
 use crate::text::counted;
 use kv_log_engine::{Batch, Create, Engine};
 use kv_trait::VALUE_BYTES_MAX;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::Read;
 use std::ops::Bound;
 use std::process::ExitCode;
@@ -41,8 +43,8 @@ fn report_init(args: &Args, store: &Engine) -> Result<(), Failure> {
 pub(super) fn set(
     args: &Args,
     open: impl FnOnce() -> Result<Engine, Failure>,
-    key: &str,
-    value: &str,
+    key: &[u8],
+    value: &OsStr,
     prev: bool,
 ) -> Outcome {
     // Without a name there is nothing to wait for the input for.
@@ -62,11 +64,11 @@ pub(super) fn set(
     Ok(ExitCode::SUCCESS)
 }
 
-fn report_set(args: &Args, key: &str, before: Option<&[u8]>, prev: bool) -> Result<(), Failure> {
+fn report_set(args: &Args, key: &[u8], before: Option<&[u8]>, prev: bool) -> Result<(), Failure> {
     let mut output = Output::new();
     if args.json {
         let mut object = Map::new();
-        put_bytes(&mut object, "key", key.as_bytes());
+        put_bytes(&mut object, "key", key);
         match before {
             Some(before) => put_bytes(&mut object, "prev", before),
             None if prev => drop(object.insert("prev".to_owned(), Value::Null)),
@@ -85,12 +87,12 @@ fn report_set(args: &Args, key: &str, before: Option<&[u8]>, prev: bool) -> Resu
 
 /// The write, with all of its input read and within the limits. Made before the store is opened: a producer on the same
 /// pipe may need the store first, and what cannot be read or stored must not leave a new store behind.
-fn batch_of(key: &str, value: &str) -> Result<Batch, Failure> {
+fn batch_of(key: &[u8], value: &OsStr) -> Result<Batch, Failure> {
     let mut batch = Batch::new();
     if value == "-" {
-        batch.put(key.as_bytes(), &read_value()?)?;
+        batch.put(key, &read_value()?)?;
     } else {
-        batch.put(key.as_bytes(), value.as_bytes())?;
+        batch.put(key, &plain(value)?)?;
     }
     Ok(batch)
 }
@@ -109,17 +111,17 @@ fn read_value() -> Result<Vec<u8>, Failure> {
 pub(super) fn del(
     args: &Args,
     open: impl FnOnce() -> Result<Engine, Failure>,
-    keys: &[String],
+    keys: &[Vec<u8>],
 ) -> Outcome {
     // All keys are tried before the store is touched, and go in one batch: a removal that fails half way is one that
     // nobody knows the extent of.
     let mut all = Batch::new();
     for key in keys {
-        all.delete(key.as_bytes())?;
+        all.delete(key)?;
     }
     let store = open()?;
     let mut batch = Batch::new();
-    let distinct: BTreeSet<_> = keys.iter().map(|key| key.as_bytes()).collect();
+    let distinct: BTreeSet<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     for key in distinct {
         // Only whether it is there: a value that cannot be read can be removed.
         let only = (Bound::Included(key), Bound::Included(key));
@@ -182,7 +184,7 @@ mod tests {
             disk.inject(fault.path_contains(".seg"));
             Ok(store)
         };
-        let failure = set(&args, open_and_break, "k", "new", true).unwrap_err();
+        let failure = set(&args, open_and_break, b"k", "new".as_ref(), true).unwrap_err();
         disk.clear_faults();
         (disk, failure)
     }

@@ -44,6 +44,70 @@ fn init_set_get_scan_del() {
     assert!(text(&bench.good(&["verify"])).starts_with("good: 1 segment, "));
 }
 
+/// They could be imported, listed and exported, but neither fetched nor removed.
+#[cfg(unix)]
+#[test]
+fn keys_that_are_no_text_are_given_as_they_are_or_spelled() {
+    use std::os::unix::ffi::OsStrExt;
+    let bench = Bench::new();
+    let line = b"{\"key_b64\":\"AP8K\",\"value\":1}\n{\"key_b64\":\"/w==\",\"value\":2}\n";
+    bench.run_with(&["import", "--create"], line);
+    bench.good(&["set", "0aff", "text"]);
+    let raw = |arguments: &[&str], given: &[u8]| {
+        let mut command = bench.command(arguments);
+        let output = command.arg(std::ffi::OsStr::from_bytes(given)).output();
+        let output = output.unwrap();
+        (output.status.code(), output.stdout)
+    };
+    assert_eq!(raw(&["get"], b"\xff"), (Some(0), b"2".to_vec()));
+    for arguments in [
+        &["get", "--key-as", "hex", "00ff0a"][..],
+        &["get", "00FF0A", "--key-as=hex"],
+        &["get", "--key-as", "base64", "AP8K"],
+    ] {
+        assert_eq!(bench.good(arguments), b"1", "{arguments:?}");
+    }
+    for spelling in ["str", "text"] {
+        assert_eq!(bench.good(&["get", "--key-as", spelling, "0aff"]), b"text");
+    }
+    bench.good(&["set", "--key-as", "hex", "ff00", "3"]);
+    assert_eq!(raw(&["set", "v"], b"\x80"), (Some(0), Vec::new()));
+    assert_eq!(bench.good(&["get", "v"]), b"\x80", "values too");
+    assert_eq!(raw(&["get", "no", "--or"], b"\x80").1, b"\x80");
+    assert_eq!(
+        bench.good(&["scan", "--key-as", "hex", "ff"]),
+        b"\\xff\t2\n\\xff\\x00\t3\n"
+    );
+    assert_eq!(
+        bench.good(&[
+            "scan",
+            "--key-as",
+            "base64",
+            "--from",
+            "/wA=",
+            "--keys-only"
+        ]),
+        b"\\xff\\x00\n"
+    );
+    assert_eq!(
+        bench.good(&["scan", "--key-as", "hex", "--to", "30", "--count"]),
+        b"1\n"
+    );
+    assert_eq!(
+        bench.good(&["export", "--key-as", "hex", "ff00"]),
+        b"{\"key_b64\":\"/wA=\",\"value\":\"3\"}\n"
+    );
+    bench.good(&["del", "--key-as", "hex", "ff", "ff00"]);
+    assert_eq!(raw(&["del"], b"\x80").0, Some(1), "was never there");
+    assert_eq!(bench.good(&["scan", "--count"]), b"3\n");
+    assert_eq!(
+        bench.bad(2, &["get", "--key-as", "hex", "00f"]),
+        "error: the key '00f' is no hex: 3 digits are no whole bytes \
+         (with --key-as hex a key is two digits of 0-9 and a-f for each byte)\n"
+    );
+    bench.bad(2, &["set", "--create", "--key-as", "base64", "?", "v"]);
+}
+
 #[test]
 fn json_everywhere() {
     let bench = Bench::new();

@@ -108,10 +108,10 @@ fn a_full_standard_output_is_an_error() {
 
 #[cfg(unix)]
 #[test]
-fn an_argument_that_is_no_text_is_wrong_usage() {
+fn an_option_that_is_no_text_is_wrong_usage() {
     use std::os::unix::ffi::OsStrExt;
     let bench = Bench::new();
-    let mut command = bench.command(&["get"]);
+    let mut command = bench.command(&["scan", "--limit"]);
     command.arg(std::ffi::OsStr::from_bytes(b"\xff"));
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(2));
