@@ -188,6 +188,10 @@ pub(crate) enum Command {
     },
     /// Print all records as JSON lines; `import` reads them back to the same bytes.
     ///
+    /// The types of a store that a program wrote are not carried, and a note says so: a new store made from the lines holds
+    /// raw bytes, and that program refuses it. To keep the types let the program create the new store, and import into that
+    /// with --force-raw.
+    ///
     /// For each record, with --json or without: `{"key": KEY, "value": VALUE}`
     Export {
         /// Only keys that begin with this.

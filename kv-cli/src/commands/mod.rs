@@ -132,17 +132,20 @@ fn note(args: &Args, message: &str) {
     }
 }
 
-/// Raw bytes among typed ones would be misread by the program that owns the store.
-fn refuse_typed(store: &Engine, force: bool) -> Result<(), Failure> {
+/// The codecs of a store whose keys or values are more than bytes.
+fn types(store: &Engine) -> Option<String> {
     let recorded = store.fingerprint();
     let raw = recorded.key().name() == "raw" && recorded.value().name() == "raw";
-    if raw || force {
+    (!raw).then(|| format!("{} keys, {} values", recorded.key(), recorded.value()))
+}
+
+/// Raw bytes among typed ones would be misread by the program that owns the store.
+fn refuse_typed(store: &Engine, force: bool) -> Result<(), Failure> {
+    let Some(types) = types(store).filter(|_| !force) else {
         return Ok(());
-    }
+    };
     let message = format!(
-        "the store was written by a program with typed values ({} keys, {} values); raw bytes need --force-raw",
-        recorded.key(),
-        recorded.value()
+        "the store was written by a program with typed values ({types}); raw bytes need --force-raw"
     );
     Err(Error::new(ErrorKind::UnsupportedFormat, message).into())
 }

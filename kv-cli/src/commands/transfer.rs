@@ -1,6 +1,6 @@
 //! Many records at once: `import` and `export`.
 
-use super::{Outcome, bounds, close, note, open, open_to_write, path, start_scan};
+use super::{Outcome, bounds, close, note, open, open_to_write, path, start_scan, types};
 use crate::args::Args;
 use crate::failure::Failure;
 use crate::input::Records;
@@ -19,6 +19,13 @@ const IMPORT_BATCH_BYTES: u64 = 8 * 1024 * 1024;
 
 pub(super) fn export(args: &Args, prefix: Option<Vec<u8>>) -> Outcome {
     let store = open(args, Create::Never)?;
+    if let Some(types) = types(&store) {
+        let message = format!(
+            "the types are not carried ({types}), only the bytes: to keep them, let the program create the new store \
+             and import with --force-raw"
+        );
+        note(args, &message);
+    }
     let whole = prefix.is_none();
     let bounds = bounds(prefix, None, None);
     let mut output = Output::new();

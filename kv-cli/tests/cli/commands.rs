@@ -319,6 +319,45 @@ fn typed_stores_are_not_written_raw_by_accident() {
     assert_eq!(bench.good(&["get", "k"]), b"v");
 }
 
+/// The same bytes in a new store are not the same store: its program refuses it.
+#[test]
+fn an_export_of_a_typed_store_says_that_types_are_not_carried() {
+    let fingerprint = kv_trait::Fingerprint::of::<String, u64, kv_trait::Postcard>(None).unwrap();
+    let typed = || Options::new().fingerprint(fingerprint.clone());
+    let bench = Bench::new();
+    let store = Engine::open(bench.store(), typed()).unwrap();
+    store.put(b"k", b"\x07").unwrap();
+    store.close().unwrap();
+    let output = bench.run(&["export"]);
+    assert_eq!(
+        (output.status.code(), text(&output.stderr)),
+        (
+            Some(0),
+            "note: the types are not carried (raw/1 keys, postcard/1 values), only the bytes: to keep them, let the \
+             program create the new store and import with --force-raw\n"
+                .to_owned()
+        )
+    );
+    let note = bench.run(&["export", "--json"]).stderr;
+    let note: serde_json::Value = serde_json::from_slice(&note).unwrap();
+    let message = note["note"]["message"].as_str().unwrap();
+    assert!(message.starts_with("the types are not carried ("), "{note}");
+    assert!(bench.run(&["export", "-q"]).stderr.is_empty());
+
+    let raw = Bench::new();
+    raw.run_with(&["import", "--create"], &output.stdout);
+    let refused = Engine::open(raw.store(), typed()).unwrap_err();
+    assert_eq!(refused.kind(), kv_trait::ErrorKind::UnsupportedFormat);
+    assert!(raw.run(&["export"]).stderr.is_empty(), "nothing is lost");
+
+    let kept = Bench::new();
+    let store = Engine::open(kept.store(), typed()).unwrap();
+    store.close().unwrap();
+    kept.run_with(&["import", "--force-raw"], &output.stdout);
+    let store = Engine::open(kept.store(), typed()).unwrap();
+    assert_eq!(store.get(b"k").unwrap().as_deref(), Some(&b"\x07"[..]));
+}
+
 #[test]
 fn verify_tells_damage_from_a_torn_tail() {
     let bench = Bench::new();
