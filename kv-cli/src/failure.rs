@@ -107,7 +107,13 @@ impl Failure {
     pub(crate) fn hint(&self) -> String {
         match self {
             Self::Store(error) => match error.effect() {
-                Effect::Nothing => error.kind().advice(),
+                Effect::Nothing => match error.kind() {
+                    // The contract's advice is for programs, and cannot name an option of the command line.
+                    ErrorKind::Locked => {
+                        "end the other process, or wait for it with --lock-timeout SECONDS"
+                    }
+                    kind => kind.advice(),
+                },
                 Effect::Unknown => {
                     "read what is there before trying again: it was written whole or not at all"
                 }

@@ -97,12 +97,18 @@ fn the_holder_of_a_locked_store_is_named() {
         let line = bench.bad(4, arguments);
         assert!(is_named(&line), "{line}");
         assert!(
-            line.ends_with("(close the other handle or process, or open with a lock timeout)\n"),
+            line.ends_with(
+                " (end the other process, or wait for it with --lock-timeout SECONDS)\n"
+            ),
             "{line}"
         );
     }
     let error = bench.bad_json(4, &["get", "k"]);
     assert_eq!(error["kind"], "locked");
+    assert_eq!(
+        error["hint"],
+        "end the other process, or wait for it with --lock-timeout SECONDS"
+    );
     assert!(is_named(error["message"].as_str().unwrap()), "{error}");
     store.close().unwrap();
     bench.good(&["verify"]);
