@@ -10,8 +10,24 @@ use std::path::PathBuf;
 /// A durable key-value store on the command line.
 ///
 /// Keys and values are bytes. What is given here is taken as it is, with --key-as hex or base64 keys are what is spelled so.
-/// Exit codes: 0 done, 1 no (absent key, nothing
-/// matched), 2 wrong usage, 3 damage found, 4 the disk or another process is in the way, 5 outcome unknown.
+///
+/// Exit codes:
+///
+/// 0: done. Also when whoever read the output went away.
+///
+/// 1: no. A key of `get` is absent, without --or; `del` found none of its keys; `scan` found no record, or `export` none
+/// that begins with its prefix. A count, and a limit of 0, are answered with 0.
+///
+/// 2: what was given is wrong: the command line, a key or value that is too long, a line of an import; or `init` found a
+/// store there already.
+///
+/// 3: damage was found.
+///
+/// 4: it cannot be done here and now. At the path is no store, or something else; another process has the store; it has
+/// types, and --force-raw was not given, or a version that is not known; the system failed to read, to write, or to make
+/// room.
+///
+/// 5: whether a write happened is unknown: look before trying again.
 ///
 /// With --json each command prints the shape that its help shows, one object a line. Bytes that are no UTF-8 stand in
 /// base64 under the name with `_b64` behind it: `key_b64`, `value_b64`, `prev_b64`, `path_b64`. Standard error then has

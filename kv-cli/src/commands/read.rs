@@ -109,7 +109,8 @@ pub(super) fn scan(
     }
     output.finish()?;
     close(&store)?;
-    Ok(if number == 0 && !count {
+    // Who asks for none has got them.
+    Ok(if number == 0 && !count && limit > 0 {
         ExitCode::from(NO)
     } else {
         ExitCode::SUCCESS

@@ -1,6 +1,6 @@
 //! Many records at once: `import` and `export`.
 
-use super::{Outcome, bounds, close, note, open, open_to_write, path, start_scan, types};
+use super::{NO, Outcome, bounds, close, note, open, open_to_write, path, start_scan, types};
 use crate::args::Args;
 use crate::failure::Failure;
 use crate::input::Records;
@@ -46,7 +46,12 @@ pub(super) fn export(args: &Args, prefix: Option<Vec<u8>>) -> Outcome {
     output.finish()?;
     drop(progress);
     close(&store)?;
-    Ok(ExitCode::SUCCESS)
+    // All of an empty store is none; but a prefix of nothing is a question that was answered with no.
+    Ok(if exported == 0 && !whole {
+        ExitCode::from(NO)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// The input, and how long it is where that is known.

@@ -47,6 +47,18 @@ fn every_shell_has_completions_of_every_command_and_bash_can_read_its_own() {
 }
 
 #[test]
+fn every_exit_code_has_a_paragraph_in_the_help_and_in_the_manual() {
+    for page in [about(&["--help"]), about(&["man"])] {
+        for code in 0..=5 {
+            assert!(page.contains(&format!("\n{code}: ")), "{code}: {page}");
+        }
+        for of_4 in ["no store", "another process", "--force-raw"] {
+            assert!(page.replace('\\', "").contains(of_4), "{of_4}");
+        }
+    }
+}
+
+#[test]
 fn the_manual_has_a_page_for_each_command_that_it_names() {
     let page = about(&["man"]);
     assert!(page.contains("\n.TH kvlog 1 "), "{page}");
