@@ -108,7 +108,9 @@ pub(crate) enum Command {
     },
     /// Print the values of keys. One key: exactly its bytes. Several: key, tab, value.
     ///
-    /// On a terminal a newline follows, and control characters are shown as \xNN.
+    /// One value goes to a pipe or a file as it is; on a terminal it is escaped as `scan` does, and a newline follows.
+    /// Several are always escaped, so that each line is a key and its value; -0 has the bytes.
+    ///
     /// With --json, for each key: `{"key": KEY, "value": VALUE}`; an absent value is null.
     Get {
         #[arg(required = true)]
@@ -118,6 +120,10 @@ pub(crate) enum Command {
         /// Print this instead of an absent value, and do not fail.
         #[arg(long)]
         or: Option<OsString>,
+        /// End the value with a zero byte; of several, end each key and each value with one. Escape nothing, except on a
+        /// terminal.
+        #[arg(short = '0')]
+        null: bool,
     },
     /// Store a value. Returns when it is durable.
     ///
@@ -156,7 +162,10 @@ pub(crate) enum Command {
     },
     /// List keys and values in the order of the keys, as they are at one point.
     ///
-    /// Control characters are shown as \xNN, a backslash as two.
+    /// A newline is shown as \n, a tab as \t, a backslash as two; other control characters, the separators of lines and
+    /// paragraphs, the marks that turn the direction of writing, and what is no UTF-8 as \xNN for each byte. Everything else
+    /// is shown as it is.
+    ///
     /// With --json, for each record: `{"key": KEY, "value": VALUE}`; with --keys-only: `{"key": KEY}`;
     /// with --count once: `{"count": COUNT}`
     Scan {
@@ -177,9 +186,9 @@ pub(crate) enum Command {
         #[arg(long)]
         keys_only: bool,
         /// Only how many.
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["keys_only", "null"])]
         count: bool,
-        /// End keys and values with a zero byte instead of tab and newline, and escape nothing.
+        /// End keys and values with a zero byte instead of tab and newline. Escape nothing, except on a terminal.
         #[arg(short = '0')]
         null: bool,
     },

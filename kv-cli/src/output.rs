@@ -41,6 +41,28 @@ impl Output {
         }
     }
 
+    /// A key, and behind a tab its value, on one line. Always escaped: tabs and newlines inside would make lines that lie.
+    pub(crate) fn record(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Failure> {
+        self.bytes(escaped(key).as_bytes())?;
+        if let Some(value) = value {
+            self.bytes(b"\t")?;
+            self.bytes(escaped(value).as_bytes())?;
+        }
+        self.bytes(b"\n")
+    }
+
+    /// Each of these with a zero byte behind it.
+    pub(crate) fn ended<'a>(
+        &mut self,
+        all: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), Failure> {
+        for one in all {
+            self.shown(one)?;
+            self.bytes(b"\0")?;
+        }
+        Ok(())
+    }
+
     /// A line in our own words, which may name files.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
         self.bytes(harmless(text).as_bytes())?;

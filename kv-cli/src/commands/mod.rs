@@ -26,9 +26,15 @@ const DAMAGED: u8 = 3;
 pub(crate) fn run(args: &Args) -> Outcome {
     match &args.command {
         Command::Init { segment_size } => write::init(args, *segment_size),
-        Command::Get { keys, spelling, or } => {
+        Command::Get {
+            keys,
+            spelling,
+            or,
+            null,
+        } => {
+            refuse_both(*null, args.json)?;
             let or = or.as_deref().map(plain).transpose()?;
-            read::get(args, &spelling.key_as.all(keys)?, or.as_deref())
+            read::get(args, &spelling.key_as.all(keys)?, or.as_deref(), *null)
         }
         Command::Set {
             key,
@@ -59,6 +65,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
             count,
             null,
         } => {
+            refuse_both(*null, args.json)?;
             let spelled = |given: &Option<OsString>| spelling.key_as.one(given.as_deref());
             let (prefix, from, to) = (spelled(prefix)?, spelled(from)?, spelled(to)?);
             let bounds = bounds(prefix, from, to);
@@ -80,6 +87,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Command::Completions { shell } => about::completions(*shell),
         Command::Man { command } => about::man(command.as_deref()),
     }
+}
+
+/// The parser does not see an option of a command and a global one before it together.
+fn refuse_both(null: bool, json: bool) -> Result<(), Failure> {
+    if null && json {
+        let hint = "leave one out: JSON is one object a line, and escapes what it must";
+        return Err(Failure::input("-0 cannot be used with --json", hint));
+    }
+    Ok(())
 }
 
 fn path(args: &Args) -> Result<&Path, Failure> {

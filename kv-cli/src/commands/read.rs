@@ -2,13 +2,14 @@
 
 use super::{Edge, NO, Outcome, close, note, open, start_scan};
 use crate::args::Args;
+use crate::failure::Failure;
 use crate::output::{Output, put_bytes, record};
 use crate::text::escaped;
 use kv_log_engine::Create;
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
 
-pub(super) fn get(args: &Args, keys: &[Vec<u8>], or: Option<&[u8]>) -> Outcome {
+pub(super) fn get(args: &Args, keys: &[Vec<u8>], or: Option<&[u8]>, null: bool) -> Outcome {
     let store = open(args, Create::Never)?;
     let mut output = Output::new();
     let mut missing = Vec::new();
@@ -27,14 +28,8 @@ pub(super) fn get(args: &Args, keys: &[Vec<u8>], or: Option<&[u8]>) -> Outcome {
             }
             output.json(&Value::Object(object))?;
         } else if let Some(value) = value {
-            if keys.len() > 1 {
-                output.shown(key)?;
-                output.bytes(b"\t")?;
-            }
-            output.shown(&value)?;
-            if keys.len() > 1 || output.is_terminal() {
-                output.bytes(b"\n")?;
-            }
+            let key = (keys.len() > 1).then_some(key);
+            show(&mut output, key, &value, null)?;
         }
     }
     output.finish()?;
@@ -49,6 +44,26 @@ pub(super) fn get(args: &Args, keys: &[Vec<u8>], or: Option<&[u8]>) -> Outcome {
         }
     }
     Ok(ExitCode::from(NO))
+}
+
+/// One value, or one of several, which then comes with its key.
+fn show(
+    output: &mut Output,
+    key: Option<&Vec<u8>>,
+    value: &[u8],
+    null: bool,
+) -> Result<(), Failure> {
+    if null {
+        return output.ended(key.map(Vec::as_slice).into_iter().chain([value]));
+    }
+    if let Some(key) = key {
+        return output.record(key, Some(value));
+    }
+    output.shown(value)?;
+    if output.is_terminal() {
+        output.bytes(b"\n")?;
+    }
+    Ok(())
 }
 
 pub(super) fn scan(
@@ -83,21 +98,11 @@ pub(super) fn scan(
                 put_bytes(&mut object, "key", &key);
                 output.json(&Value::Object(object))?;
             }
-            (_, false, true) => {
-                for bytes in [Some(&key), value.as_ref()].into_iter().flatten() {
-                    output.shown(bytes)?;
-                    output.bytes(b"\0")?;
-                }
+            (value, false, true) => {
+                let value = value.as_deref();
+                output.ended([key.as_slice()].into_iter().chain(value))?;
             }
-            (_, false, false) => {
-                // Always escaped: tabs and newlines inside would make lines that lie.
-                output.bytes(escaped(&key).as_bytes())?;
-                if let Some(value) = &value {
-                    output.bytes(b"\t")?;
-                    output.bytes(escaped(value).as_bytes())?;
-                }
-                output.bytes(b"\n")?;
-            }
+            (value, false, false) => output.record(&key, value.as_deref())?,
         }
     }
     if count {

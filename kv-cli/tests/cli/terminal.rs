@@ -96,6 +96,7 @@ fn a_terminal_gets_escaped_text_and_a_newline_and_a_pipe_gets_the_bytes() {
     );
     assert_eq!(on_terminal(&["scan"]), format!("k\t{SHOWN}\n"));
     assert_eq!(on_terminal(&["scan", "-0"]), format!("k\0{SHOWN}\0"));
+    assert_eq!(on_terminal(&["get", "-0", "k"]), format!("{SHOWN}\0"));
     assert_eq!(on_terminal(&["get", "no", "--or", "\x1b[1m"]), "\\x1b[1m\n");
     assert_eq!(
         on_terminal(&["set", "k", "new", "--prev"]),
@@ -109,6 +110,20 @@ fn a_terminal_gets_escaped_text_and_a_newline_and_a_pipe_gets_the_bytes() {
         "lines must not lie"
     );
     assert_eq!(bench.good(&["scan", "-0"]), [b"k\0", EVIL, b"\0"].concat());
+    assert_eq!(
+        text(&bench.good(&["get", "k", "k"])),
+        format!("k\t{SHOWN}\n").repeat(2),
+        "these are lines too"
+    );
+    assert_eq!(bench.good(&["get", "k", "-0"]), [EVIL, b"\0"].concat());
+    assert_eq!(
+        bench.good(&["get", "k", "k", "-0"]),
+        [b"k\0", EVIL, b"\0"].concat().repeat(2)
+    );
+    assert_eq!(
+        bench.good(&["get", "-0", "no", "k", "--or", ""]),
+        [b"no\0\0k\0", EVIL, b"\0"].concat()
+    );
     assert_eq!(bench.good(&["set", "k", "new", "--prev"]), EVIL);
 }
 
