@@ -11,6 +11,11 @@ use std::path::PathBuf;
 ///
 /// Keys and values are bytes. What is given here is taken as it is, with --key-as hex or base64 keys are what is spelled so.
 ///
+/// Every command but `completions` and `man` opens the store, those that only read too, and nobody else may have it open
+/// meanwhile: neither a program nor another kvlog. It needs permission to write there. Opening repairs what a crash left
+/// behind: it cuts a torn tail, which it keeps in `quarantine`, and deletes files that nothing refers to. `verify` takes
+/// the lock as well, but changes no data.
+///
 /// Exit codes:
 ///
 /// 0: done. Also when whoever read the output went away.
@@ -129,7 +134,8 @@ pub(crate) enum Command {
     ///
     /// Standard input is read to its end before the store is opened, so `kvlog get A | kvlog set B -` works on one store.
     /// A pipe does not tell whether its producer failed: what came before the end is the value, and nothing at all is the
-    /// empty value. Where that matters, let the shell tell (`set -o pipefail`), or go through a file.
+    /// empty value. Where that matters, go through a file.
+    ///
     /// With --json: `{"key": KEY, "durable": true}`, and with --prev also `"prev": VALUE`, null if there was none.
     Set {
         key: OsString,
@@ -194,7 +200,9 @@ pub(crate) enum Command {
     },
     /// Store the records of a file of JSON lines: `{"key": "...", "value": ...}`.
     ///
-    /// A value that is a string is stored as its text, any other as its JSON.
+    /// A value that is a string is stored as its text, any other as its JSON. The store is opened when the first line is
+    /// there, so what `export` prints goes back into the same store by way of a file, not of a pipe.
+    ///
     /// With --json: `{"path": PATH, "imported": COUNT, "keys": COUNT, "durable": true}`. An error has `"imported": COUNT`
     /// too: so many records are durable.
     Import {
@@ -230,9 +238,10 @@ pub(crate) enum Command {
     /// "poisoned", "key_codec", "value_codec", "tag", "segments": [{"id", "bytes", "live_bytes", "active"}],
     /// "since_open": {"groups", "batches", "records", "frame_bytes", "failed_groups", "rotations"}}`
     Stats,
-    /// Read and check everything, without changing any data.
+    /// Read and check everything; changes no data.
     ///
-    /// Whoever finds the store in use meanwhile is told of this process: its name is left in the file LOCK.
+    /// Takes the store's lock, as the other commands do, so the file LOCK must be writable. What an open would repair is named
+    /// and left as it is. Damage is exit code 3.
     ///
     /// With --json: `{"clean", "segments", "frames", "records", "keys", "torn_tail", "foreign": [NAME],
     /// "debris": [NAME], "problems": [{"kind", "message"}]}`; the torn tail is null or `{"path", "offset", "bytes", "cause"}`.

@@ -103,6 +103,8 @@ fn the_holder_of_a_locked_store_is_named() {
             "{line}"
         );
     }
+    bench.good(&["man"]);
+    bench.good(&["completions", "bash"]);
     let error = bench.bad_json(4, &["get", "k"]);
     assert_eq!(error["kind"], "locked");
     assert_eq!(
