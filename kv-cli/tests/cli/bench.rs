@@ -1,5 +1,6 @@
 //! How the tests run the binary.
 
+use kv_log_engine::Engine;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,18 @@ impl Bench {
         let output = child.wait_with_output().unwrap();
         drop(feeder.join());
         output
+    }
+
+    /// Closes a store that this process had open. A child that another test forks meanwhile holds the lock as well, until it
+    /// becomes the program it is to run: whoever waits once is not refused for that any more.
+    pub(crate) fn close(&self, store: &Engine) {
+        store.close().unwrap();
+        self.settle();
+    }
+
+    /// Waits for a lock that this process has given up to be free.
+    pub(crate) fn settle(&self) {
+        self.good(&["--lock-timeout", "60", "verify"]);
     }
 
     /// Runs what must succeed; returns standard output.

@@ -228,7 +228,7 @@ fn export_and_import_are_the_identity_on_bytes() {
         .put("\u{1F980}".as_bytes(), "\u{2028}".as_bytes())
         .unwrap();
     let before: Vec<_> = store.scan(..).unwrap().map(Result::unwrap).collect();
-    store.close().unwrap();
+    bench.close(&store);
     let exported = bench.good(&["export"]);
     let second = Bench::new();
     assert_eq!(
@@ -308,10 +308,8 @@ fn a_store_in_use_is_refused_with_its_holder_and_a_timeout_waits() {
 fn typed_stores_are_not_written_raw_by_accident() {
     let bench = Bench::new();
     let fingerprint = kv_trait::Fingerprint::of::<String, u64, kv_trait::Postcard>(None).unwrap();
-    Engine::open(bench.store(), Options::new().fingerprint(fingerprint))
-        .unwrap()
-        .close()
-        .unwrap();
+    let options = Options::new().fingerprint(fingerprint);
+    bench.close(&Engine::open(bench.store(), options).unwrap());
     for arguments in [&["set", "k", "v"][..], &["del", "k"], &["import"]] {
         assert!(bench.bad(4, arguments).contains("--force-raw"));
     }
@@ -327,7 +325,7 @@ fn an_export_of_a_typed_store_says_that_types_are_not_carried() {
     let bench = Bench::new();
     let store = Engine::open(bench.store(), typed()).unwrap();
     store.put(b"k", b"\x07").unwrap();
-    store.close().unwrap();
+    bench.close(&store);
     let output = bench.run(&["export"]);
     assert_eq!(
         (output.status.code(), text(&output.stderr)),
@@ -348,11 +346,11 @@ fn an_export_of_a_typed_store_says_that_types_are_not_carried() {
     raw.run_with(&["import", "--create"], &output.stdout);
     let refused = Engine::open(raw.store(), typed()).unwrap_err();
     assert_eq!(refused.kind(), kv_trait::ErrorKind::UnsupportedFormat);
+    raw.settle();
     assert!(raw.run(&["export"]).stderr.is_empty(), "nothing is lost");
 
     let kept = Bench::new();
-    let store = Engine::open(kept.store(), typed()).unwrap();
-    store.close().unwrap();
+    kept.close(&Engine::open(kept.store(), typed()).unwrap());
     kept.run_with(&["import", "--force-raw"], &output.stdout);
     let store = Engine::open(kept.store(), typed()).unwrap();
     assert_eq!(store.get(b"k").unwrap().as_deref(), Some(&b"\x07"[..]));
@@ -486,7 +484,7 @@ fn stats_say_what_the_engine_has() {
         store.put(b"again", &[round; 500]).unwrap();
         store.put(&[round], b"stays").unwrap();
     }
-    store.close().unwrap();
+    bench.close(&store);
     let stats: serde_json::Value =
         serde_json::from_slice(&bench.good(&["stats", "--json"])).unwrap();
     let shown = text(&bench.good(&["stats"]));

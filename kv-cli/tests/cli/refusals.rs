@@ -112,7 +112,7 @@ fn the_holder_of_a_locked_store_is_named() {
         "end the other process, or wait for it with --lock-timeout SECONDS"
     );
     assert!(is_named(error["message"].as_str().unwrap()), "{error}");
-    store.close().unwrap();
+    bench.close(&store);
     bench.good(&["verify"]);
 }
 
@@ -183,10 +183,8 @@ fn an_import_whose_first_record_cannot_be_stored_creates_no_store() {
 fn a_typed_store_is_refused_with_its_codecs() {
     let bench = Bench::new();
     let fingerprint = Fingerprint::of::<(String, u64), u64, Postcard>(Some("visits")).unwrap();
-    Engine::open(bench.store(), Options::new().fingerprint(fingerprint))
-        .unwrap()
-        .close()
-        .unwrap();
+    let options = Options::new().fingerprint(fingerprint);
+    bench.close(&Engine::open(bench.store(), options).unwrap());
     for arguments in [&["set", "k", "v"][..], &["del", "k"], &["import"]] {
         assert_eq!(
             bench.bad(4, arguments),
