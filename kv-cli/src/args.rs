@@ -240,8 +240,8 @@ pub(crate) enum Command {
     Stats,
     /// Read and check everything; changes no data.
     ///
-    /// Takes the store's lock, as the other commands do, so the file LOCK must be writable. What an open would repair is named
-    /// and left as it is. Damage is exit code 3.
+    /// Takes the store's lock, as the other commands do, but needs no permission to write: where it has it, it leaves its
+    /// name in the file LOCK. What an open would repair is named and left as it is. Damage is exit code 3.
     ///
     /// With --json: `{"clean", "segments", "frames", "records", "keys", "torn_tail", "foreign": [NAME],
     /// "debris": [NAME], "problems": [{"kind", "message"}]}`; the torn tail is null or `{"path", "offset", "bytes", "cause"}`.

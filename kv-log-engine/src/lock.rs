@@ -128,7 +128,8 @@ pub(crate) struct StoreLock {
 }
 
 impl StoreLock {
-    /// Takes the lock of the store in `directory`, waiting up to `timeout` for another owner, by the host's clock.
+    /// Takes the lock of the store in `directory`, waiting up to `timeout` for another owner, by the host's clock. Where the
+    /// file cannot be written, on a medium for reading only, and need not be (`serves`), it is locked all the same.
     ///
     /// # Errors
     /// `Locked`: another owner has it; the message names it. `Io`: the file system refused.
@@ -137,6 +138,7 @@ impl StoreLock {
         directory: &Path,
         timeout: Duration,
         host: &dyn Host,
+        serves: bool,
     ) -> Result<Self> {
         let process_id = host.process_id();
         let start = host.now();
@@ -146,7 +148,7 @@ impl StoreLock {
         let path = directory.join(LOCK);
         loop {
             let (refusal, patience) = match Registration::claim(directory_id) {
-                Ok(registration) => match lock_file(storage, &path)? {
+                Ok(registration) => match lock_file(storage, &path, serves)? {
                     Ok((file, id)) => {
                         registration.own();
                         return Ok(Self {
@@ -265,10 +267,10 @@ struct Holder {
 type Attempt = std::result::Result<(Arc<dyn StorageFile>, FileId), Holder>;
 
 /// Opens and locks the file.
-fn lock_file(storage: &dyn Storage, path: &Path) -> Result<Attempt> {
+fn lock_file(storage: &dyn Storage, path: &Path, serves: bool) -> Result<Attempt> {
     const TRIES: usize = 16;
     for _ in 0..TRIES {
-        let file = open_or_create(storage, path)?;
+        let file = open_or_create(storage, path, serves)?;
         if !file
             .try_lock()
             .map_err(|source| fault::io("lock", path, source))?
@@ -292,7 +294,11 @@ fn lock_file(storage: &dyn Storage, path: &Path) -> Result<Attempt> {
     ))
 }
 
-fn open_or_create(storage: &dyn Storage, path: &Path) -> Result<Arc<dyn StorageFile>> {
+fn open_or_create(
+    storage: &dyn Storage,
+    path: &Path,
+    serves: bool,
+) -> Result<Arc<dyn StorageFile>> {
     let opened = match storage.open(path, OpenMode::ReadWrite) {
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
             match storage.open(path, OpenMode::CreateNew) {
@@ -302,6 +308,8 @@ fn open_or_create(storage: &dyn Storage, path: &Path) -> Result<Arc<dyn StorageF
                 created => created,
             }
         }
+        // Whatever keeps it from being written: if it cannot be read either, that is the error to tell.
+        Err(_no_writing) if !serves => storage.open(path, OpenMode::Read),
         opened => opened,
     };
     opened.map_err(|source| fault::io("open", path, source))

@@ -48,18 +48,25 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// OPEN 0 to 6, with CREATE where the options allow it. `must_name` says whether the owner's name must get into LOCK.
+/// OPEN 0 to 6, with CREATE where the options allow it. `serves` says whether the store
+/// will be served: then the owner's name must get into LOCK. Where it is only read, a LOCK that cannot be written will do.
 ///
 /// # Errors
 /// `NotFound`, `Locked`, `Corrupt`, `UnsupportedFormat`, `StorageFull`, `Io`: nothing of a store that was there has changed.
-pub(crate) fn open(path: &Path, options: &Options, must_name: bool) -> Result<Opened> {
+pub(crate) fn open(path: &Path, options: &Options, serves: bool) -> Result<Opened> {
     options.check()?;
     let directory = absolute(path)?;
     let storage = &*options.storage;
     let mut names = look_at(&directory, options)?;
-    let lock = StoreLock::acquire(storage, &directory, options.lock_timeout, &*options.host)?;
+    let lock = StoreLock::acquire(
+        storage,
+        &directory,
+        options.lock_timeout,
+        &*options.host,
+        serves,
+    )?;
     let named = lock.write_holder(&*options.host);
-    if must_name {
+    if serves {
         named?;
     }
     let unsynced_parent = sync_names(&directory, judge(&names), options)?;

@@ -61,7 +61,7 @@ impl VerifyReport {
 /// Reads and verifies everything that the store at `path` names. Takes the store's lock and says so in `LOCK`; changes
 /// nothing else. Blocks.
 ///
-/// Damage is part of the report; only what keeps the store from being read at all is an error.
+/// Needs no permission to write, except where LOCK is missing. Damage is part of the report; only what keeps the store from being read at all is an error.
 ///
 /// # Errors
 /// `NotFound`, `Locked`, `Io`, `UnsupportedFormat`.

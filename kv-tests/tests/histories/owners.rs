@@ -77,3 +77,29 @@ fn reading_a_path_without_a_store_makes_nothing() {
     );
     assert!(disk.files().is_empty());
 }
+
+// D8: a backup on a medium for reading only can be verified, and is locked meanwhile.
+#[test]
+fn what_cannot_be_written_can_be_verified() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"k", b"v").unwrap();
+    store.close().unwrap();
+    drop(store);
+    // Every open for writing is refused. The simulated disk asks for reading and writing in one call.
+    let image = disk.image_hash();
+    let read_only = Fault::new(FaultKind::Errno(EROFS)).on(OpKind::Open);
+    disk.inject(read_only.path_contains("LOCK"));
+    for change in [OpKind::Write, OpKind::SetLen] {
+        disk.inject(Fault::new(FaultKind::Errno(EROFS)).on(change).forever());
+    }
+    let report = verify(STORE, options(&disk, 2, 65536)).unwrap();
+    assert!(report.is_clean());
+    assert_eq!(report.live_keys, 1);
+    assert_eq!(disk.image_hash(), image);
+    disk.clear_faults();
+    let read_only = Fault::new(FaultKind::Errno(EROFS)).on(OpKind::Open);
+    disk.inject(read_only.path_contains("LOCK"));
+    let refused = Engine::open(STORE, options(&disk, 3, 65536)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Io);
+}
