@@ -45,6 +45,8 @@ pub enum Capability {
     PowerCut,
     /// [`Fixture::inject`].
     Faults,
+    /// A write that the device broke off is taken back: it is refused with effect *nothing*, and the store goes on.
+    Undo,
 }
 
 /// What a power cut leaves of the writes that were not synced.

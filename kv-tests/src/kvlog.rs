@@ -173,6 +173,7 @@ impl<E: Executor, B: Between> Fixture for OnSimDisk<E, B> {
             Capability::OtherTypes,
             Capability::PowerCut,
             Capability::Faults,
+            Capability::Undo,
             Capability::Threads,
             Capability::Abandon,
             Capability::HoldSyncs,
@@ -188,6 +189,7 @@ impl<E: Executor, B: Between> Fixture for OnSimDisk<E, B> {
             Capability::OtherTypes,
             Capability::PowerCut,
             Capability::Faults,
+            Capability::Undo,
         ]
     };
     const LARGE_VALUE_BYTES: usize = LARGE_VALUE_BYTES;

@@ -55,6 +55,43 @@ pub(crate) async fn put(store: &impl KVStore<Key, Value>, name: &str, number: u6
     }
 }
 
+/// A write under way, without its prior value.
+pub(crate) type Write<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+/// The ways to write one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writing {
+    Set,
+    Put,
+    Delete,
+    Remove,
+}
+
+/// All of them: what must hold of a write must hold of each, because a store may implement each by itself.
+pub(crate) const WRITES: [Writing; 4] =
+    [Writing::Set, Writing::Put, Writing::Delete, Writing::Remove];
+
+impl Writing {
+    pub(crate) fn start<'a>(
+        self,
+        store: &'a AnyStore,
+        key: &'a Key,
+        value: &'a Value,
+    ) -> Write<'a> {
+        match self {
+            Self::Set => Box::pin(async { store.set(key, value).await.map(drop) }),
+            Self::Put => store.put(key, value),
+            Self::Delete => Box::pin(async { store.delete(key).await.map(drop) }),
+            Self::Remove => store.remove(key),
+        }
+    }
+
+    /// What the key holds after a write of `value`.
+    pub(crate) fn leaves(self, value: &Value) -> Option<Value> {
+        matches!(self, Self::Set | Self::Put).then(|| value.clone())
+    }
+}
+
 /// Polls once; the waker wakes nobody.
 pub(crate) fn poll_once<T>(future: &mut Pin<Box<dyn Future<Output = T> + Send + '_>>) -> Poll<T> {
     future

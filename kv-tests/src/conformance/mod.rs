@@ -197,6 +197,7 @@ properties! { ($)
     failures::a_failed_sync_is_never_believed_later [Faults, PowerCut, Reopen];
     failures::a_sync_without_space_is_unknown_too [Faults];
     failures::a_failed_write_leaves_nothing [Faults, PowerCut];
+    failures::a_failed_write_is_taken_back [Faults, Undo];
     failures::a_full_disk_refuses_and_recovers [Faults];
     failures::a_read_error_is_no_absence [Faults];
     failures::a_read_error_while_opening_loses_nothing [Faults, Reopen];

@@ -8,10 +8,11 @@ use kv_tests::executor::Executor;
 use kv_tests::fixture::{Key, Value};
 use kv_tests::kvlog::{Between, OnSimDisk, Store};
 use kv_tests::stepped::Stepped;
-use kv_trait::{Codec, Postcard, key};
+use kv_trait::{Codec, Effect, Postcard, Result, key};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) struct Lied {
@@ -44,7 +45,26 @@ lies! {
     Lying<Stepped, StaleRead> is caught by "clones_share_one_store";
     Lying<Stepped, HalfBatch> is caught by "a_batch_is_whole_to_readers";
     Lying<Stepped, HalfBatch> is caught by "a_batch_is_whole_after_a_power_cut";
-    Lying<Stepped, SwallowedError> is caught by "a_failed_sync_is_told_and_stops_writes";
+    Lying<Stepped, PutSwallowsErrors> is caught by "a_failed_sync_is_told_and_stops_writes";
+    Lying<Stepped, SetSwallowsErrors> is caught by "a_failed_sync_is_told_and_stops_writes";
+    Lying<Stepped, DeleteSwallowsErrors> is caught by "a_failed_sync_is_told_and_stops_writes";
+    Lying<Stepped, RemoveSwallowsErrors> is caught by "a_failed_sync_is_told_and_stops_writes";
+    Lying<Stepped, PutSwallowsErrors> is caught by "a_sync_without_space_is_unknown_too";
+    Lying<Stepped, SetSwallowsErrors> is caught by "a_sync_without_space_is_unknown_too";
+    Lying<Stepped, DeleteSwallowsErrors> is caught by "a_sync_without_space_is_unknown_too";
+    Lying<Stepped, RemoveSwallowsErrors> is caught by "a_sync_without_space_is_unknown_too";
+    Lying<Stepped, PutSwallowsErrors> is caught by "a_failed_sync_is_never_believed_later";
+    Lying<Stepped, SetSwallowsErrors> is caught by "a_failed_sync_is_never_believed_later";
+    Lying<Stepped, DeleteSwallowsErrors> is caught by "a_failed_sync_is_never_believed_later";
+    Lying<Stepped, RemoveSwallowsErrors> is caught by "a_failed_sync_is_never_believed_later";
+    Lying<Stepped, PutSwallowsErrors> is caught by "a_failed_write_leaves_nothing";
+    Lying<Stepped, SetSwallowsErrors> is caught by "a_failed_write_leaves_nothing";
+    Lying<Stepped, DeleteSwallowsErrors> is caught by "a_failed_write_leaves_nothing";
+    Lying<Stepped, RemoveSwallowsErrors> is caught by "a_failed_write_leaves_nothing";
+    Lying<Stepped, UnknownIsToldAsNothing> is caught by "a_failed_sync_is_told_and_stops_writes";
+    Lying<Stepped, NothingIsToldAsUnknown> is caught by "a_failed_write_is_taken_back";
+    Lying<Stepped, AFailedPutLeavesHalf> is caught by "a_failed_write_leaves_nothing";
+    Lying<Stepped, AFailedRemoveFlickers> is caught by "a_failed_write_leaves_nothing";
     Lying<Stepped, AcknowledgedBeforeItIsWritten> is caught by "acknowledged_is_durable";
     Lying<Stepped, LockAcrossAwait> is caught by "reentrancy";
     Lying<Threads, BlocksTheExecutor> is caught by "the_executor_is_never_blocked";
@@ -256,10 +276,60 @@ impl Lie for HalfBatch {
     const SPLITS_BATCHES: bool = true;
 }
 
-/// `put` goes well whatever happens.
-pub(crate) struct SwallowedError;
+/// A lie about how the named method ends: the answer, made of the true one.
+macro_rules! changes_the_end {
+    ($($(#[$doc:meta])* $lie:ident, $method:ident($($value:ident)?) -> $of:ty: $change:expr;)+) => {$(
+        $(#[$doc])*
+        pub(crate) struct $lie;
 
-impl Lie for SwallowedError {
+        impl Lie for $lie {
+            type State = ();
+
+            fn $method<'a, E: Executor>(
+                inner: &'a Store<E>,
+                (): &'a (),
+                key: &'a Key,
+                $($value: &'a Value,)?
+            ) -> Answer<'a, $of> {
+                Box::pin(async move {
+                    let change: fn(Result<$of>) -> Result<$of> = $change;
+                    change(inner.$method(key, $($value)?).await)
+                })
+            }
+        }
+    )+};
+}
+
+changes_the_end! {
+    /// `put` goes well whatever happens.
+    PutSwallowsErrors, put(value) -> (): |_| Ok(());
+    /// `set` goes well whatever happens, and knows of no prior value then.
+    SetSwallowsErrors, set(value) -> Option<Value>: |told| Ok(told.unwrap_or_default());
+    /// `delete` goes well whatever happens, and knows of no prior value then.
+    DeleteSwallowsErrors, delete() -> Option<Value>: |told| Ok(told.unwrap_or_default());
+    /// `remove` goes well whatever happens.
+    RemoveSwallowsErrors, remove() -> (): |_| Ok(());
+    /// `remove` never knows less than everything.
+    UnknownIsToldAsNothing, remove() -> (): |told| tell(told, Effect::Unknown, Effect::Nothing);
+    /// `remove` never says that nothing happened.
+    NothingIsToldAsUnknown, remove() -> (): |told| tell(told, Effect::Nothing, Effect::Unknown);
+}
+
+/// An error of the one effect is told as one of the other.
+fn tell<T>(told: Result<T>, effect: Effect, instead: Effect) -> Result<T> {
+    told.map_err(|error| {
+        if error.effect() == effect {
+            error.with_effect(instead)
+        } else {
+            error
+        }
+    })
+}
+
+/// A `put` that fails leaves half of its value there, and says that nobody knows.
+pub(crate) struct AFailedPutLeavesHalf;
+
+impl Lie for AFailedPutLeavesHalf {
     type State = ();
 
     fn put<'a, E: Executor>(
@@ -269,8 +339,48 @@ impl Lie for SwallowedError {
         value: &'a Value,
     ) -> Answer<'a, ()> {
         Box::pin(async move {
-            drop(inner.put(key, value).await);
-            Ok(())
+            let told = inner.put(key, value).await;
+            if told.is_err() {
+                let half = value[..value.len() / 2].to_vec();
+                inner.put(key, &half).await?;
+            }
+            tell(told, Effect::Nothing, Effect::Unknown)
+        })
+    }
+}
+
+/// A `remove` that fails says that nobody knows, and from then on every second read says that it was made.
+pub(crate) struct AFailedRemoveFlickers;
+
+/// Read by every store that is opened after the one that failed, too.
+static READS_SINCE_A_FAILED_REMOVE: AtomicU64 = AtomicU64::new(0);
+
+impl Lie for AFailedRemoveFlickers {
+    type State = ();
+
+    fn get<'a, E: Executor>(
+        inner: &'a Store<E>,
+        (): &'a (),
+        key: &'a Key,
+    ) -> Answer<'a, Option<Value>> {
+        Box::pin(async move {
+            let found = inner.get(key).await?;
+            let is_removed = key.as_ref() == b"k0"
+                && READS_SINCE_A_FAILED_REMOVE.load(Ordering::SeqCst) > 0
+                && READS_SINCE_A_FAILED_REMOVE
+                    .fetch_add(1, Ordering::SeqCst)
+                    .is_multiple_of(2);
+            Ok(found.filter(|_| !is_removed))
+        })
+    }
+
+    fn remove<'a, E: Executor>(inner: &'a Store<E>, (): &'a (), key: &'a Key) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let told = inner.remove(key).await;
+            if told.is_err() {
+                READS_SINCE_A_FAILED_REMOVE.store(1, Ordering::SeqCst);
+            }
+            tell(told, Effect::Nothing, Effect::Unknown)
         })
     }
 }

@@ -50,6 +50,14 @@ pub(crate) trait Lie: Send + Sync + 'static {
         Box::pin(inner.delete(key))
     }
 
+    fn remove<'a, E: Executor>(
+        inner: &'a Store<E>,
+        _state: &'a Self::State,
+        key: &'a Key,
+    ) -> Answer<'a, ()> {
+        Box::pin(inner.remove(key))
+    }
+
     /// Whether a batch is written change by change.
     const SPLITS_BATCHES: bool = false;
 }
@@ -109,7 +117,7 @@ impl<E: Executor, L: Lie> KVStore<Key, Value> for LyingStore<E, L> {
     }
 
     async fn remove(&self, key: &Key) -> Result<()> {
-        self.inner.remove(key).await
+        L::remove::<E>(&self.inner, &self.state, key).await
     }
 }
 
