@@ -287,6 +287,45 @@ pub fn a_read_error_is_no_absence(place: &Place) {
     });
 }
 
+/// The prior value cannot be read: the write was made all the same, and the error says so. A store that reads before
+/// it writes may say *nothing*, and then nothing changed. Whoever does not ask for the prior value need not be told.
+pub fn a_prior_value_that_cannot_be_read_is_no_refusal(place: &Place) {
+    for write in WRITES {
+        with_store(place, async |fixture, store| {
+            put(&store, "k", 1).await;
+            let (k, v) = (key("k"), value(2));
+            fixture.inject(Misfortune::ReadFails(0));
+            let outcome = match write {
+                Writing::Set => store.set(&k, &v).await,
+                Writing::Delete => store.delete(&k).await,
+                Writing::Put | Writing::Remove => {
+                    write.start(&store, &k, &v).await.map(|()| Some(value(1)))
+                }
+            };
+            fixture.inject(Misfortune::None);
+            let expected = match outcome {
+                Ok(prior) => {
+                    assert_eq!(prior, Some(value(1)), "{write:?}: the prior value");
+                    write.leaves(&v)
+                }
+                Err(error) => match error.effect() {
+                    Effect::Applied if write.tells_prior() => write.leaves(&v),
+                    Effect::Nothing => Some(value(1)),
+                    effect => panic!("{write:?}: {effect:?} after a read error: {error:?}"),
+                },
+            };
+            assert_eq!(get(&store, "k").await, expected, "{write:?}: what was told");
+            let after = fixture.after_power_cut(PowerCut::LosingAll);
+            let reopened = opened(after.open().await);
+            assert_eq!(
+                get(&reopened, "k").await,
+                expected,
+                "{write:?}: what was told, after a power cut"
+            );
+        });
+    }
+}
+
 /// An open that meets a read error is refused, or has read everything in the end: it never takes the error for the end
 /// of the data.
 pub fn a_read_error_while_opening_loses_nothing(place: &Place) {

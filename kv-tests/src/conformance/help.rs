@@ -90,6 +90,11 @@ impl Writing {
     pub(crate) fn leaves(self, value: &Value) -> Option<Value> {
         matches!(self, Self::Set | Self::Put).then(|| value.clone())
     }
+
+    /// Whether it answers with the prior value.
+    pub(crate) const fn tells_prior(self) -> bool {
+        matches!(self, Self::Set | Self::Delete)
+    }
 }
 
 /// Polls once; the waker wakes nobody.

@@ -200,5 +200,6 @@ properties! { ($)
     failures::a_failed_write_is_taken_back [Faults, Undo];
     failures::a_full_disk_refuses_and_recovers [Faults];
     failures::a_read_error_is_no_absence [Faults];
+    failures::a_prior_value_that_cannot_be_read_is_no_refusal [Faults, PowerCut];
     failures::a_read_error_while_opening_loses_nothing [Faults, Reopen];
 }

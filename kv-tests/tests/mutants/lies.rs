@@ -65,6 +65,10 @@ lies! {
     Lying<Stepped, NothingIsToldAsUnknown> is caught by "a_failed_write_is_taken_back";
     Lying<Stepped, AFailedPutLeavesHalf> is caught by "a_failed_write_leaves_nothing";
     Lying<Stepped, AFailedRemoveFlickers> is caught by "a_failed_write_leaves_nothing";
+    Lying<Stepped, SetAppliedIsToldAsNothing> is caught by "a_prior_value_that_cannot_be_read_is_no_refusal";
+    Lying<Stepped, DeleteAppliedIsToldAsNothing> is caught by "a_prior_value_that_cannot_be_read_is_no_refusal";
+    Lying<Stepped, SetSwallowsErrors> is caught by "a_prior_value_that_cannot_be_read_is_no_refusal";
+    Lying<Stepped, DeleteSwallowsErrors> is caught by "a_prior_value_that_cannot_be_read_is_no_refusal";
     Lying<Stepped, AcknowledgedBeforeItIsWritten> is caught by "acknowledged_is_durable";
     Lying<Stepped, LockAcrossAwait> is caught by "reentrancy";
     Lying<Threads, BlocksTheExecutor> is caught by "the_executor_is_never_blocked";
@@ -313,6 +317,10 @@ changes_the_end! {
     UnknownIsToldAsNothing, remove() -> (): |told| tell(told, Effect::Unknown, Effect::Nothing);
     /// `remove` never says that nothing happened.
     NothingIsToldAsUnknown, remove() -> (): |told| tell(told, Effect::Nothing, Effect::Unknown);
+    /// A `set` that was made is told as one that was not, because its prior value could not be read.
+    SetAppliedIsToldAsNothing, set(value) -> Option<Value>: |told| tell(told, Effect::Applied, Effect::Nothing);
+    /// The same of `delete`.
+    DeleteAppliedIsToldAsNothing, delete() -> Option<Value>: |told| tell(told, Effect::Applied, Effect::Nothing);
 }
 
 /// An error of the one effect is told as one of the other.
