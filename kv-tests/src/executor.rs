@@ -20,6 +20,10 @@ pub trait Executor: Sized + 'static {
     /// go on.
     const HAS_THREADS: bool = true;
 
+    /// Whether dropping it drops its tasks. An executor that belongs to the process, or that is no value at all, cannot
+    /// be dropped: what is said of abandoned executors is not tried on it.
+    const CAN_BE_DROPPED: bool = true;
+
     /// A new one, independent of all others as far as the runtime allows that.
     fn start() -> Self;
 

@@ -87,6 +87,14 @@ fn write_batch<E: Executor>(
     })
 }
 
+/// All but the last, [`Capability::Abandon`], of an executor that cannot be dropped.
+const fn without_abandon<E: Executor>(all: &'static [Capability]) -> &'static [Capability] {
+    match all.split_last() {
+        Some((Capability::Abandon, others)) if !E::CAN_BE_DROPPED => others,
+        _ => all,
+    }
+}
+
 /// Runs the futures on an executor that is dropped under them. On a thread of its own: some executors refuse to run
 /// inside another.
 fn abandon<E: Executor>(futures: Vec<Task<()>>) {
@@ -163,7 +171,7 @@ impl<E: Executor, B: Between> Fixture for OnSimDisk<E, B> {
     type Store = Store<E>;
 
     const CAPABILITIES: &'static [Capability] = if E::HAS_THREADS {
-        &[
+        without_abandon::<E>(&[
             Capability::Reopen,
             Capability::Close,
             Capability::Scan,
@@ -175,9 +183,9 @@ impl<E: Executor, B: Between> Fixture for OnSimDisk<E, B> {
             Capability::Faults,
             Capability::Undo,
             Capability::Threads,
-            Capability::Abandon,
             Capability::HoldSyncs,
-        ]
+            Capability::Abandon,
+        ])
     } else {
         // On one thread neither a held sync nor a wait for the lock would ever end.
         &[
@@ -312,7 +320,7 @@ pub struct OnFiles<E> {
 impl<E: Executor> Fixture for OnFiles<E> {
     type Store = Store<E>;
 
-    const CAPABILITIES: &'static [Capability] = &[
+    const CAPABILITIES: &'static [Capability] = without_abandon::<E>(&[
         Capability::Reopen,
         Capability::Close,
         Capability::Scan,
@@ -324,7 +332,7 @@ impl<E: Executor> Fixture for OnFiles<E> {
         Capability::Processes,
         Capability::Threads,
         Capability::Abandon,
-    ];
+    ]);
     const LARGE_VALUE_BYTES: usize = LARGE_VALUE_BYTES;
 
     fn create() -> Self {

@@ -30,6 +30,7 @@ pub(crate) struct NoRuntime;
 
 impl Executor for Global {
     type Runtime = Smol;
+    const CAN_BE_DROPPED: bool = false;
 
     fn start() -> Self {
         Self
@@ -150,6 +151,7 @@ impl Drop for Threads {
 
 impl Executor for AsyncStd {
     type Runtime = Smol;
+    const CAN_BE_DROPPED: bool = false;
 
     fn start() -> Self {
         Self
@@ -181,6 +183,7 @@ impl Executor for AsyncStd {
 
 impl Executor for NoRuntime {
     type Runtime = Smol;
+    const CAN_BE_DROPPED: bool = false;
 
     fn start() -> Self {
         Self

@@ -4,10 +4,10 @@ use super::help::{get, key, poll_once, poll_until_held, put, value, with_store};
 use crate::any::Place;
 use crate::executor::{Task, thread, yield_now};
 use crate::fixture::SyncGate;
-use kv_trait::{KVStore, Result};
+use kv_trait::{Effect, Error, ErrorKind, KVStore, Result};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::Poll;
 use std::thread::JoinHandle;
@@ -166,7 +166,7 @@ pub fn a_future_dropped_behind_a_long_sync_needs_no_other_call(place: &Place) {
         wait(Duration::from_millis(100)).await;
         gate.open();
         first.await.unwrap();
-        let patience = timer(Duration::from_secs(10));
+        let patience = timer(Duration::from_secs(60));
         while get(&store, "dropped").await.is_none() {
             assert!(!patience.is_finished(), "nobody writes it");
             yield_now().await;
@@ -175,9 +175,20 @@ pub fn a_future_dropped_behind_a_long_sync_needs_no_other_call(place: &Place) {
     });
 }
 
+/// Counts the futures that have come to their end, by being finished or by being dropped.
+struct Ended(Arc<AtomicU64>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 /// An executor that is dropped with writes in flight takes nobody else's writes with it, and leaves the store usable.
 pub fn an_abandoned_executor_harms_nobody(place: &Place) {
     with_store(place, async |fixture, store| {
+        let ended = Arc::new(AtomicU64::new(0));
+        let refusals: Arc<Mutex<Vec<Error>>> = Arc::default();
         for round in 0..5_u64 {
             let own: Vec<_> = (0..8_u64)
                 .map(|task| {
@@ -192,13 +203,15 @@ pub fn an_abandoned_executor_harms_nobody(place: &Place) {
             yield_now().await;
             let futures: Vec<Task<()>> = (0..16_u64)
                 .map(|task| {
-                    let store = store.clone();
+                    let (store, ended) = (store.clone(), Ended(Arc::clone(&ended)));
+                    let refusals = Arc::clone(&refusals);
                     Box::pin(async move {
-                        // Bounded: not every executor can be dropped.
-                        for step in 0..150 {
-                            // Its runtime may go away under it: then it is refused, and nothing happened.
-                            let name = format!("abandoned {task}");
-                            if store.set(&key(&name), &value(step)).await.is_err() {
+                        let _ended = ended;
+                        let k = key(&format!("abandoned {task}"));
+                        // Its runtime may go away under it: then it is refused. Nothing else ends it.
+                        for step in 0.. {
+                            if let Err(error) = store.set(&k, &value(step)).await {
+                                refusals.lock().expect("nobody panics with it").push(error);
                                 return;
                             }
                         }
@@ -215,6 +228,17 @@ pub fn an_abandoned_executor_harms_nobody(place: &Place) {
             assert_eq!(get(&store, &format!("own {task}")).await, Some(value(49)));
         }
         assert_eq!(get(&store, "after").await, Some(value(4)));
+        let ended = ended.load(Ordering::SeqCst);
+        assert!(
+            ended > 0,
+            "no future ended with its executor: none was abandoned"
+        );
+        // What it was told is about the runtime alone, and true.
+        for error in &*refusals.lock().expect("nobody panics with it") {
+            let of_the_runtime = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Closed);
+            assert!(of_the_runtime, "{error:?}");
+            assert_eq!(error.effect(), Effect::Nothing, "{error:?}");
+        }
     });
 }
 
