@@ -3,9 +3,19 @@
 mod executors;
 
 mod on_a_simulated_disk {
-    kv_tests::conformance!(kv_tests::kvlog::OnSimDisk<super::executors::Global>);
+    use kv_tests::kvlog::{OnSimDisk, SKIPPED_ON_SIM_DISK, SKIPPED_UNDROPPED};
+
+    kv_tests::conformance!(
+        OnSimDisk<super::executors::Global>,
+        skipping [SKIPPED_ON_SIM_DISK, SKIPPED_UNDROPPED].concat()
+    );
 }
 
 mod on_files {
-    kv_tests::conformance!(kv_tests::kvlog::OnFiles<super::executors::Global>);
+    use kv_tests::kvlog::{OnFiles, SKIPPED_ON_FILES, SKIPPED_UNDROPPED};
+
+    kv_tests::conformance!(
+        OnFiles<super::executors::Global>,
+        skipping [SKIPPED_ON_FILES, SKIPPED_UNDROPPED].concat()
+    );
 }

@@ -3,9 +3,13 @@
 mod executors;
 
 mod on_a_simulated_disk {
-    kv_tests::conformance!(kv_tests::kvlog::OnSimDisk<super::executors::Local>);
+    use kv_tests::kvlog::{OnSimDisk, SKIPPED_ON_SIM_DISK};
+
+    kv_tests::conformance!(OnSimDisk<super::executors::Local>, skipping SKIPPED_ON_SIM_DISK);
 }
 
 mod on_files {
-    kv_tests::conformance!(kv_tests::kvlog::OnFiles<super::executors::Local>);
+    use kv_tests::kvlog::{OnFiles, SKIPPED_ON_FILES};
+
+    kv_tests::conformance!(OnFiles<super::executors::Local>, skipping SKIPPED_ON_FILES);
 }

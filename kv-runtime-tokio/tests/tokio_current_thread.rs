@@ -3,9 +3,16 @@
 mod executors;
 
 mod on_a_simulated_disk {
-    kv_tests::conformance!(kv_tests::kvlog::OnSimDisk<super::executors::CurrentThread>);
+    use kv_tests::kvlog::{OnSimDisk, SKIPPED_ON_SIM_DISK};
+
+    kv_tests::conformance!(
+        OnSimDisk<super::executors::CurrentThread>,
+        skipping SKIPPED_ON_SIM_DISK
+    );
 }
 
 mod on_files {
-    kv_tests::conformance!(kv_tests::kvlog::OnFiles<super::executors::CurrentThread>);
+    use kv_tests::kvlog::{OnFiles, SKIPPED_ON_FILES};
+
+    kv_tests::conformance!(OnFiles<super::executors::CurrentThread>, skipping SKIPPED_ON_FILES);
 }

@@ -13,7 +13,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-kv_tests::conformance!(OnSimDisk<Stepped>);
+kv_tests::conformance!(OnSimDisk<Stepped>, skipping [
+    "multi_threaded_executor",
+    "a_future_dropped_while_its_sync_is_held_finishes",
+    "an_abandoned_executor_harms_nobody",
+    "the_executor_is_never_blocked",
+    "reads_go_on_while_a_sync_is_held",
+    "a_lock_timeout_waits_for_the_other_owner",
+    "persistence_verification",
+    "a_killed_process_loses_nothing_it_acknowledged",
+    "nothing_is_visible_before_it_is_durable",
+]);
 
 type Store = KVLog<Key, Value, Stepped>;
 type Operation<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;

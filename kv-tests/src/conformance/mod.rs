@@ -20,6 +20,7 @@ pub mod restarts;
 use crate::any::Place;
 use crate::executor::thread;
 use crate::fixture::{Capability, Fixture};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -45,6 +46,31 @@ pub struct Property {
 /// If the store does not have it. A property that hangs ends the process, with its name.
 pub fn check<F: Fixture>(name: &'static str, needs: &[Capability], property: fn(&Place)) {
     check_at(&Place::of::<F>(), name, needs, property);
+}
+
+/// The names of the properties that this fixture skips.
+#[must_use]
+pub fn skipped<F: Fixture>() -> Vec<&'static str> {
+    let lacks = |need| !F::CAPABILITIES.contains(need);
+    PROPERTIES
+        .iter()
+        .filter(|property| property.needs.iter().any(lacks))
+        .map(|property| property.name)
+        .collect()
+}
+
+/// Compares [`skipped`] with what is expected, in any order.
+///
+/// # Panics
+/// If they differ; the message names the difference.
+pub fn assert_skipped<F: Fixture>(expected: &[&str]) {
+    let skipped: BTreeSet<&str> = skipped::<F>().into_iter().collect();
+    let expected: BTreeSet<&str> = expected.iter().copied().collect();
+    let (more, less) = (&skipped - &expected, &expected - &skipped);
+    assert!(
+        more.is_empty() && less.is_empty(),
+        "skipped without being named: {more:?}; named and not skipped: {less:?}"
+    );
 }
 
 fn check_at(place: &Place, name: &'static str, needs: &[Capability], property: fn(&Place)) {
@@ -124,8 +150,23 @@ macro_rules! properties {
         /// kv_tests::conformance!(InMemory);
         /// # fn main() {}
         /// ```
+        ///
+        /// A skip looks like a pass. `skipping` and the names of all that the fixture skips add one more test, which
+        /// fails when that is no longer so, for a capability that was lost as for a property that was added:
+        ///
+        /// ```ignore
+        /// kv_tests::conformance!(MyFixture, skipping ["persistence_verification"]);
+        /// ```
         #[macro_export]
         macro_rules! conformance {
+            ($d fixture:ty, skipping $d names:expr) => {
+                $d crate::conformance!($d fixture);
+
+                #[test]
+                fn exactly_what_is_named_is_skipped() {
+                    $d crate::conformance::assert_skipped::<$d fixture>(&$d names);
+                }
+            };
             ($d fixture:ty) => {$(
                 #[test]
                 fn $name() {
