@@ -32,7 +32,7 @@ impl Default for Effort {
         Self {
             policy: CrashPolicy::default(),
             recovery_policy,
-            recovery_every: 16,
+            recovery_every: 10,
         }
     }
 }
@@ -45,7 +45,7 @@ pub struct Explored {
     pub points: u64,
     /// Disk images built.
     pub images: u64,
-    /// Different ones among them: each was opened and judged.
+    /// Different ones among them: each was opened and judged, whether a run left it, a recovery, or both.
     pub distinct: u64,
 }
 
@@ -66,7 +66,9 @@ pub fn explore(recorded: &Recorded, effort: &Effort) -> Explored {
     let mut explored = Explored::default();
     // What an image shows does not depend on the point it was found at; what it may show does.
     let mut known: HashMap<u64, u64> = HashMap::new();
+    let mut counted = HashSet::new();
     let mut known_in_recovery = HashSet::new();
+    let mut opened = 0_u64;
     for point in recorded.trace.crash_points() {
         explored.points += 1;
         let allowed = recorded.oracle.allowed(point.op());
@@ -86,18 +88,17 @@ pub fn explore(recorded: &Recorded, effort: &Effort) -> Explored {
                 judge(&allowed, *shown, &context);
                 continue;
             }
-            explored.distinct += 1;
-            let during = effort.recovery_every > 0
-                && explored.distinct.is_multiple_of(effort.recovery_every);
+            counted.insert(image_hash);
+            opened += 1;
+            let during = effort.recovery_every > 0 && opened.is_multiple_of(effort.recovery_every);
             let shown = if during {
-                let known = &mut known_in_recovery;
                 cut_recovery(
                     recorded,
                     &image,
                     &allowed,
                     effort,
                     &mut explored,
-                    known,
+                    (&mut known_in_recovery, &mut counted),
                     &context,
                 )
             } else {
@@ -106,6 +107,7 @@ pub fn explore(recorded: &Recorded, effort: &Effort) -> Explored {
             known.insert(image_hash, shown);
         }
     }
+    explored.distinct = counted.len() as u64;
     explored
 }
 
@@ -166,7 +168,7 @@ fn cut_recovery(
     allowed: &Allowed<'_>,
     effort: &Effort,
     explored: &mut Explored,
-    known: &mut HashSet<(u64, u64, bool)>,
+    (known, counted): (&mut HashSet<(u64, u64, bool)>, &mut HashSet<u64>),
     context: &impl Fn() -> String,
 ) -> u64 {
     image.start_trace();
@@ -182,10 +184,11 @@ fn cut_recovery(
         for choice in point.choices(&effort.recovery_policy) {
             explored.images += 1;
             let second = point.image(&choice);
-            if !known.insert((second.image_hash(), shown, served)) {
+            let image_hash = second.image_hash();
+            if !known.insert((image_hash, shown, served)) {
                 continue;
             }
-            explored.distinct += 1;
+            counted.insert(image_hash);
             let context = || {
                 format!(
                     "{}; recovery cut after {} ops ({}), {choice:?}",
