@@ -71,6 +71,50 @@ impl Default for Shape {
     }
 }
 
+/// What the faults of a workload met. A fault that no call met is not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a plain set of counters")]
+pub struct Met {
+    /// Syncs that failed.
+    pub failed_syncs: u64,
+    /// Syncs that found no space.
+    pub syncs_without_space: u64,
+    /// Writes that found no space.
+    pub writes_without_space: u64,
+    /// Writes that broke off and failed.
+    pub broken_writes: u64,
+    /// Writes that were short, and no error.
+    pub short_writes: u64,
+    /// Groups of which a batch was refused with effect *nothing*.
+    pub refused_groups: u64,
+    /// Groups of which a batch was told effect *unknown*.
+    pub unknown_groups: u64,
+}
+
+impl std::ops::AddAssign for Met {
+    fn add_assign(&mut self, other: Self) {
+        self.failed_syncs += other.failed_syncs;
+        self.syncs_without_space += other.syncs_without_space;
+        self.writes_without_space += other.writes_without_space;
+        self.broken_writes += other.broken_writes;
+        self.short_writes += other.short_writes;
+        self.refused_groups += other.refused_groups;
+        self.unknown_groups += other.unknown_groups;
+    }
+}
+
+impl Met {
+    fn of_kind(&mut self, kind: FaultKind, on: OpKind) -> &mut u64 {
+        match (kind, on) {
+            (FaultKind::Errno(EIO), OpKind::Sync) => &mut self.failed_syncs,
+            (_, OpKind::Sync) => &mut self.syncs_without_space,
+            (FaultKind::Errno(_), _) => &mut self.writes_without_space,
+            (FaultKind::PartThenErrno(..), _) => &mut self.broken_writes,
+            _ => &mut self.short_writes,
+        }
+    }
+}
+
 /// A workload that has run: the disk's trace and what its callers know.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -85,6 +129,8 @@ pub struct Recorded {
     pub oracle: Oracle,
     /// The disk at the end.
     pub disk: SimDisk,
+    /// How often something failed.
+    pub met: Met,
 }
 
 /// Options for a store on a simulated disk that depend on nothing but the seed.
@@ -115,6 +161,9 @@ struct Run {
     oracle: Oracle,
     store: Option<Engine>,
     serial: u64,
+    /// The fault that waits for its call.
+    armed: Option<(FaultKind, OpKind)>,
+    met: Met,
 }
 
 /// Runs the workload of a seed, from creation on.
@@ -133,6 +182,8 @@ pub fn run(seed: u64, shape: Shape) -> Recorded {
         oracle: Oracle::new(),
         store: None,
         serial: 0,
+        armed: None,
+        met: Met::default(),
     };
     for _ in 0..shape.steps {
         run.step();
@@ -145,6 +196,7 @@ pub fn run(seed: u64, shape: Shape) -> Recorded {
         trace,
         oracle: run.oracle,
         disk: run.disk,
+        met: run.met,
     }
 }
 
@@ -154,18 +206,30 @@ impl Run {
             0 => self.rude_restart(),
             1 => self.close(),
             2 => self.look(),
-            3 if self.shape.faults => self.fail_something(),
-            _ => self.write_group(),
+            _ => {
+                // Most groups meet a fault then: the campaign is about them.
+                if self.shape.faults && self.random.below(5) > 0 {
+                    self.fail_something();
+                }
+                self.write_group();
+            }
         }
     }
 
     fn end(&mut self) {
-        self.disk.clear_faults();
+        self.clear_faults();
         self.look();
         if self.random.below(2) == 0 {
             self.close();
         }
         self.store = None;
+    }
+
+    fn clear_faults(&mut self) {
+        if let Some((kind, on)) = self.armed.take() {
+            *self.met.of_kind(kind, on) += self.disk.fault_hits();
+        }
+        self.disk.clear_faults();
     }
 
     fn store(&mut self) -> Engine {
@@ -174,7 +238,7 @@ impl Run {
         }
         self.serial += 1;
         // One that was never met may still wait, and opens that fail are the error loop's subject.
-        self.disk.clear_faults();
+        self.clear_faults();
         let options = options(
             &self.disk,
             self.seed ^ (self.serial << 32),
@@ -239,27 +303,34 @@ impl Run {
         while !pending.is_empty() {
             // The first leads its group. Whoever else was answered then is noted at once, before the next group.
             let (id, submitted) = pending.remove(0);
-            self.wait(id, submitted);
+            match self.wait(id, submitted) {
+                Some(Effect::Nothing) => self.met.refused_groups += 1,
+                Some(_) => self.met.unknown_groups += 1,
+                None => {}
+            }
             let (done, waiting): (Vec<_>, Vec<_>) = pending
                 .into_iter()
                 .partition(|(_, submitted)| submitted.is_done());
             for (id, submitted) in done {
-                self.wait(id, submitted);
+                let _shared: Option<Effect> = self.wait(id, submitted);
             }
             pending = waiting;
         }
     }
 
-    fn wait(&mut self, id: BatchId, submitted: Submitted) {
-        match submitted.wait() {
+    /// The effect of the error, if it is one.
+    fn wait(&mut self, id: BatchId, submitted: Submitted) -> Option<Effect> {
+        let Err(error) = submitted.wait() else {
             // The last successful sync is the earliest moment at which the answer can have been given.
-            Ok(_) => self.oracle.acknowledged(self.disk.last_sync(), id),
-            Err(error) => match error.effect() {
-                Effect::Nothing => self.oracle.refused(self.disk.op_count(), id),
-                Effect::Unknown => self.store = None,
-                Effect::Applied => panic!("seed {}: a batch without priors: {error:?}", self.seed),
-            },
+            self.oracle.acknowledged(self.disk.last_sync(), id);
+            return None;
+        };
+        match error.effect() {
+            Effect::Nothing => self.oracle.refused(self.disk.op_count(), id),
+            Effect::Unknown => self.store = None,
+            Effect::Applied => panic!("seed {}: a batch without priors: {error:?}", self.seed),
         }
+        Some(error.effect())
     }
 
     fn look(&mut self) {
@@ -275,7 +346,7 @@ impl Run {
             self.disk.kill_process();
         }
         self.store = None;
-        self.disk.clear_faults();
+        self.clear_faults();
     }
 
     fn close(&mut self) {
@@ -293,26 +364,29 @@ impl Run {
             }
         }
         self.store = None;
-        self.disk.clear_faults();
+        self.clear_faults();
     }
 
     fn fail_something(&mut self) {
         // Opened first: an open that is refused by a fault is the error loop's subject.
         drop(self.store());
-        let (kind, on) = match self.random.below(5) {
-            0 => (FaultKind::Errno(EIO), OpKind::Sync),
-            1 => (FaultKind::Errno(ENOSPC), OpKind::Sync),
-            2 => (FaultKind::Errno(ENOSPC), OpKind::Write),
-            3 => (
+        self.clear_faults();
+        let (kind, on) = match self.random.below(6) {
+            0 => (FaultKind::Errno(ENOSPC), OpKind::Sync),
+            1 => (FaultKind::Errno(ENOSPC), OpKind::Write),
+            2 => (
                 FaultKind::PartThenErrno(1 + self.random.below(300) as usize, EIO),
                 OpKind::Write,
             ),
-            _ => (
+            3 => (
                 FaultKind::Short(1 + self.random.below(100) as usize),
                 OpKind::Write,
             ),
+            // What matters most, twice as often.
+            _ => (FaultKind::Errno(EIO), OpKind::Sync),
         };
-        let skip = self.random.below(3);
+        let skip = self.random.below(4) / 3;
+        self.armed = Some((kind, on));
         self.disk
             .inject(Fault::new(kind).on(on).path_contains(".seg").skip(skip));
     }
