@@ -1,5 +1,6 @@
 //! Every byte of a store's files flipped, and every length cut: right data, a reported torn tail where the table allows
-//! one, or an error that names file and offset. Never a panic, never silent loss.
+//! one, or an error that names the file, and where: for a flip the offset of the frame or header that it is in, for a
+//! cut that, or the length that is left. Never a panic, never silent loss, and never more lost than the table says.
 //!
 //! | region | flipped | cut there |
 //! |---|---|---|
@@ -45,6 +46,8 @@ pub struct SmallStore {
     pub contents: Contents,
     /// What it held after each write, the empty store first.
     prefixes: Vec<Contents>,
+    /// Where each write's frame is.
+    frames: Vec<Frame>,
     /// The active segment.
     active: String,
     /// The manifest's floor in it.
@@ -53,13 +56,36 @@ pub struct SmallStore {
     last_group: (usize, usize),
 }
 
+#[derive(Clone, Debug)]
+struct Frame {
+    file: String,
+    start: usize,
+    end: usize,
+}
+
+/// What must become of a store with one kind of damage.
+#[derive(Clone, Copy, Debug)]
+struct Expected {
+    region: &'static str,
+    verdict: Verdict,
+    /// How many of the writes must be left, if the tail is torn.
+    prefix: usize,
+}
+
+/// What was done to a file.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    FlippedAt(usize),
+    CutTo(usize),
+}
+
 /// What became of a damaged store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Verdict {
     /// Everything is there.
     Right,
-    /// A prefix of the writes is there, and the report names a torn tail.
+    /// Exactly the writes before the damage are there, and the report names a torn tail.
     Torn,
     /// The open was refused; the error names the file.
     Refused,
@@ -69,6 +95,7 @@ pub enum Verdict {
 pub type Counts = BTreeMap<(&'static str, Verdict), u64>;
 
 const SEGMENT_BYTES: u64 = 2048;
+const HEADER_BYTES: usize = 80;
 
 fn open(disk: &SimDisk) -> Result<Engine, Error> {
     Engine::open(STORE, options(disk, 5, SEGMENT_BYTES))
@@ -82,7 +109,7 @@ fn open(disk: &SimDisk) -> Result<Engine, Error> {
 pub fn small_store(end: End) -> SmallStore {
     let disk = SimDisk::new();
     let store = Engine::open(STORE, options(&disk, 1, SEGMENT_BYTES)).expect("a new store");
-    let mut prefixes = vec![Contents::new()];
+    let (mut prefixes, mut frames) = (vec![Contents::new()], Vec::new());
     let mut last_group = (0, 0);
     let active_end = |store: &Engine| {
         let stats = store.stats();
@@ -106,13 +133,15 @@ pub fn small_store(end: End) -> SmallStore {
         prefixes.push(contents);
         let after = active_end(&store);
         let rotated = after.0 != before.0;
-        last_group = (if rotated { 80 } else { before.1 }, after.1);
+        let start = if rotated { HEADER_BYTES } else { before.1 };
+        last_group = (start, after.1);
+        frames.push(Frame {
+            file: newest_segment(&disk),
+            start,
+            end: after.1,
+        });
     }
-    let names: Vec<String> = disk.files();
-    let active = names
-        .into_iter()
-        .rfind(|name| name.ends_with(".seg"))
-        .expect("a store has a segment");
+    let active = newest_segment(&disk);
     match end {
         End::Closed => {
             store.close().expect("the disk is good");
@@ -130,28 +159,35 @@ pub fn small_store(end: End) -> SmallStore {
         }
     }
     drop(store);
-    finish(disk, end, prefixes, active, last_group)
-}
-
-fn finish(
-    disk: SimDisk,
-    end: End,
-    prefixes: Vec<Contents>,
-    active: String,
-    last_group: (usize, usize),
-) -> SmallStore {
-    let contents = prefixes.last().expect("it begins with one").clone();
     // Sealing and creating are the only swaps so far: the floor is the header of the active segment.
-    let floor = if end == End::Closed { last_group.1 } else { 80 };
+    let floor = if end == End::Closed {
+        last_group.1
+    } else {
+        HEADER_BYTES
+    };
     SmallStore {
         disk,
         end,
-        contents,
+        contents: prefixes.last().expect("it begins with one").clone(),
         prefixes,
+        frames,
         active,
         floor,
         last_group,
     }
+}
+
+fn newest_segment(disk: &SimDisk) -> String {
+    let mut names = disk.files().into_iter();
+    let newest = names.rfind(|name| name.ends_with(".seg"));
+    newest.expect("a store has a segment")
+}
+
+/// The offset that a message names.
+fn offset_in(message: &str) -> Option<usize> {
+    let (_, behind) = message.split_once("at offset ")?;
+    let digits = behind.split(|letter: char| !letter.is_ascii_digit()).next();
+    digits?.parse().ok()
 }
 
 impl SmallStore {
@@ -185,16 +221,54 @@ impl SmallStore {
         }
     }
 
-    fn verdict(&self, disk: &SimDisk, file: &str, context: &str) -> Verdict {
+    fn expected(&self, file: &str, damage: Damage) -> Expected {
+        let ((region, verdict), first_bad) = match damage {
+            Damage::FlippedAt(at) => (self.flipped(file, at), at),
+            Damage::CutTo(length) => (self.cut(file, length), length),
+        };
+        let whole = |frame: &&Frame| frame.file != file || frame.end <= first_bad;
+        Expected {
+            region,
+            verdict,
+            prefix: self.frames.iter().take_while(whole).count(),
+        }
+    }
+
+    /// Where the frame or header that holds a byte begins. What is behind the last write is one frame: a footer, or
+    /// the mark of a close.
+    fn unit_of(&self, file: &str, at: usize) -> usize {
+        let frames = self.frames.iter().filter(|frame| frame.file == file);
+        let starts = frames.flat_map(|frame| [frame.start, frame.end]);
+        starts.filter(|start| *start <= at).max().unwrap_or(0)
+    }
+
+    fn assert_names_the_place(&self, message: &str, file: &str, damage: Damage, context: &str) {
         let name = file.rsplit('/').next().unwrap_or(file);
+        let offset = offset_in(message);
+        let place = match damage {
+            // Either copy may be the one that is named.
+            _ if file.ends_with("MANIFEST") => offset.is_some(),
+            Damage::FlippedAt(at) => offset == Some(self.unit_of(file, at)),
+            Damage::CutTo(length) => {
+                offset.is_some_and(|offset| offset <= length)
+                    || message.contains(&format!("truncated: {length} bytes"))
+            }
+        };
+        assert!(
+            message.contains(name) && place,
+            "{context}: does not say where: {message}"
+        );
+    }
+
+    fn verdict(&self, disk: &SimDisk, file: &str, damage: Damage, context: &str) -> Verdict {
         match open(disk) {
             Err(error) => {
                 let refused = matches!(
                     error.kind(),
                     ErrorKind::Corrupt | ErrorKind::UnsupportedFormat
                 );
-                let message = error.to_string();
-                assert!(refused && message.contains(name), "{context}: {error:?}");
+                assert!(refused, "{context}: {error:?}");
+                self.assert_names_the_place(&error.to_string(), file, damage, context);
                 Verdict::Refused
             }
             Ok(store) => {
@@ -202,9 +276,11 @@ impl SmallStore {
                 if found == self.contents {
                     return Verdict::Right;
                 }
-                assert!(
-                    self.prefixes.contains(&found),
-                    "{context}: opened, and shows what never was"
+                let prefix = self.prefixes.iter().position(|known| *known == found);
+                assert_eq!(
+                    prefix,
+                    Some(self.expected(file, damage).prefix),
+                    "{context}: opened, and shows other writes than those before the damage"
                 );
                 assert!(
                     store.recovery_report().torn_tail.is_some(),
@@ -219,21 +295,16 @@ impl SmallStore {
         &self,
         file: &str,
         bytes: &[u8],
-        allowed: (&'static str, Verdict),
+        damage: Damage,
         context: &str,
         counts: &mut Counts,
     ) {
         let disk = self.disk.fork();
         disk.write_file(file, bytes).expect("the file is there");
-        let verdict = self.verdict(&disk, file, context);
-        // More than what is allowed to be lost is never lost; less may be.
-        let fine = verdict == allowed.1 || allowed.1 == Verdict::Torn && verdict == Verdict::Right;
-        assert!(
-            fine,
-            "{context}, {}: {verdict:?} instead of {:?}",
-            allowed.0, allowed.1
-        );
-        *counts.entry((allowed.0, verdict)).or_default() += 1;
+        let verdict = self.verdict(&disk, file, damage, context);
+        let expected = self.expected(file, damage);
+        assert_eq!(verdict, expected.verdict, "{context}, {}", expected.region);
+        *counts.entry((expected.region, verdict)).or_default() += 1;
     }
 
     fn files(&self) -> Vec<(String, Vec<u8>)> {
@@ -257,8 +328,8 @@ impl SmallStore {
                     let mut bytes = whole.clone();
                     bytes[at] ^= pattern;
                     let context = format!("{:?}: {file}, byte {at} ^ {pattern:#x}", self.end);
-                    let allowed = self.flipped(&file, at);
-                    self.try_damaged(&file, &bytes, allowed, &context, &mut counts);
+                    let damage = Damage::FlippedAt(at);
+                    self.try_damaged(&file, &bytes, damage, &context, &mut counts);
                 }
             }
         }
@@ -275,8 +346,8 @@ impl SmallStore {
         for (file, whole) in self.files() {
             for length in 0..whole.len() {
                 let context = format!("{:?}: {file}, cut to {length} bytes", self.end);
-                let allowed = self.cut(&file, length);
-                self.try_damaged(&file, &whole[..length], allowed, &context, &mut counts);
+                let damage = Damage::CutTo(length);
+                self.try_damaged(&file, &whole[..length], damage, &context, &mut counts);
             }
         }
         counts
