@@ -175,7 +175,7 @@ pub fn a_future_dropped_behind_a_long_sync_needs_no_other_call(place: &Place) {
     });
 }
 
-/// Counts the futures that have come to their end, by being finished or by being dropped.
+/// Counts the futures that were begun and have come to their end, by being finished or by being dropped.
 struct Ended(Arc<AtomicU64>);
 
 impl Drop for Ended {
@@ -203,10 +203,10 @@ pub fn an_abandoned_executor_harms_nobody(place: &Place) {
             yield_now().await;
             let futures: Vec<Task<()>> = (0..16_u64)
                 .map(|task| {
-                    let (store, ended) = (store.clone(), Ended(Arc::clone(&ended)));
+                    let (store, ended) = (store.clone(), Arc::clone(&ended));
                     let refusals = Arc::clone(&refusals);
                     Box::pin(async move {
-                        let _ended = ended;
+                        let _ended = Ended(ended);
                         let k = key(&format!("abandoned {task}"));
                         // Its runtime may go away under it: then it is refused. Nothing else ends it.
                         for step in 0.. {

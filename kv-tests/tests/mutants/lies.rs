@@ -8,7 +8,7 @@ use kv_tests::executor::Executor;
 use kv_tests::fixture::{Key, Value};
 use kv_tests::kvlog::{Between, OnSimDisk, Store};
 use kv_tests::stepped::Stepped;
-use kv_trait::{Codec, Effect, Postcard, Result, key};
+use kv_trait::{Codec, Effect, Error, ErrorKind, Postcard, Result, key};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -71,6 +71,7 @@ lies! {
     Lying<Stepped, DeleteSwallowsErrors> is caught by "a_prior_value_that_cannot_be_read_is_no_refusal";
     Lying<Stepped, AcknowledgedBeforeItIsWritten> is caught by "acknowledged_is_durable";
     Lying<Stepped, LockAcrossAwait> is caught by "reentrancy";
+    Lying<Threads, SetFailsForNoReason> is caught by "an_abandoned_executor_harms_nobody";
     Lying<Threads, BlocksTheExecutor> is caught by "the_executor_is_never_blocked";
     Lying<Stepped, ActsBeforeItsFirstPoll> is caught by "a_future_that_is_never_polled_does_nothing";
     Lying<Stepped, TwoWrites> is caught by "a_dropped_future_is_whole_or_nothing";
@@ -332,6 +333,25 @@ fn tell<T>(told: Result<T>, effect: Effect, instead: Effect) -> Result<T> {
             error
         }
     })
+}
+
+/// `set` blames the device, at once, and does not know what became of the write.
+pub(crate) struct SetFailsForNoReason;
+
+impl Lie for SetFailsForNoReason {
+    type State = ();
+
+    fn set<'a, E: Executor>(
+        _inner: &'a Store<E>,
+        (): &'a (),
+        _key: &'a Key,
+        _value: &'a Value,
+    ) -> Answer<'a, Option<Value>> {
+        Box::pin(async {
+            let error = Error::new(ErrorKind::Io, "a lie");
+            Err(error.with_effect(Effect::Unknown))
+        })
+    }
 }
 
 /// A `put` that fails leaves half of its value there, and says that nobody knows.
