@@ -47,22 +47,41 @@ fn a_local_executor_and_no_executor_at_all_work_too() {
     assert_eq!(smol::future::block_on(store.get("k")).unwrap(), Some(1));
 }
 
-/// A value whose `Serialize` uses the store that it is written to.
+/// A value whose `Serialize` uses a store.
 struct Curious {
     number: u64,
-    store: Option<KVLog<String, u64>>,
+    store: Uses,
+}
+
+enum Uses {
+    None,
+    Another(KVLog<String, u64>),
+    /// The one that it is written to.
+    ItsOwn(KVLog<String, Curious>),
 }
 
 impl serde::Serialize for Curious {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let seen = self.store.as_ref().map(|store| {
-            smol::block_on(async {
-                store.put("from inside", &self.number).await.unwrap();
-                store.get("from inside").await.unwrap()
-            })
+        let number = self.number;
+        let seen = smol::block_on(async {
+            match &self.store {
+                Uses::None => number,
+                Uses::Another(store) => {
+                    store.put("from inside", &number).await.unwrap();
+                    store.get("from inside").await.unwrap().unwrap()
+                }
+                Uses::ItsOwn(store) => {
+                    let plain = Self {
+                        number,
+                        store: Uses::None,
+                    };
+                    store.put("from inside", &plain).await.unwrap();
+                    store.get("from inside").await.unwrap().unwrap().number
+                }
+            }
         });
-        assert!(seen.is_none_or(|seen| seen == Some(self.number)));
-        self.number.serialize(serializer)
+        assert_eq!(seen, number);
+        number.serialize(serializer)
     }
 }
 
@@ -71,7 +90,7 @@ impl<'de> serde::Deserialize<'de> for Curious {
         let number = u64::deserialize(deserializer)?;
         Ok(Self {
             number,
-            store: None,
+            store: Uses::None,
         })
     }
 }
@@ -88,21 +107,24 @@ fn a_value_that_uses_the_store_while_it_is_encoded_does_not_deadlock() {
         for number in 0..10 {
             let value = Curious {
                 number,
-                store: Some(counters.clone()),
+                store: Uses::Another(counters.clone()),
             };
             curious.put("k", &value).await.unwrap();
             assert_eq!(curious.get("k").await.unwrap().unwrap().number, number);
         }
         // On the very store that is being written.
-        let engine = counters.engine().clone();
-        let inner = Curious {
-            number: 7,
-            store: Some(counters.clone()),
-        };
-        let mut bytes = Vec::new();
-        <kv_runtime_smol::Postcard as kv_runtime_smol::Codec<Curious>>::encode(&inner, &mut bytes)
+        let own = KVLog::<String, Curious>::load(directory.path().join("own"))
+            .await
             .unwrap();
-        engine.put(b"k", &bytes).unwrap();
-        assert_eq!(counters.get("from inside").await.unwrap(), Some(7));
+        for number in 0..10 {
+            let value = Curious {
+                number,
+                store: Uses::ItsOwn(own.clone()),
+            };
+            own.put("k", &value).await.unwrap();
+            assert_eq!(own.get("k").await.unwrap().unwrap().number, number);
+            let inside = own.get("from inside").await.unwrap().unwrap();
+            assert_eq!(inside.number, number);
+        }
     });
 }
