@@ -35,31 +35,38 @@ use std::sync::Arc;
 /// - After an error with effect *nothing* the call may be repeated. After *unknown* only a reopened store knows.
 ///
 /// # Example
-/// A store in memory: what a test may use in place of a real one. It promises no durability, and its name says so.
+/// A store in memory: what a test may use in place of a real one. It promises no durability, and its name says so. The
+/// rest of the contract it keeps: a key that no store takes it refuses, too.
 ///
 /// ```
-/// use kv_trait::{KVStore, Result};
+/// use kv_trait::{Key, KVStore, Result, key};
 /// use std::collections::BTreeMap;
-/// use std::sync::{Arc, Mutex, PoisonError};
+/// use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 ///
-/// #[derive(Default)]
 /// struct VolatileMap<K, V>(Mutex<BTreeMap<K, V>>);
+///
+/// impl<K: Key, V> VolatileMap<K, V> {
+///     /// Refuses, as `TooLarge` or `Codec`, a key whose encoding is too long or does not exist.
+///     fn holding(&self, key: &K) -> Result<MutexGuard<'_, BTreeMap<K, V>>> {
+///         key::encode(key)?;
+///         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+///     }
+/// }
 ///
 /// #[async_trait::async_trait]
 /// impl<K, V> KVStore<K, V> for VolatileMap<K, V>
 /// where
-///     K: Ord + Clone + Send + Sync + 'static,
+///     K: Key + Clone,
 ///     V: Clone + Send + Sync + 'static,
 /// {
 ///     async fn get(&self, key: &K) -> Result<Option<V>> {
-///         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
+///         Ok(self.holding(key)?.get(key).cloned())
 ///     }
 ///     async fn set(&self, key: &K, value: &V) -> Result<Option<V>> {
-///         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-///         Ok(map.insert(key.clone(), value.clone()))
+///         Ok(self.holding(key)?.insert(key.clone(), value.clone()))
 ///     }
 ///     async fn delete(&self, key: &K) -> Result<Option<V>> {
-///         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key))
+///         Ok(self.holding(key)?.remove(key))
 ///     }
 /// }
 ///
@@ -70,11 +77,17 @@ use std::sync::Arc;
 /// }
 ///
 /// # use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
-/// let mut visit = pin!(count_visit(Arc::new(VolatileMap::default())));
+/// let store = Arc::new(VolatileMap(Mutex::default()));
+/// let mut visit = pin!(count_visit(store.clone()));
 /// # // Nothing in it waits, so one poll is enough.
 /// # let poll = visit.as_mut().poll(&mut Context::from_waker(Waker::noop()));
 /// # let Poll::Ready(before) = poll else { panic!("a map in memory never waits") };
 /// assert_eq!(before?, Some(1));
+/// let too_long = "k".repeat(kv_trait::KEY_BYTES_MAX + 1);
+/// # let mut read = pin!(store.get(&too_long));
+/// # let Poll::Ready(read) = read.as_mut().poll(&mut Context::from_waker(Waker::noop())) else { panic!("never waits") };
+/// // `store.get(&too_long).await` answers
+/// assert_eq!(read.unwrap_err().kind(), kv_trait::ErrorKind::TooLarge);
 /// # Ok::<(), kv_trait::Error>(())
 /// ```
 #[async_trait]

@@ -112,51 +112,60 @@ macro_rules! properties {
         /// Makes one `#[test]` of each property, for a [`Fixture`](crate::fixture::Fixture).
         ///
         /// ```
-        /// # use kv_tests::{executor::Task, fixture::{Capability, Fixture, Key, Value}};
-        /// # use kv_trait::{KVStore, Result};
-        /// # use std::{collections::BTreeMap, future::Future, sync::{Arc, Mutex, PoisonError}};
+        /// use kv_tests::{executor::Task, fixture::{Capability, Fixture, Key, Value}, stepped::Stepped};
+        /// use kv_trait::{Error, ErrorKind, KEY_BYTES_MAX, KVStore, Result, async_trait};
+        /// use std::{collections::BTreeMap, future::Future, sync::{Arc, Mutex, MutexGuard, PoisonError}};
+        ///
         /// #[derive(Clone, Default)]
         /// struct Map(Arc<Mutex<BTreeMap<Key, Value>>>);
-        /// # #[async_trait::async_trait]
-        /// # impl KVStore<Key, Value> for Map {
-        /// #     async fn get(&self, key: &Key) -> Result<Option<Value>> {
-        /// #         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
-        /// #     }
-        /// #     async fn set(&self, key: &Key, value: &Value) -> Result<Option<Value>> {
-        /// #         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), value.clone()))
-        /// #     }
-        /// #     async fn delete(&self, key: &Key) -> Result<Option<Value>> {
-        /// #         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key))
-        /// #     }
-        /// # }
-        /// // impl KVStore<Key, Value> for Map { ... }
         ///
-        /// struct InMemory;
+        /// impl Map {
+        ///     fn holding(&self, key: &Key) -> Result<MutexGuard<'_, BTreeMap<Key, Value>>> {
+        ///         if key.len() > KEY_BYTES_MAX {
+        ///             return Err(Error::new(ErrorKind::TooLarge, "the key is too long"));
+        ///         }
+        ///         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        ///     }
+        /// }
+        ///
+        /// #[async_trait]
+        /// impl KVStore<Key, Value> for Map {
+        ///     async fn get(&self, key: &Key) -> Result<Option<Value>> {
+        ///         Ok(self.holding(key)?.get(key).cloned())
+        ///     }
+        ///     async fn set(&self, key: &Key, value: &Value) -> Result<Option<Value>> {
+        ///         Ok(self.holding(key)?.insert(key.clone(), value.clone()))
+        ///     }
+        ///     async fn delete(&self, key: &Key) -> Result<Option<Value>> {
+        ///         Ok(self.holding(key)?.remove(key))
+        ///     }
+        /// }
+        ///
+        /// struct InMemory(Stepped);
         ///
         /// impl Fixture for InMemory {
         ///     type Store = Map;
         ///     const CAPABILITIES: &'static [Capability] = &[];
         ///
-        ///     fn create() -> Self { Self }
+        ///     fn create() -> Self { Self(Stepped::default()) }
         ///     async fn open(&self) -> Result<Map> { Ok(Map::default()) }
-        ///     fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-        ///         kv_tests::stepped::Stepped::default().block_on(future)
-        ///     }
+        ///     fn block_on<T>(&self, future: impl Future<Output = T>) -> T { self.0.block_on(future) }
         ///     fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Task<T> {
-        ///         Box::pin(future) // nothing in a map waits
+        ///         Box::pin(self.0.spawn(future))
         ///     }
         /// }
         ///
         /// kv_tests::conformance!(InMemory);
-        /// # fn main() {}
+        /// # fn main() { // the harness of this page runs no tests: the same checks
+        /// #     for property in kv_tests::conformance::PROPERTIES {
+        /// #         kv_tests::conformance::check::<InMemory>(property.name, property.needs, property.check);
+        /// #     }
+        /// # }
         /// ```
         ///
-        /// A skip looks like a pass. `skipping` and the names of all that the fixture skips add one more test, which
-        /// fails when that is no longer so, for a capability that was lost as for a property that was added:
-        ///
-        /// ```ignore
-        /// kv_tests::conformance!(MyFixture, skipping ["persistence_verification"]);
-        /// ```
+        /// A skip looks like a pass. `conformance!(InMemory, skipping ["close_and_reopen", ...])`, with the names of all
+        /// that the fixture skips, makes one more test, which fails when that is no longer so: for a capability that was
+        /// lost as for a property that was added.
         #[macro_export]
         macro_rules! conformance {
             ($d fixture:ty, skipping $d names:expr) => {
