@@ -12,14 +12,8 @@
     clippy::disallowed_methods,
     reason = "a measuring program prints, looks at the clock and, for scale, writes a file"
 )]
-#![expect(
-    unsafe_code,
-    reason = "an allocator that counts is an allocator; nothing else here is unsafe"
-)]
 
 use kv_trait::{Codec, Error, Fingerprint, KVStore, Postcard, Result, async_trait, key};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{Seek, SeekFrom, Write};
@@ -31,30 +25,6 @@ use std::time::Instant;
 
 const ROUNDS: usize = 41;
 const CALLS: u32 = 50_000;
-
-/// The system's allocator, counting.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every method is the system allocator's own; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promises are passed on as they are.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `alloc` above, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// A store that is one value, whatever it is asked for.
 struct One(u64);
@@ -202,17 +172,17 @@ fn values() -> Vec<Case> {
 }
 
 fn measure(cases: &mut [Case]) {
-    for round in 0..=ROUNDS {
+    for case in &mut *cases {
+        // Warms up, too.
+        let counted = allocation_counter::measure(|| (case.round)());
+        case.allocations = counted.count_total as f64 / f64::from(CALLS);
+    }
+    for _ in 0..ROUNDS {
         for case in &mut *cases {
-            let (start, allocations) = (Instant::now(), ALLOCATIONS.get());
+            let start = Instant::now();
             (case.round)();
-            let took = start.elapsed();
-            case.allocations = (ALLOCATIONS.get() - allocations) as f64 / f64::from(CALLS);
-            // The first one warms up.
-            if round > 0 {
-                let nanoseconds = took.as_secs_f64() * 1e9 / f64::from(CALLS);
-                case.nanoseconds.push(nanoseconds);
-            }
+            let nanoseconds = start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS);
+            case.nanoseconds.push(nanoseconds);
         }
     }
 }

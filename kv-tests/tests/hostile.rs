@@ -1,0 +1,250 @@
+//! Files made by an enemy who has read FORMAT.md and can compute every check: lengths, counts, seqnos, ids and marks that
+//! are as wrong as a number can be, under checks that hold. An open or a verify may refuse them by name or make sense of
+//! them; it never panics and never allocates more than the files' own size explains.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+
+use allocation_counter::measure;
+use kv_log_engine::storage::sim::SimDisk;
+use kv_log_engine::{Engine, verify};
+use kv_tests::corruption::{End, small_store};
+use kv_tests::workload::{STORE, options};
+use kv_trait::{Error, ErrorKind};
+use siphasher::sip::SipHasher24;
+use std::hash::Hasher;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+const MANIFEST: &str = "/db/MANIFEST";
+const MANIFEST_KEY: &[u8; 16] = b"kvlog manifest 0";
+/// Far more than an open of a small store needs at once, far less than what a number can ask for.
+const PEAK_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Every number that is interesting to put into a field of eight bytes, or into the lower half of one.
+const NUMBERS: [u64; 11] = [
+    0,
+    1,
+    7,
+    80,
+    0x7fff_ffff,
+    0xffff_ffff,
+    1 << 30,
+    1 << 40,
+    u64::MAX / 2,
+    u64::MAX - 1,
+    u64::MAX,
+];
+
+fn check(key: &[u8], parts: &[&[u8]]) -> [u8; 8] {
+    let mut hasher = SipHasher24::new_with_key(key.try_into().unwrap());
+    parts.iter().for_each(|part| hasher.write(part));
+    hasher.finish().to_le_bytes()
+}
+
+#[derive(Default)]
+struct Tried {
+    files: u64,
+    refused: u64,
+    peak: u64,
+}
+
+/// Opens and verifies a store with one file replaced.
+fn attempt(disk: &SimDisk, path: &str, bytes: &[u8], tried: &mut Tried, what: &str) {
+    let disk = disk.fork();
+    disk.write_file(path, bytes).unwrap();
+    let by_name = |error: &Error| {
+        let named = [ErrorKind::Corrupt, ErrorKind::UnsupportedFormat];
+        assert!(named.contains(&error.kind()), "{what}: {error:?}");
+    };
+    let mut refused = false;
+    let allocated = measure(|| {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let opened = Engine::open(STORE, options(&disk.fork(), 4, 2048));
+            if let Ok(store) = opened {
+                // What it has to say of a write is not the question here.
+                drop(store.put(b"after", b"all"));
+                drop(store.close());
+            }
+            match verify(STORE, options(&disk, 3, 2048)) {
+                Ok(report) => {
+                    report.problems.iter().for_each(by_name);
+                    !report.is_clean()
+                }
+                Err(error) => {
+                    by_name(&error);
+                    true
+                }
+            }
+        }));
+        assert!(outcome.is_ok(), "{what}: a panic");
+        refused = outcome.is_ok_and(|refused| refused);
+    });
+    tried.files += 1;
+    tried.refused += u64::from(refused);
+    tried.peak = tried.peak.max(allocated.bytes_max);
+    assert!(
+        allocated.bytes_max < PEAK_BYTES_MAX,
+        "{what}: {} bytes at once",
+        allocated.bytes_max
+    );
+}
+
+/// Replaces four or eight bytes at every fourth place of `[from, to)`, seals, and tries.
+fn each_field(
+    file: &[u8],
+    (from, to): (usize, usize),
+    seal: impl Fn(&mut [u8]),
+    mut try_it: impl FnMut(&[u8], String),
+) {
+    for at in (from..to).step_by(4) {
+        for width in [4, 8] {
+            if at + width > to {
+                continue;
+            }
+            for number in NUMBERS {
+                let mut hostile = file.to_vec();
+                hostile[at..at + width].copy_from_slice(&number.to_le_bytes()[..width]);
+                if hostile != file {
+                    seal(&mut hostile);
+                    try_it(&hostile, format!("{number:#x} in {width} bytes at {at}"));
+                }
+            }
+        }
+    }
+}
+
+/// Copies the first half of a manifest over the second and computes the checks of both.
+fn seal_manifest(file: &mut [u8]) {
+    let half = file.len() / 2;
+    let length = u32::from_le_bytes(file[12..16].try_into().unwrap()) as usize;
+    if let Some(end) = 32_usize.checked_add(length).filter(|end| end + 8 <= half) {
+        let sum = check(MANIFEST_KEY, &[&file[..end]]);
+        file[end..end + 8].copy_from_slice(&sum);
+    }
+    let (first, second) = file.split_at_mut(half);
+    second.copy_from_slice(first);
+}
+
+fn field(file: &[u8], at: usize) -> usize {
+    u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize
+}
+
+/// The frames of a segment: where each begins, and the length of its body.
+fn frames(file: &[u8]) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    let mut at = 80;
+    while file
+        .get(at..at + 64)
+        .is_some_and(|h| h.starts_with(b"KVRF"))
+    {
+        let body = field(file, at + 8);
+        found.push((at, body));
+        at += (64 + body).next_multiple_of(8);
+    }
+    found
+}
+
+/// Computes the sums of a frame of one record, its digest and its check, as far as there are any.
+fn seal_frame(file: &mut [u8], at: usize, body: usize) {
+    let salt = file[32..48].to_vec();
+    let record = at + 64;
+    if file[at + 4] == 1 && body >= 24 {
+        let seqno = file[record + 16..record + 24].to_vec();
+        let mut sum = crc32c::crc32c(&file[record + 4..record + 16]);
+        for part in [
+            &file[record + 24..record + body],
+            &salt,
+            &(record as u64).to_le_bytes(),
+            &seqno,
+        ] {
+            sum = crc32c::crc32c_append(sum, part);
+        }
+        file[record..record + 4].copy_from_slice(&sum.to_le_bytes());
+        let digest = check(&salt, &[&sum.to_le_bytes()]);
+        file[at + 48..at + 56].copy_from_slice(&digest);
+    }
+    seal_header(file, at);
+}
+
+fn seal_header(file: &mut [u8], at: usize) {
+    let salt = file[32..48].to_vec();
+    let sum = check(&salt, &[&(at as u64).to_le_bytes(), &file[at..at + 56]]);
+    file[at + 56..at + 64].copy_from_slice(&sum);
+}
+
+#[test]
+fn numbers_from_an_enemy_are_refused_or_made_sense_of() {
+    let mut tried = Tried::default();
+    for end in [End::Closed, End::PowerCut] {
+        let store = small_store(end);
+        let disk = &store.disk;
+        let file = disk.read_file(MANIFEST).unwrap();
+        let content = 32 + field(&file, 12);
+        each_field(&file, (8, content), seal_manifest, |hostile, what| {
+            attempt(
+                disk,
+                MANIFEST,
+                hostile,
+                &mut tried,
+                &format!("{end:?}, manifest: {what}"),
+            );
+        });
+        let mut segments = disk.files();
+        segments.retain(|name| name.ends_with(".seg"));
+        for path in [segments.first().unwrap(), segments.last().unwrap()] {
+            let file = disk.read_file(path).unwrap();
+            let seal = |file: &mut [u8]| {
+                let salt = file[32..48].to_vec();
+                let sum = check(&salt, &[&file[..72]]);
+                file[72..80].copy_from_slice(&sum);
+            };
+            each_field(&file, (8, 72), seal, |hostile, what| {
+                attempt(
+                    disk,
+                    path,
+                    hostile,
+                    &mut tried,
+                    &format!("{end:?}, {path}: {what}"),
+                );
+            });
+            let frames = frames(&file);
+            for (at, body) in [frames[0], *frames.last().unwrap()] {
+                // The header alone, its own check computed: the digest may be what is wrong.
+                let seal = |file: &mut [u8]| seal_header(file, at);
+                each_field(&file, (at + 4, at + 56), seal, |hostile, what| {
+                    attempt(
+                        disk,
+                        path,
+                        hostile,
+                        &mut tried,
+                        &format!("{end:?}, {path}: {what}"),
+                    );
+                });
+                // What it covers, with all sums computed.
+                let seal = |file: &mut [u8]| seal_frame(file, at, body);
+                let fields = (at + 64, at + 64 + body.min(48));
+                each_field(&file, fields, seal, |hostile, what| {
+                    attempt(
+                        disk,
+                        path,
+                        hostile,
+                        &mut tried,
+                        &format!("{end:?}, {path}: {what}"),
+                    );
+                });
+            }
+        }
+    }
+    // Not the macro: the test harness would swallow the figures.
+    writeln!(
+        std::io::stdout(),
+        "hostile: {} files, {} refused, at most {} bytes allocated at once",
+        tried.files,
+        tried.refused,
+        tried.peak
+    )
+    .unwrap();
+    assert!(
+        tried.files > 5_000 && tried.refused > tried.files / 3,
+        "the checks that were computed are not those that are compared"
+    );
+}
