@@ -122,6 +122,7 @@ pub const SKIPPED_ON_SIM_DISK: &[&str] = &[
 /// What an [`OnFiles`] skips: real files neither lose power nor fail on demand.
 pub const SKIPPED_ON_FILES: &[&str] = &[
     "a_future_dropped_while_its_sync_is_held_finishes",
+    "a_future_dropped_behind_a_long_sync_needs_no_other_call",
     "the_executor_is_never_blocked",
     "reads_go_on_while_a_sync_is_held",
     "acknowledged_is_durable",
