@@ -14,6 +14,7 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -99,12 +100,18 @@ const fn without_abandon<E: Executor>(all: &'static [Capability]) -> &'static [C
 /// inside another.
 fn abandon<E: Executor>(futures: Vec<Task<()>>) {
     let abandoned = thread(|| {
-        let other = E::start();
+        let (other, all) = (E::start(), futures.len());
+        let begun = Arc::new(AtomicUsize::new(0));
         for future in futures {
-            drop(other.spawn(future));
+            let begun = Arc::clone(&begun);
+            drop(other.spawn(async move {
+                begun.fetch_add(1, Ordering::SeqCst);
+                future.await;
+            }));
         }
         other.block_on(async {
-            for _ in 0..3 {
+            // Threads of the executor's own may not even have started by then.
+            while begun.load(Ordering::SeqCst) < all {
                 yield_now().await;
             }
         });
