@@ -4,6 +4,7 @@ use super::help::{WRITES, Writing, get, key, opened, poll_once, put, value, with
 use crate::any::{AnyFixture, AnyStore, Place};
 use crate::fixture::{Key, Misfortune, PowerCut, Value};
 use kv_trait::{Effect, Error, ErrorKind, KVStore, Result};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::task::Poll;
 
@@ -251,20 +252,30 @@ pub fn a_full_disk_refuses_and_recovers(place: &Place) {
     with_store(place, async |fixture, store| {
         put(&store, "before", 1).await;
         fixture.inject(Misfortune::DiskFull);
-        let mut refused = 0;
-        for number in 0..200_u64 {
-            let (k, v) = (key(&format!("k{number}")), vec![b'v'; 2_000]);
-            match store.put(&k, &v).await {
-                Ok(()) => assert_eq!(store.get(&k).await.unwrap(), Some(v)),
+        let mut held = BTreeMap::new();
+        let mut refused = BTreeSet::new();
+        for number in 0..240_u64 {
+            // Each way to write meets each key in turn: there is something to delete.
+            let write = WRITES[(number + number / 40) as usize % WRITES.len()];
+            let (k, v) = (key(&format!("k{}", number % 40)), vec![b'v'; 2_000]);
+            match write.start(&store, &k, &v).await {
+                Ok(()) => {
+                    held.insert(k.clone(), write.leaves(&v));
+                }
                 Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error:?}");
-                    assert_eq!(error.effect(), Effect::Nothing, "{error:?}");
-                    assert_eq!(store.get(&k).await.unwrap(), None, "refused");
-                    refused += 1;
+                    assert_eq!(error.kind(), ErrorKind::StorageFull, "{write:?}: {error:?}");
+                    assert_eq!(error.effect(), Effect::Nothing, "{write:?}: {error:?}");
+                    refused.insert(write);
                 }
             }
+            let found = store.get(&k).await.unwrap();
+            let expected = held.get(&k).cloned().flatten();
+            assert_eq!(found, expected, "what {write:?} said of {k:?}");
         }
-        assert!(refused > 0, "the disk was never full");
+        let refused = [Writing::Set, Writing::Put]
+            .iter()
+            .all(|write| refused.contains(write));
+        assert!(refused, "the disk was never full");
         assert_eq!(get(&store, "before").await, Some(value(1)), "reads go on");
         fixture.inject(Misfortune::None);
         put(&store, "after", 2).await;

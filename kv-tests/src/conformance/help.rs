@@ -59,7 +59,7 @@ pub(crate) async fn put(store: &impl KVStore<Key, Value>, name: &str, number: u6
 pub(crate) type Write<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 /// The ways to write one key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Writing {
     Set,
     Put,
