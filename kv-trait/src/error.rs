@@ -72,7 +72,8 @@ pub enum ErrorKind {
     UnsupportedFormat,
     /// A key or value could not be encoded or decoded: check the types.
     Codec,
-    /// There is no runtime here, or it is shutting down: call from inside a running runtime.
+    /// There is no runtime here, it is shutting down, the system has no thread for it, or the work on it panicked: the message
+    /// says which. Call from inside a running runtime.
     Unavailable,
 }
 

@@ -1,6 +1,6 @@
 //! What a store is like, and whether it is whole: `stats` and `verify`.
 
-use super::{DAMAGED, Outcome, close, open, options, path};
+use super::{DAMAGED, Outcome, close, cut_short, open, options, path};
 use crate::args::Args;
 use crate::failure::{Failure, with_causes};
 use crate::output::{Output, put_path};
@@ -136,7 +136,9 @@ fn show_report(args: &Args, report: &VerifyReport) -> Result<(), Failure> {
     for problem in &report.problems {
         output.line(&format!("damage: {}", with_causes(problem)))?;
     }
-    if let Some(torn) = &report.torn_tail {
+    if let Some(torn) = report.torn_tail.as_ref().filter(|torn| torn.bytes == 0) {
+        output.line(&format!("note: {}", cut_short(torn)))?;
+    } else if let Some(torn) = &report.torn_tail {
         output.line(&format!(
             "note: {} bytes at offset {} of {} were never acknowledged ({}); the next open cuts them",
             torn.bytes,

@@ -10,7 +10,7 @@ use crate::args::{Args, Command};
 use crate::failure::Failure;
 use crate::spelling::plain;
 use crate::terminal;
-use kv_log_engine::{Create, Engine, Options, Scan};
+use kv_log_engine::{Create, Engine, Options, Scan, TornTail};
 use kv_trait::{Error, ErrorKind};
 use std::ffi::OsString;
 use std::ops::Bound;
@@ -113,17 +113,41 @@ fn options(args: &Args) -> Options {
     Options::new().lock_timeout(Duration::from_secs(args.lock_timeout))
 }
 
+/// A torn tail of no bytes.
+fn cut_short(torn: &TornTail) -> String {
+    let path = torn.path.display();
+    format!("{path} {}: a crash, or somebody cut it", torn.cause)
+}
+
+fn torn_tail(torn: &TornTail) -> String {
+    let path = torn.path.display();
+    if torn.bytes == 0 {
+        return cut_short(torn);
+    }
+    let kept = match &torn.quarantine {
+        None => "they are kept in no file, being too few".to_owned(),
+        Some(kept) if torn.quarantined_bytes < torn.bytes => {
+            let (count, kept) = (torn.quarantined_bytes, kept.display());
+            format!("the first {count} of them are kept in {kept}")
+        }
+        Some(kept) => format!("they are kept in {}", kept.display()),
+    };
+    format!(
+        "cut {} never-acknowledged bytes at the end of {path}; {kept}",
+        torn.bytes
+    )
+}
+
 fn open(args: &Args, create: Create) -> Result<Engine, Failure> {
     let store = Engine::open(path(args)?, options(args).create(create))?;
-    if let Some(torn) = &store.recovery_report().torn_tail {
-        let kept = torn.quarantine.as_ref().map_or_else(
-            || "in no file, being too few".to_owned(),
-            |kept| format!("in {}", kept.display()),
-        );
+    let report = store.recovery_report();
+    if let Some(torn) = &report.torn_tail {
+        note(args, &torn_tail(torn));
+    }
+    if let Some(parent) = &report.unsynced_parent {
         let message = format!(
-            "cut {} never-acknowledged bytes at the end of {}; they are kept {kept}",
-            torn.bytes,
-            torn.path.display(),
+            "{} cannot be read, so whether the store's own name in it is durable is not known",
+            parent.display()
         );
         note(args, &message);
     }

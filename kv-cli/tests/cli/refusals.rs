@@ -396,3 +396,28 @@ fn a_torn_tail_is_a_note_and_no_error() {
         "cut, and not told again"
     );
 }
+
+#[test]
+fn a_file_that_ends_too_early_is_named_by_whoever_opens() {
+    let bench = Bench::new();
+    bench.good(&["set", "--create", "k", "v"]);
+    let stats: Value = serde_json::from_slice(&bench.good(&["--json", "stats"])).unwrap();
+    let end = stats["segments"][0]["bytes"].as_u64().unwrap();
+    let segment = newest_segment(&bench.store());
+    let file = std::fs::OpenOptions::new().write(true).open(&segment);
+    file.unwrap().set_len(end + 8).unwrap();
+    let said = format!(
+        "00000001.seg ends at offset {}, where room was kept: a crash, or somebody cut it\n",
+        end + 8
+    );
+    let verified = text(&bench.good(&["verify"]));
+    assert!(verified.contains(&said), "{verified}");
+    let read = bench.run(&["get", "k"]);
+    assert_eq!(read.status.code(), Some(0));
+    assert_eq!(read.stdout, b"v");
+    assert!(
+        text(&read.stderr).ends_with(&said),
+        "{}",
+        text(&read.stderr)
+    );
+}

@@ -174,12 +174,10 @@ impl<W: GroupWriter> Ticket<W> {
         }
         // Without a pool: another waiter, or the next poll inside a runtime, hands the lead on.
         let handed = self.hand_lead(runtime);
-        drop(handed);
         let dropped = lock(&self.cell.state).dropped;
         if dropped && self.queue.withdraw(self.number) {
             self.done = true;
-            let message = "the runtime shut down before the write began";
-            return Poll::Ready(Err(Error::new(ErrorKind::Unavailable, message)));
+            return Poll::Ready(Err(handed.err().unwrap_or_else(closure_dropped)));
         }
         Poll::Pending
     }
@@ -216,8 +214,7 @@ impl<W: GroupWriter> Ticket<W> {
             return Ok(());
         }
         if lock(&self.cell.state).dropped {
-            let message = "the runtime has dropped a closure";
-            return Err(Error::new(ErrorKind::Unavailable, message));
+            return Err(closure_dropped());
         }
         // Asked without a lock.
         let pool = runtime.pool()?;
@@ -248,6 +245,11 @@ impl<W: GroupWriter> Ticket<W> {
         drop(waker);
         self.queue.abandon(self.number)
     }
+}
+
+fn closure_dropped() -> Error {
+    let message = "the runtime shut down before the write began";
+    Error::new(ErrorKind::Unavailable, message)
 }
 
 /// A ticket on the runtime that its task runs on.

@@ -385,7 +385,7 @@ fn replay_active(
             path: path.clone(),
             offset: end,
             bytes: 0,
-            cause: format!("the file ends at {length}, where room was kept"),
+            cause: format!("ends at offset {length}, where room was kept"),
             quarantine: None,
             quarantined_bytes: 0,
             head: Vec::new(),
