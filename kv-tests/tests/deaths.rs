@@ -24,7 +24,7 @@ fn whatever_the_next_process_saw_or_wrote_survives_a_power_cut() {
     };
     let first = number("KVLOG_CRASH_FIRST_SEED").unwrap_or(1);
     let mut died = Died::default();
-    for (shape, seeds) in [(ordinary, 2), (faults, 4), (tiny, 2)] {
+    for (shape, seeds) in [(ordinary, 6), (faults, 12), (tiny, 6)] {
         let seeds = number("KVLOG_CRASH_SEEDS").unwrap_or(seeds);
         for seed in first..first + seeds {
             died += explore(&workload::run(seed, shape));

@@ -483,12 +483,19 @@ impl Medium {
         Ok((dir, name.to_string_lossy().into()))
     }
 
+    /// What the files that have a name take: one that was removed or replaced gives its space back at once.
     pub(super) fn allocated_bytes(&self) -> u64 {
-        let files = self.nodes.values().map(|node| match node {
-            Node::File(file) => file.allocated_bytes(),
-            Node::Dir(_) => 0,
+        let named = self.nodes.values().filter_map(|node| match node {
+            Node::Dir(dir) => Some(dir.names.values()),
+            Node::File(_) => None,
         });
-        files.sum()
+        let sizes = named
+            .flatten()
+            .filter_map(|inode| match self.nodes.get(inode) {
+                Some(Node::File(file)) => Some(file.allocated_bytes()),
+                Some(Node::Dir(_)) | None => None,
+            });
+        sizes.sum()
     }
 
     /// Every file that a name leads to, with its whole path.

@@ -321,3 +321,21 @@ fn a_trace_replays_to_the_same_disk_and_every_prefix_is_a_crash_point() {
     assert_eq!(last.image_hash(), disk.image_hash());
     assert_eq!(disk.fork().image_hash(), disk.image_hash());
 }
+
+#[test]
+fn a_removed_or_replaced_file_gives_its_space_back() {
+    let disk = SimDisk::new();
+    disk.write_file("/kept", &[1; 512]).unwrap();
+    disk.write_file("/old", &[2; 2048]).unwrap();
+    disk.write_file("/new", &[3; 1024]).unwrap();
+    assert_eq!(disk.used_bytes(), 512 + 2048 + 1024);
+    disk.rename(Path::new("/new"), Path::new("/old")).unwrap();
+    assert_eq!(disk.used_bytes(), 512 + 1024);
+    disk.remove_file(Path::new("/old")).unwrap();
+    disk.set_capacity(Some(1024));
+    assert_eq!(disk.used_bytes(), 512);
+    let f = file(&disk, "/a");
+    f.write_at(&[4; 512], 0).unwrap();
+    let full = f.write_at(&[4; 512], 512).unwrap_err();
+    assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+}
