@@ -54,6 +54,7 @@ fn last_byte(disk: &SimDisk, path: &str) -> usize {
 }
 
 mod files;
+mod names;
 mod owners;
 mod types;
 mod writes;
