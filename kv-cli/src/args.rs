@@ -12,9 +12,9 @@ use std::path::PathBuf;
 /// Keys and values are bytes. What is given here is taken as it is, with --key-as hex or base64 keys are what is spelled so.
 ///
 /// Every command but `completions` and `man` opens the store, those that only read too, and nobody else may have it open
-/// meanwhile: neither a program nor another kvlog. It needs permission to write there. Opening repairs what a crash left
-/// behind: it cuts a torn tail, which it keeps in `quarantine`, and deletes files that nothing refers to. `verify` takes
-/// the lock as well, but changes no data.
+/// meanwhile: neither a program nor another kvlog. All but `verify` need permission to write. Opening repairs what a
+/// crash left behind: it cuts a torn tail, which it keeps in `quarantine`, and deletes files that nothing refers to.
+/// `verify` takes the lock as well, but changes no data.
 ///
 /// Exit codes:
 ///
