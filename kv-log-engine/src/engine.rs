@@ -116,7 +116,8 @@ impl Engine {
             active.end,
             active.contents,
             active.sealed,
-        );
+        )
+        .with_length(active.length);
         let published = Arc::new(Published::new(
             recovered.tree,
             recovered.segments,
@@ -412,8 +413,10 @@ impl Submitted {
     /// As for [`Engine::write`].
     pub fn wait(self) -> Result<Receipt> {
         let Self { ticket, engine } = self;
-        let refused = engine.handle.queue.refuse_if_leading();
-        refused.map_err(|error| error.with_effect(Effect::Unknown))?;
+        if !ticket.is_done() {
+            let refused = engine.handle.queue.refuse_if_leading();
+            refused.map_err(|error| error.with_effect(Effect::Unknown))?;
+        }
         let outcome = ticket.wait();
         drop(engine); // an awaited ticket is a handle
         outcome

@@ -420,4 +420,6 @@ fn a_file_that_ends_too_early_is_named_by_whoever_opens() {
         "{}",
         text(&read.stderr)
     );
+    let again = bench.run(&["get", "k"]);
+    assert_eq!(text(&again.stderr), "", "said once: the room is made again");
 }

@@ -241,6 +241,15 @@ impl LogWriter {
     }
 
     fn close_steps(&mut self) -> Result<()> {
+        if self.rotation.manifest_in_doubt {
+            // No group was written meanwhile, and no mark may be: what only this manifest leads to would be lost with it.
+            match self.swap(self.manifest_at_end()) {
+                Err(error) if error.kind() == ErrorKind::StorageFull && !self.poison.is_set() => {
+                    return Ok(());
+                }
+                swapped => swapped?,
+            }
+        }
         if self.is_proven() {
             return Ok(());
         }
@@ -260,8 +269,8 @@ impl LogWriter {
         }
     }
 
-    /// The manifest on disk says already what a close would make it say: nothing was written since the open. A store that is
-    /// only read does not grow.
+    /// The manifest on disk says already what a close would make it say, and the room that is kept behind END is there:
+    /// nothing was written since the open. A store that is only read does not grow.
     fn is_proven(&self) -> bool {
         let end = self.segment.end();
         let manifest = &self.rotation.manifest;
@@ -270,7 +279,7 @@ impl LogWriter {
             .iter()
             .find(|segment| segment.state == SegmentState::Active)
             .map(|active| (active.end, active.chain));
-        !self.rotation.manifest_in_doubt
+        self.segment.has_room_behind_end()
             && floor == Some((end.offset, end.chain))
             && manifest.next_seqno == end.next_seqno
     }

@@ -37,6 +37,8 @@ pub(crate) struct SegmentWriter {
     contents: Contents,
     /// `[end, zeroed)` was zero-filled by this open.
     zeroed: u64,
+    /// The file's length when it was opened; 0 where it was made.
+    found_length: u64,
     /// An earlier process may have changed the length in vain: a sync that fails leaves a length that reads well, is not
     /// durable, and that no later sync covers. The first grow changes it again.
     length_in_doubt: bool,
@@ -66,10 +68,17 @@ impl SegmentWriter {
             end,
             contents,
             zeroed: end.offset,
+            found_length: 0,
             length_in_doubt: true,
             sealed,
             idle_mark: None,
         }
+    }
+
+    /// The same, knowing how long the file is.
+    pub(crate) const fn with_length(mut self, length: u64) -> Self {
+        self.found_length = length;
+        self
     }
 
     /// Makes a segment's file: header, first zero-fill, sync, directory sync. On an error the file is removed, never
@@ -168,6 +177,11 @@ impl SegmentWriter {
 
     pub(crate) const fn contents(&self) -> &Contents {
         &self.contents
+    }
+
+    /// Whether the file reaches as far behind END as every group sees to: less is reported by the next open.
+    pub(crate) fn has_room_behind_end(&self) -> bool {
+        self.sealed || self.end.offset + FOOTER_FRAME_BYTES <= self.zeroed.max(self.found_length)
     }
 
     pub(crate) const fn is_sealed(&self) -> bool {

@@ -182,9 +182,19 @@ fn an_open_on_a_full_disk_writes_nothing_before_its_manifest() {
         (refused.kind(), refused.effect()),
         (ErrorKind::StorageFull, Effect::Nothing)
     );
-    for image in images(&disk, &policy()) {
-        let after = Engine::open(STORE, options(&image, 3, 1024)).unwrap();
-        assert_eq!(contents_of(&after), seen);
+    for closed in [false, true] {
+        let disk = disk.fork();
+        if closed {
+            disk.kill_process();
+            let store = Engine::open(STORE, options(&disk, 3, 1024)).unwrap();
+            store.close().unwrap();
+            drop(store);
+        }
+        disk.set_capacity(None);
+        for image in images(&disk, &policy()) {
+            let after = Engine::open(STORE, options(&image, 4, 1024)).unwrap();
+            assert_eq!(contents_of(&after), seen, "closed: {closed}");
+        }
     }
     disk.set_capacity(None);
     store.put(b"c", b"3").unwrap();
@@ -192,6 +202,28 @@ fn an_open_on_a_full_disk_writes_nothing_before_its_manifest() {
     drop(store);
     let after = Engine::open(STORE, options(&disk, 4, 1024)).unwrap();
     assert_eq!(after.get(b"c").unwrap().as_deref(), Some(&b"3"[..]));
+}
+
+// The same for the very first manifest.
+#[test]
+fn a_store_whose_creation_is_in_doubt_is_closed_without_a_trace() {
+    let disk = SimDisk::new();
+    let rename = Fault::new(FaultKind::Errno(EIO)).on(OpKind::SyncDir);
+    disk.inject(rename.path_contains("/db").skip(2));
+    Engine::open(STORE, options(&disk, 1, 1024)).unwrap_err();
+    disk.kill_process();
+    disk.clear_faults();
+    assert!(disk.files().contains(&"/db/MANIFEST".into()));
+    disk.set_capacity(Some(disk.used_bytes()));
+    let store = Engine::open(STORE, options(&disk, 2, 1024)).unwrap();
+    assert_eq!(store.put(b"a", b"1").unwrap_err().effect(), Effect::Nothing);
+    store.close().unwrap();
+    drop(store);
+    disk.set_capacity(None);
+    for image in images(&disk, &policy()) {
+        let store = Engine::open(STORE, options(&image, 3, 1024)).unwrap();
+        assert!(contents_of(&store).is_empty());
+    }
 }
 
 #[test]
