@@ -36,10 +36,14 @@ enum Standing {
 enum Owned {
     Open,
     Closing,
+    /// An open has been trying for longer than that may take.
+    Opening,
 }
 
 #[derive(Debug)]
 struct Entry {
+    /// Of another process: a fork has left it behind, and there is nobody to take it out.
+    process_id: u32,
     opening: u64,
     standing: Standing,
 }
@@ -67,20 +71,32 @@ struct Registration {
 }
 
 impl Registration {
-    /// Waits for another claim to be decided: a few calls to the file system, which this open has before it as well.
-    fn claim(directory: FileId) -> std::result::Result<Self, Owned> {
+    /// Waits for another claim to be decided: a few calls to the file system, which this open has before it as well. Not
+    /// for ever: that file system may hang.
+    fn claim(directory: FileId, process_id: u32) -> std::result::Result<Self, Owned> {
         let mut registry = lock(&REGISTRY);
         loop {
-            match registry.get(&directory).map(|entry| entry.standing) {
-                Some(Standing::Owned(owned)) => return Err(owned),
-                Some(Standing::Claimed) => {
-                    let waited = CLAIM_DECIDED.wait(registry);
-                    registry = waited.unwrap_or_else(PoisonError::into_inner);
-                }
+            let entry = registry.get(&directory);
+            match entry.filter(|entry| entry.process_id == process_id) {
+                Some(entry) => match entry.standing {
+                    Standing::Owned(owned) => return Err(owned),
+                    Standing::Claimed => {
+                        let waited = CLAIM_DECIDED.wait_timeout(registry, CLOSING_WAIT_MAX);
+                        let (again, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                        if timeout.timed_out() {
+                            return Err(Owned::Opening);
+                        }
+                        registry = again;
+                    }
+                },
                 None => {
                     let opening = NEXT_OPENING.fetch_add(1, Ordering::Relaxed);
-                    let standing = Standing::Claimed;
-                    registry.insert(directory, Entry { opening, standing });
+                    let entry = Entry {
+                        process_id,
+                        opening,
+                        standing: Standing::Claimed,
+                    };
+                    registry.insert(directory, entry);
                     let id = OpeningId { directory, opening };
                     return Ok(Self { id });
                 }
@@ -90,16 +106,22 @@ impl Registration {
 
     /// The claim has the file's lock.
     fn own(&self) {
-        let OpeningId { directory, opening } = self.id;
-        let standing = Standing::Owned(Owned::Open);
-        lock(&REGISTRY).insert(directory, Entry { opening, standing });
+        if let Some(entry) = lock(&REGISTRY).get_mut(&self.id.directory) {
+            entry.standing = Standing::Owned(Owned::Open);
+        }
         CLAIM_DECIDED.notify_all();
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let removed = lock(&REGISTRY).remove(&self.id.directory);
+        let mut registry = lock(&REGISTRY);
+        let mine = |entry: &Entry| entry.opening == self.id.opening;
+        if !registry.get(&self.id.directory).is_some_and(mine) {
+            return; // a forked child's copy, when the child has made an entry of its own
+        }
+        let removed = registry.remove(&self.id.directory);
+        drop(registry);
         match removed.map(|entry| entry.standing) {
             Some(Standing::Owned(_)) => OWNER_GONE.notify_all(),
             Some(Standing::Claimed) | None => CLAIM_DECIDED.notify_all(),
@@ -147,7 +169,7 @@ impl StoreLock {
             .map_err(|source| fault::io("look at", directory, source))?;
         let path = directory.join(LOCK);
         loop {
-            let (refusal, patience) = match Registration::claim(directory_id) {
+            let (refusal, patience) = match Registration::claim(directory_id, process_id) {
                 Ok(registration) => match lock_file(storage, &path, serves)? {
                     Ok((file, id)) => {
                         registration.own();
@@ -173,6 +195,13 @@ impl StoreLock {
                     locked(
                         directory,
                         &format!("this process ({process_id}), which has it open"),
+                    ),
+                    Duration::ZERO,
+                ),
+                Err(Owned::Opening) => (
+                    locked(
+                        directory,
+                        &format!("this process ({process_id}), which is opening it"),
                     ),
                     Duration::ZERO,
                 ),

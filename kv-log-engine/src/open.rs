@@ -69,7 +69,12 @@ pub(crate) fn open(path: &Path, options: &Options, serves: bool) -> Result<Opene
     if serves {
         named?;
     }
-    let unsynced_parent = sync_names(&directory, judge(&names), options)?;
+    // Who only looks at what is there needs no name to last; a medium for reading only may know no such sync.
+    let unsynced_parent = if serves {
+        sync_names(&directory, judge(&names), options)?
+    } else {
+        None
+    };
     // Looked at again: before the lock another process may have been at work.
     if judge(&names) != Directory::Store {
         names = list(&directory, options)?;
@@ -171,9 +176,12 @@ fn look_at(directory: &Path, options: &Options) -> Result<Vec<DirEntry>> {
             if let Err(damage) = unfinished(directory, &names, options) {
                 // Without the lock: a creation that was under way when the names were read may be finished by now.
                 let names = list(directory, options)?;
+                let creates = options.create != Create::Never;
                 return match judge(&names) {
                     Directory::Store if options.create == Create::New => Err(exists(directory)),
                     Directory::Store => Ok(names),
+                    // The owner of the lock may be removing leftovers: judged again under it.
+                    Directory::Unfinished if creates && damage.kind() == ErrorKind::Io => Ok(names),
                     Directory::Unfinished | Directory::Foreign(_) => Err(damage),
                 };
             }
