@@ -2,10 +2,11 @@
 //!
 //! A lead has a term, so that a runtime that shuts down waits for a bounded time, and a synchronous caller leads no
 //! longer than until its own ticket resolved. A lead that ends with work queued is offered to everybody who waits. Where
-//! nobody does, because those whose batches are queued have dropped their tickets, it does not end: they were promised
-//! that a batch which has its place finishes.
+//! nobody does, because those whose futures were waiting have dropped them, the leader stays for what is queued then and
+//! for one more term, and no longer: they were promised that a batch which has its place finishes, and everybody else that
+//! a leader comes to an end.
 
-use super::queue::{CommitQueue, Lead, Pending, Phase, State};
+use super::queue::{CommitQueue, Lead, Limits, Pending, Phase, State};
 use super::ticket::{Cell, Wake, wake_all};
 use super::{GroupEnd, GroupWriter, Request};
 use crate::fault;
@@ -36,6 +37,16 @@ struct Term<A> {
     average: Duration,
     /// The tickets of the group in hand: out of the queue, and not resolved.
     in_hand: Vec<Arc<Cell<A>>>,
+    /// The term is over, and there was nobody to hand over to.
+    stay: Option<Stay>,
+}
+
+/// How long a leader whose term is over goes on for batches that nobody will come for.
+struct Stay {
+    /// The last batch that was queued then.
+    last: u64,
+    start: Duration,
+    groups: u32,
 }
 
 impl<W: GroupWriter> CommitQueue<W> {
@@ -81,7 +92,10 @@ impl<W: GroupWriter> CommitQueue<W> {
                         if self.is_idle() {
                             writer.idle();
                         }
-                        self.leave(self.lock(), slot);
+                        let now = (self.clock)();
+                        let state = self.lock();
+                        let stays = term.may_stay(&state, &self.limits, now);
+                        self.leave_or_stay(state, slot, stays);
                     } else if own.is_none() {
                         self.gather(answered, term);
                     }
@@ -259,9 +273,19 @@ impl<W: GroupWriter> CommitQueue<W> {
     }
 
     /// The writer goes back to its place; with work queued the lead is offered, and those who could take it are woken.
-    /// Stays in the slot if there is nobody to wake, and a batch in the queue that nobody will come for: then this leader
-    /// goes on, one group at a time, until either has changed. The closer of a store comes for all of them.
-    fn leave(&self, mut state: MutexGuard<'_, State<W>>, slot: &mut Option<W>) {
+    fn leave(&self, state: MutexGuard<'_, State<W>>, slot: &mut Option<W>) {
+        self.leave_or_stay(state, slot, false);
+    }
+
+    /// The same, but if it `may_stay` the writer stays in the slot where there is nobody to wake, and a batch in the queue
+    /// whose future was dropped: then this leader goes on, one group at a time, until either has changed. The closer of a
+    /// store comes for all of them.
+    fn leave_or_stay(
+        &self,
+        mut state: MutexGuard<'_, State<W>>,
+        slot: &mut Option<W>,
+        may_stay: bool,
+    ) {
         if state.phase == Phase::Dropped {
             state.lead = Lead::None;
             let discarded = state.take_queued();
@@ -275,7 +299,7 @@ impl<W: GroupWriter> CommitQueue<W> {
             Vec::new()
         } else {
             let wakes = waiters(&state);
-            if wakes.is_empty() && state.abandoned > 0 && state.phase == Phase::Open {
+            if may_stay && wakes.is_empty() && state.abandoned > 0 && state.phase == Phase::Open {
                 return;
             }
             state.lead = Lead::Offered;
@@ -362,7 +386,29 @@ impl<A> Term<A> {
             groups: 0,
             average: Duration::ZERO,
             in_hand: Vec::new(),
+            stay: None,
         }
+    }
+
+    /// Whether a leader whose term is over may go on: through what was queued when it was, and for one more term.
+    fn may_stay<W: GroupWriter>(
+        &mut self,
+        state: &State<W>,
+        limits: &Limits,
+        now: Duration,
+    ) -> bool {
+        let Some(first) = state.first() else {
+            return false;
+        };
+        let groups = self.groups;
+        let stay = self.stay.get_or_insert_with(|| Stay {
+            last: state.last_number(),
+            start: now,
+            groups,
+        });
+        let second_term = groups - stay.groups < limits.term_groups
+            && now.saturating_sub(stay.start) < limits.term;
+        first.number <= stay.last || second_term
     }
 
     fn learn(&mut self, took: Duration) {

@@ -198,7 +198,7 @@ impl<W: GroupWriter> CommitQueue<W> {
     /// `InvalidInput`.
     pub(crate) fn refuse_if_leading(&self) -> Result<()> {
         let state = self.lock();
-        if state.phase == Phase::Open && state.lead == Lead::Running(current().id()) {
+        if state.lead == Lead::Running(current().id()) {
             let message = "a blocking call from a waker, on the thread that leads the group";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
@@ -227,14 +227,15 @@ impl<W: GroupWriter> CommitQueue<W> {
         withdrawn.is_some()
     }
 
-    /// A caller has lost interest. In the line: nothing happened. Later: the batch finishes as if awaited.
+    /// A caller has lost interest. In the line: nothing happened. Later: the batch finishes, as if awaited if a leader is to
+    /// be found for it (`to_be_led`), and otherwise when the next caller waits.
     ///
     /// Returns whether a leader must be found for that: the lead is offered, and those who could take it may all be
     /// gone by now, this caller among them.
-    pub(super) fn abandon(&self, number: u64) -> bool {
+    pub(super) fn abandon(&self, number: u64, to_be_led: bool) -> bool {
         let mut state = self.lock();
         let in_line = state.line.remove(&number);
-        if let Some(admitted) = state.admitted.get_mut(&number) {
+        if to_be_led && let Some(admitted) = state.admitted.get_mut(&number) {
             admitted.abandoned = true;
             state.abandoned += 1;
         }
@@ -269,6 +270,8 @@ impl<W: GroupWriter> CommitQueue<W> {
         };
         drop(state);
         let writer = self.finish_admitted(writer);
+        // Nobody can start any more, and this thread may be asked other things.
+        self.lock().lead = Lead::None;
         Ok(Closer { writer })
     }
 
@@ -335,6 +338,13 @@ impl<W: GroupWriter> State<W> {
     /// The oldest batch that was admitted.
     pub(super) fn first(&self) -> Option<&Pending<W::Request>> {
         self.admitted.first_key_value().map(|(_, first)| first)
+    }
+
+    /// The number of the newest batch that was admitted; 0 if none is.
+    pub(super) fn last_number(&self) -> u64 {
+        self.admitted
+            .last_key_value()
+            .map_or(0, |(number, _)| *number)
     }
 
     pub(super) fn take_first(&mut self) -> Option<Pending<W::Request>> {

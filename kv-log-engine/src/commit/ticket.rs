@@ -237,13 +237,13 @@ impl<W: GroupWriter> Ticket<W> {
     }
 
     /// Loses interest, once. Returns whether a leader must be found for what is queued.
-    fn abandon(&mut self) -> bool {
+    fn abandon(&mut self, to_be_led: bool) -> bool {
         if std::mem::replace(&mut self.done, true) {
             return false;
         }
         let waker = lock(&self.cell.state).waker.take();
         drop(waker);
-        self.queue.abandon(self.number)
+        self.queue.abandon(self.number, to_be_led)
     }
 }
 
@@ -278,7 +278,7 @@ impl<W: GroupWriter, R: Runtime> Drop for Awaited<'_, W, R> {
         if std::thread::panicking() {
             return;
         }
-        if !self.ticket.abandon() {
+        if !self.ticket.abandon(true) {
             return;
         }
         // A runtime that has no thread to give may panic, and this may be part of unwinding already.
@@ -296,7 +296,7 @@ impl<W: GroupWriter> Drop for Ticket<W> {
         if std::thread::panicking() {
             return;
         }
-        // A leader, or whoever waits next, finishes it.
-        self.abandon();
+        // Whoever leads, or waits next, finishes it.
+        self.abandon(false);
     }
 }

@@ -1,6 +1,12 @@
 //! Writing, syncing, publishing and answering.
 
 use super::*;
+use kv_log_engine::{KVLog, Submitted};
+use kv_tests::stepped::Stepped;
+use kv_trait::{ByteKey, Error, Raw};
+use std::pin::pin;
+use std::sync::Mutex;
+use std::task::{Context, Wake, Waker};
 
 // R1
 #[test]
@@ -361,4 +367,50 @@ fn nothing_is_visible_while_its_sync_is_held() {
         gate.open();
     });
     assert_eq!(store.get(b"k").unwrap().as_deref(), Some(&b"new"[..]));
+}
+
+/// Waits for a batch, in a place where nobody should wait.
+#[derive(Debug, Default)]
+struct WaitsWhenWoken {
+    submitted: Mutex<Option<Submitted>>,
+    answer: Mutex<Option<Result<(), Error>>>,
+}
+
+impl Wake for WaitsWhenWoken {
+    fn wake(self: Arc<Self>) {
+        let submitted = self.submitted.lock().unwrap().take();
+        if let Some(submitted) = submitted {
+            *self.answer.lock().unwrap() = Some(submitted.wait().map(drop));
+        }
+    }
+}
+
+// A waker runs on the thread that leads. While a store is closed that is the closer's, and it must not wait for itself.
+#[test]
+fn a_waker_that_waits_on_the_thread_of_a_close_is_refused() {
+    let disk = SimDisk::new();
+    let runtime = Stepped::default();
+    let alone = options(&disk, 1, 65536).group_bytes(1);
+    let load = KVLog::<ByteKey, Vec<u8>, Stepped, Raw>::load_on(runtime.clone(), STORE, alone);
+    let store = runtime.block_on(load).unwrap();
+    let (key, value) = (ByteKey::from(b"a".to_vec()), b"1".to_vec());
+    let mut put = pin!(store.put(&key, &value));
+    let woken = Arc::new(WaitsWhenWoken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    assert!(put.as_mut().poll(&mut cx).is_pending());
+    let mut batch = Batch::new();
+    batch.put(b"b", b"2").unwrap();
+    *woken.submitted.lock().unwrap() = Some(store.engine().submit(batch).unwrap());
+    store.engine().close().unwrap();
+    let answer = woken.answer.lock().unwrap().take();
+    let refused = answer.expect("it was woken").unwrap_err();
+    assert_eq!(
+        (refused.kind(), refused.effect()),
+        (ErrorKind::InvalidInput, Effect::Unknown)
+    );
+    assert!(put.as_mut().poll(&mut cx).is_ready());
+    drop(runtime);
+    disk.kill_process();
+    assert_eq!(contents_of(&open(&disk, 2)).len(), 2);
 }

@@ -145,3 +145,59 @@ fn a_future_dropped_with_its_runtime_wakes_another_waiter() {
     dropped_with_its_runtime(|dying| dying.gone.store(true, Ordering::SeqCst));
     dropped_with_its_runtime(|dying| dying.outside.store(true, Ordering::SeqCst));
 }
+
+/// Whenever room is made for a group, one more batch is submitted, and nobody waits for it.
+fn keep_coming(log: &Arc<Log>, left: u64, one_more: Arc<dyn Fn() + Send + Sync>) {
+    let again = Arc::clone(log);
+    let hook = move || {
+        one_more();
+        if left > 0 {
+            keep_coming(&again, left - 1, one_more);
+        }
+        Ok(())
+    };
+    *log.in_prepare.lock().unwrap() = Some(Box::new(hook));
+}
+
+fn groups_of_one() -> Limits {
+    Limits {
+        group_bytes: 10,
+        linger: Duration::ZERO,
+        gather: Duration::ZERO,
+        ..Limits::default()
+    }
+}
+
+// R6: whoever leads comes to an end, whatever others throw away meanwhile.
+#[test]
+fn a_leader_is_not_kept_for_ever_by_futures_that_are_dropped() {
+    let (queue, log) = queue_with(groups_of_one());
+    let (pool, waker) = (Pool::new(1), Arc::new(Counted::default()));
+    let (others, mine) = (Arc::clone(&queue), pool.clone());
+    let dropped = Arc::clone(&waker);
+    let one_more = Arc::new(move || drop(polled(&others, 7, &mine, &dropped)));
+    keep_coming(&log, 10_000, one_more);
+    assert_eq!(queue.submit(Number(1)).unwrap().wait().unwrap(), 1);
+    let groups = log.groups.load(Ordering::SeqCst);
+    let term = u64::from(Limits::default().term_groups);
+    assert!(groups > 2 && groups <= term + 3, "{groups} groups");
+    // What is left is written by whoever comes, or goes, next.
+    log.in_prepare.lock().unwrap().take();
+    drop(polled(&queue, 8, &pool, &waker));
+    pool.run_all();
+    assert_eq!(order(&log).last(), Some(&8));
+}
+
+// Nobody was promised that a leader is found for what was submitted and not waited for.
+#[test]
+fn a_leader_is_not_kept_by_what_nobody_has_waited_for() {
+    let (queue, log) = queue_with(groups_of_one());
+    let others = Arc::clone(&queue);
+    let one_more = Arc::new(move || drop(others.submit(Number(7)).unwrap()));
+    keep_coming(&log, 10_000, one_more);
+    assert_eq!(queue.submit(Number(1)).unwrap().wait().unwrap(), 1);
+    assert_eq!(log.groups.load(Ordering::SeqCst), 1);
+    log.in_prepare.lock().unwrap().take();
+    assert_eq!(queue.submit(Number(2)).unwrap().wait().unwrap(), 2);
+    assert_eq!(order(&log), [1, 7, 2]);
+}
