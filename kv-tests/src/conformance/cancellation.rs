@@ -237,7 +237,8 @@ pub fn an_abandoned_executor_harms_nobody(place: &Place) {
         for error in &*refusals.lock().expect("nobody panics with it") {
             let of_the_runtime = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Closed);
             assert!(of_the_runtime, "{error:?}");
-            assert_eq!(error.effect(), Effect::Nothing, "{error:?}");
+            // Nothing happened, or all but the reading of the value before, which had no thread any more.
+            assert_ne!(error.effect(), Effect::Unknown, "{error:?}");
         }
     });
 }
