@@ -222,6 +222,8 @@ impl Run {
                 .as_ref()
                 .is_err_and(|error| error.effect() == Effect::Unknown)
         });
+        // A rotation before the group poisons, too, and the group was never handed over.
+        self.poisoned |= may_fail && store.engine().stats().poisoned;
         for (id, outcome) in ids.iter().zip(&outcomes) {
             if let Err(error) = outcome {
                 self.refused(*id, error, may_fail);
@@ -435,4 +437,47 @@ fn a_store_is_a_map_whatever_happens() {
         }
         Err(TestError::Abort(why)) => panic!("gave up: {why}"),
     }
+}
+
+// A rotation that the full disk stopped half way is gone on with under the failed sync: sealing fails, which poisons, and
+// nothing of the write was handed over.
+#[test]
+fn a_failed_sync_of_a_rotation_poisons_with_effect_nothing() {
+    use Step::{Burst, DiskFull, DiskHasSpace, FailedSync, PowerCut, PowerCutIn, Put, Set};
+    let steps = [
+        PowerCutIn {
+            burst: vec![
+                (0, None),
+                (0, Some(97)),
+                (0, Some(233)),
+                (1, None),
+                (0, Some(9)),
+                (0, Some(9)),
+            ],
+            at: 2691,
+            choice: 3496,
+        },
+        Burst(vec![
+            (0, Some(209)),
+            (5, Some(36)),
+            (0, Some(625)),
+            (0, Some(545)),
+            (4, Some(37)),
+            (5, Some(4)),
+            (0, Some(0)),
+            (0, Some(9)),
+            (0, None),
+        ]),
+        Set(3, 38),
+        Put(0, 2153),
+        DiskFull,
+        PowerCut {
+            seed: 7_980_212_004_321_860_266,
+        },
+        Set(0, 0),
+        DiskHasSpace,
+        FailedSync((0, None)),
+        Set(0, 0),
+    ];
+    run(&steps).unwrap();
 }
