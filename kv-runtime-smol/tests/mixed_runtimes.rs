@@ -8,7 +8,7 @@ use kv_tests::executor::thread;
 use kv_trait::{BlockingWork, PoolId, Result, Runtime};
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use tokio::runtime::Builder;
@@ -102,21 +102,28 @@ fn a_runtime_that_shuts_down_leaves_the_others_going() {
     let disk = SimDisk::new();
     let store = on_disk(&disk);
     let stop = Arc::new(AtomicBool::new(false));
+    let begun = Arc::new(AtomicU64::new(0));
     let busy: Vec<_> = (0..3_u64)
         .map(|worker| {
-            let (store, stop) = (store.clone(), Arc::clone(&stop));
+            let (store, stop, begun) = (store.clone(), Arc::clone(&stop), Arc::clone(&begun));
             thread(move || {
                 smol::block_on(async {
                     let mut count = 0;
                     while !stop.load(Ordering::SeqCst) {
                         store.put(&format!("busy {worker}"), &count).await.unwrap();
                         count += 1;
+                        if count == 1 {
+                            begun.fetch_add(1, Ordering::SeqCst);
+                        }
                     }
                     count
                 })
             })
         })
         .collect();
+    while begun.load(Ordering::SeqCst) < 3 {
+        std::thread::yield_now();
+    }
     for round in 0..8_u64 {
         let short = Builder::new_multi_thread()
             .worker_threads(2)
@@ -135,7 +142,8 @@ fn a_runtime_that_shuts_down_leaves_the_others_going() {
     }
     stop.store(true, Ordering::SeqCst);
     for worker in busy {
-        assert!(worker.join().unwrap() > 0);
+        let count = worker.join().unwrap();
+        assert!(count > 1, "it went on while others shut down: {count}");
     }
     assert_eq!(smol::block_on(store.get("short")).unwrap(), Some(7));
 }
