@@ -109,9 +109,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// What the operating system says; `NotFound` included.
-    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
-        Ok(path.to_path_buf())
-    }
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
 
     /// The identity of the file or directory that a path leads to now.
     ///

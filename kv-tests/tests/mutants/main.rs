@@ -11,6 +11,7 @@
 
 mod checks;
 mod lies;
+mod lying_storage;
 mod lying_store;
 
 use checks::Threads;

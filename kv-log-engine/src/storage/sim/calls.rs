@@ -187,6 +187,11 @@ impl Storage for SimDisk {
         }
     }
 
+    /// There are no links.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_path_buf())
+    }
+
     fn file_id(&self, path: &Path) -> io::Result<FileId> {
         self.shared.enter(OpKind::Look, path)?;
         let state = self.lock();
