@@ -48,8 +48,8 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// OPEN 0 to 6, with CREATE where the options allow it. `serves` says whether the store
-/// will be served: then the owner's name must get into LOCK. Where it is only read, a LOCK that cannot be written will do.
+/// OPEN 0 to 6, with CREATE where the options allow it. `serves` says whether the store will be served: then the owner's
+/// name must get into LOCK. Where it is only read, a LOCK that cannot be written will do.
 ///
 /// # Errors
 /// `NotFound`, `Locked`, `Corrupt`, `UnsupportedFormat`, `StorageFull`, `Io`: nothing of a store that was there has changed.

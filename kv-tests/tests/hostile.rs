@@ -53,16 +53,19 @@ fn attempt(disk: &SimDisk, path: &str, bytes: &[u8], tried: &mut Tried, what: &s
     disk.write_file(path, bytes).unwrap();
     let by_name = |error: &Error| {
         let named = [ErrorKind::Corrupt, ErrorKind::UnsupportedFormat];
-        assert!(named.contains(&error.kind()), "{what}: {error:?}");
+        assert!(named.contains(&error.kind()), "{path}, {what}: {error:?}");
     };
     let mut refused = false;
     let allocated = measure(|| {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let opened = Engine::open(STORE, options(&disk.fork(), 4, 2048));
-            if let Ok(store) = opened {
-                // What it has to say of a write is not the question here.
-                drop(store.put(b"after", b"all"));
-                drop(store.close());
+            match opened {
+                Ok(store) => {
+                    // What it has to say of a write is not the question here.
+                    drop(store.put(b"after", b"all"));
+                    drop(store.close());
+                }
+                Err(error) => by_name(&error),
             }
             match verify(STORE, options(&disk, 3, 2048)) {
                 Ok(report) => {
@@ -75,7 +78,7 @@ fn attempt(disk: &SimDisk, path: &str, bytes: &[u8], tried: &mut Tried, what: &s
                 }
             }
         }));
-        assert!(outcome.is_ok(), "{what}: a panic");
+        assert!(outcome.is_ok(), "{path}, {what}: a panic");
         refused = outcome.is_ok_and(|refused| refused);
     });
     tried.files += 1;
@@ -185,7 +188,7 @@ fn numbers_from_an_enemy_are_refused_or_made_sense_of() {
                 MANIFEST,
                 hostile,
                 &mut tried,
-                &format!("{end:?}, manifest: {what}"),
+                &format!("{end:?}: {what}"),
             );
         });
         let mut segments = disk.files();
@@ -198,38 +201,20 @@ fn numbers_from_an_enemy_are_refused_or_made_sense_of() {
                 file[72..80].copy_from_slice(&sum);
             };
             each_field(&file, (8, 72), seal, |hostile, what| {
-                attempt(
-                    disk,
-                    path,
-                    hostile,
-                    &mut tried,
-                    &format!("{end:?}, {path}: {what}"),
-                );
+                attempt(disk, path, hostile, &mut tried, &format!("{end:?}: {what}"));
             });
             let frames = frames(&file);
             for (at, body) in [frames[0], *frames.last().unwrap()] {
                 // The header alone, its own check computed: the digest may be what is wrong.
                 let seal = |file: &mut [u8]| seal_header(file, at);
                 each_field(&file, (at + 4, at + 56), seal, |hostile, what| {
-                    attempt(
-                        disk,
-                        path,
-                        hostile,
-                        &mut tried,
-                        &format!("{end:?}, {path}: {what}"),
-                    );
+                    attempt(disk, path, hostile, &mut tried, &format!("{end:?}: {what}"));
                 });
                 // What it covers, with all sums computed.
                 let seal = |file: &mut [u8]| seal_frame(file, at, body);
                 let fields = (at + 64, at + 64 + body.min(48));
                 each_field(&file, fields, seal, |hostile, what| {
-                    attempt(
-                        disk,
-                        path,
-                        hostile,
-                        &mut tried,
-                        &format!("{end:?}, {path}: {what}"),
-                    );
+                    attempt(disk, path, hostile, &mut tried, &format!("{end:?}: {what}"));
                 });
             }
         }
