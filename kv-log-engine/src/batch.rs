@@ -1,9 +1,9 @@
 //! Batches: records that the caller makes atomic, and what the caller is told when they are durable.
 
 use crate::format::frame::{FRAME_BODY_BYTES_MAX, FrameBuffer};
+use crate::format::ids::{Entry, Seqno};
 use crate::format::record::RecordKind;
-use crate::ids::{Entry, Seqno};
-use crate::segment::files::Segment;
+use crate::log::files::Segment;
 use kv_trait::{Effect, Error, ErrorKind, KEY_BYTES_MAX, Result, VALUE_BYTES_MAX};
 use std::sync::Arc;
 

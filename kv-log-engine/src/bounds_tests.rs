@@ -4,11 +4,11 @@ use crate::batch::CONDITIONS_BYTES_MAX;
 use crate::commit::Limits;
 use crate::format::frame::FRAME_BODY_BYTES_MAX;
 use crate::format::manifest::{MANIFEST_BODY_BYTES_MAX, SEGMENTS_MAX};
-use crate::lock::CLOSING_WAIT_MAX;
+use crate::log::files::OPEN_SEGMENTS_MAX;
+use crate::log::writer::{GROW_BYTES_MAX, GROW_BYTES_MIN, RESERVED_BYTES};
 use crate::options::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::recovery::repair::{QUARANTINE_BYTES_MAX, QUARANTINE_FILES_MAX};
-use crate::segment::files::OPEN_SEGMENTS_MAX;
-use crate::segment::writer::{GROW_BYTES_MAX, GROW_BYTES_MIN, RESERVED_BYTES};
+use crate::store::lock::CLOSING_WAIT_MAX;
 use kv_trait::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 const TEXT: &str = include_str!("../../docs/DURABILITY.md");

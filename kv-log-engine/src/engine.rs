@@ -5,21 +5,21 @@
 
 use crate::batch::{Batch, Receipt, check_length};
 use crate::commit::group::LogWriter;
+use crate::commit::poison::Poison;
 use crate::commit::rotate::Rotation;
 use crate::commit::{CommitQueue, Ticket};
 use crate::fault;
+use crate::format::ids::Seqno;
 use crate::host::Host;
-use crate::ids::Seqno;
 use crate::index::Published;
-use crate::lock::{self, OpeningId};
+use crate::log::files::SegmentFiles;
+use crate::log::writer::SegmentWriter;
 use crate::open::{self, Opened};
 use crate::options::Options;
-use crate::poison::Poison;
 use crate::recovery::{RecoveryReport, repair};
 use crate::scan::Scan;
-use crate::segment::files::SegmentFiles;
-use crate::segment::writer::SegmentWriter;
 use crate::stats::{Counters, SegmentStats, Stats, read};
+use crate::store::lock::{self, OpeningId};
 use kv_trait::{Effect, Error, ErrorKind, Fingerprint, KEY_BYTES_MAX, Result};
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};

@@ -2,18 +2,18 @@
 
 use crate::fault;
 use crate::format::StoreId;
+use crate::format::ids::{SegmentId, Seqno};
 use crate::format::manifest::{KeyspaceEntry, Manifest, SegmentEntry, SegmentState};
 use crate::format::record::KEYSPACE_DEFAULT;
-use crate::ids::{SegmentId, Seqno};
-use crate::layout::{Directory, MANIFEST, MANIFEST_NEW, judge, parent};
-use crate::lock::StoreLock;
-use crate::manifest::{SwapError, swap};
+use crate::log::files::SegmentFiles;
+use crate::log::writer::SegmentWriter;
 use crate::options::{Create, Options, SEGMENT_BYTES_DEFAULT};
 use crate::recovery::survey::{self, Unfinished};
 use crate::recovery::{self, Recovered};
-use crate::segment::files::SegmentFiles;
-use crate::segment::writer::SegmentWriter;
 use crate::storage::DirEntry;
+use crate::store::layout::{Directory, MANIFEST, MANIFEST_NEW, judge, parent};
+use crate::store::lock::StoreLock;
+use crate::store::manifest::{SwapError, swap};
 use kv_trait::{Error, ErrorKind, Fingerprint, Result};
 use std::io;
 use std::path::{Component, Path, PathBuf};

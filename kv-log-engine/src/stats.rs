@@ -1,6 +1,6 @@
 //! What a store counts.
 
-use crate::ids::{SegmentId, Seqno};
+use crate::format::ids::{SegmentId, Seqno};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A store's counters and sizes at one moment. Counters begin at the open.

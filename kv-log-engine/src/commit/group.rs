@@ -16,14 +16,14 @@
 use super::GroupEnd;
 use super::rotate::Rotation;
 use crate::batch::{Batch, Condition, Prior, Receipt};
+use crate::commit::poison::Poison;
 use crate::format::frame::Place;
+use crate::format::ids::{Entry, Location, Seqno};
 use crate::format::record::RecordKind;
 use crate::host::Host;
-use crate::ids::{Entry, Location, Seqno};
 use crate::index::{Change, Published};
-use crate::poison::Poison;
-use crate::segment::scan::Boundary;
-use crate::segment::writer::SegmentWriter;
+use crate::log::scan::Boundary;
+use crate::log::writer::SegmentWriter;
 use crate::stats::{Counters, add};
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::collections::BTreeMap;
@@ -344,7 +344,7 @@ impl LogWriter {
 
 fn priors(
     batch: &Batch,
-    replaced: &mut impl Iterator<Item = Option<(Entry, Arc<crate::segment::files::Segment>)>>,
+    replaced: &mut impl Iterator<Item = Option<(Entry, Arc<crate::log::files::Segment>)>>,
 ) -> Vec<Option<Prior>> {
     batch
         .frame

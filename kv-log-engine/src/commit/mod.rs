@@ -12,6 +12,7 @@ mod queue;
 mod ticket;
 
 pub(crate) mod group;
+pub(crate) mod poison;
 pub(crate) mod rotate;
 
 #[cfg(test)]

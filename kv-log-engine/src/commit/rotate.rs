@@ -5,13 +5,13 @@
 
 use super::group::LogWriter;
 use crate::format::Salt;
+use crate::format::ids::SegmentId;
 use crate::format::manifest::{Manifest, SegmentEntry, SegmentState};
-use crate::ids::SegmentId;
-use crate::lock::StoreLock;
-use crate::manifest::{SwapError, swap};
-use crate::segment::files::SegmentFiles;
-use crate::segment::writer::{CloseMarkError, SegmentWriter};
+use crate::log::files::SegmentFiles;
+use crate::log::writer::{CloseMarkError, SegmentWriter};
 use crate::stats::add;
+use crate::store::lock::StoreLock;
+use crate::store::manifest::{SwapError, swap};
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::io;
 use std::sync::Arc;

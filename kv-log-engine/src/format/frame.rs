@@ -7,7 +7,7 @@
 use super::cursor::Cursor;
 use super::record::{self, RECORD_HEADER_BYTES, Record, RecordHeader};
 use super::{Defect, Salt};
-use crate::ids::Seqno;
+use crate::format::ids::Seqno;
 
 /// Bytes before a frame's body.
 pub(crate) const FRAME_HEADER_BYTES: usize = 64;

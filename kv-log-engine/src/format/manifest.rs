@@ -5,7 +5,7 @@
 
 use super::cursor::Cursor;
 use super::{Defect, FORMAT_VERSION, Salt, StoreId};
-use crate::ids::{SegmentId, Seqno};
+use crate::format::ids::{SegmentId, Seqno};
 
 const MAGIC: &[u8; 8] = b"KVLOGMAN";
 const CHECK_KEY: Salt = Salt(*b"kvlog manifest 0");

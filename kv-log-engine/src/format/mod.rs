@@ -6,6 +6,7 @@
 
 mod cursor;
 pub(crate) mod frame;
+pub(crate) mod ids;
 pub(crate) mod manifest;
 pub(crate) mod record;
 pub(crate) mod segment;

@@ -6,7 +6,7 @@
 
 use super::cursor::Cursor;
 use super::{Defect, Salt};
-use crate::ids::Seqno;
+use crate::format::ids::Seqno;
 use kv_trait::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// Bytes before a record's key.

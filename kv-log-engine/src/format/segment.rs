@@ -2,7 +2,7 @@
 
 use super::cursor::Cursor;
 use super::{Defect, FORMAT_VERSION, Salt, StoreId};
-use crate::ids::{SegmentId, Seqno};
+use crate::format::ids::{SegmentId, Seqno};
 
 /// Bytes before a segment's first frame.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = HEADER_BYTES as u64;

@@ -7,7 +7,7 @@ use super::manifest::{KeyspaceEntry, Manifest, SegmentEntry, SegmentState};
 use super::record::{self, RecordKind};
 use super::segment::{self, SegmentHeader};
 use super::{Defect, Salt, StoreId};
-use crate::ids::{SegmentId, Seqno};
+use crate::format::ids::{SegmentId, Seqno};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -4,8 +4,8 @@
 //! for one lookup or for cloning the root. So a group becomes visible in one step, also to two successive point reads.
 
 use super::{Range, Tree};
-use crate::ids::{Entry, SegmentId};
-use crate::segment::files::Segment;
+use crate::format::ids::{Entry, SegmentId};
+use crate::log::files::Segment;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};

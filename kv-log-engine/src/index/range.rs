@@ -1,7 +1,7 @@
 //! Walking a tree in order, over one consistent view of it.
 
 use super::tree::{Node, child_of};
-use crate::ids::Entry;
+use crate::format::ids::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 

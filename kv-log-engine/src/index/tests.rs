@@ -1,7 +1,7 @@
 //! The tree against the standard library's map.
 
 use super::*;
-use crate::ids::{Location, SegmentId, Seqno};
+use crate::format::ids::{Location, SegmentId, Seqno};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@
 //! replace the inside of the leaves without touching this interface.
 
 use super::range::Range;
-use crate::ids::Entry;
+use crate::format::ids::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! What an open found, for people and for programs.
 
-use crate::ids::SegmentId;
+use crate::format::ids::SegmentId;
 use std::path::PathBuf;
 
 /// What opening a store found, cut, kept and rewrote.

@@ -2,15 +2,15 @@
 
 use super::RecoveryReport;
 use crate::fault;
+use crate::format::ids::SegmentId;
 use crate::format::manifest::Manifest;
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SegmentHeader, parse_file_name};
-use crate::ids::SegmentId;
-use crate::layout::{LOCK, MANIFEST, MANIFEST_NEW, QUARANTINE};
-use crate::segment::files::SegmentFiles;
-use crate::segment::scan;
-use crate::segment::window::Window;
-use crate::segment::writer::GROW_BYTES_MIN;
+use crate::log::files::SegmentFiles;
+use crate::log::scan;
+use crate::log::window::Window;
+use crate::log::writer::GROW_BYTES_MIN;
 use crate::storage::{DirEntry, FileKind, StorageFile, exact};
+use crate::store::layout::{LOCK, MANIFEST, MANIFEST_NEW, QUARANTINE};
 use kv_trait::Result;
 use std::path::Path;
 

@@ -2,8 +2,8 @@
 
 use crate::fault;
 use crate::format::manifest::{DecodedManifest, MANIFEST_FILE_BYTES_MAX, Manifest};
-use crate::layout::{MANIFEST, MANIFEST_NEW};
 use crate::storage::{OpenMode, Storage, exact};
+use crate::store::layout::{MANIFEST, MANIFEST_NEW};
 use kv_trait::{Error, ErrorKind, Result};
 use std::io;
 use std::path::Path;

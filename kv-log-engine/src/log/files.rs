@@ -1,9 +1,9 @@
 //! Segments as readers see them, and the bounded set of files kept open for them.
 
 use crate::fault;
+use crate::format::ids::{Entry, SegmentId};
 use crate::format::record;
 use crate::format::{Salt, segment::file_name};
-use crate::ids::{Entry, SegmentId};
 use crate::storage::{OpenMode, Storage, StorageFile, exact};
 use crate::sync::lock_std as lock;
 use kv_trait::Result;

@@ -12,9 +12,9 @@ use crate::fault;
 use crate::format::frame::{
     FRAME_ALIGN, FRAME_HEADER_BYTES, Footer, FrameHeader, FrameKind, verify_body,
 };
+use crate::format::ids::Seqno;
 use crate::format::record::Record;
 use crate::format::{Defect, Salt};
-use crate::ids::Seqno;
 use kv_trait::Result;
 
 /// Where a walk begins, and after it, where it ended: the end of a frame, and what the next one must continue.

@@ -9,9 +9,9 @@ use crate::fault;
 use crate::format::frame::{
     FOOTER_FRAME_BYTES, Footer, MARK_FRAME_BYTES, Place, footer_frame, mark_frame,
 };
+use crate::format::ids::{SegmentId, Seqno};
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::{Salt, StoreId};
-use crate::ids::{SegmentId, Seqno};
 use crate::storage::{OpenMode, Storage, StorageFile, exact};
 use kv_trait::Result;
 use std::path::{Path, PathBuf};

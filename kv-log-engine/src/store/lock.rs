@@ -7,8 +7,8 @@
 
 use crate::fault;
 use crate::host::Host;
-use crate::layout::LOCK;
 use crate::storage::{FileId, OpenMode, Storage, StorageFile, exact};
+use crate::store::layout::LOCK;
 use crate::sync::lock_std as lock;
 use kv_trait::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;

@@ -1,0 +1,7 @@
+//! The files of a store as a whole: who owns it, what their names mean, and the manifest that says which of them count.
+//!
+//! Knows no keys, no tickets, and not what a change of the manifest is for.
+
+pub(crate) mod layout;
+pub(crate) mod lock;
+pub(crate) mod manifest;
