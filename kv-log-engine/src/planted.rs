@@ -48,10 +48,6 @@ faults! {
     NoAttempt,
     /// The sum of a record covers neither salt nor offset nor seqno.
     RecordUnbound,
-    /// A group is published before it is synced.
-    VisibleBeforeDurable,
-    /// A refused condition is answered before the group's sync.
-    RefusalBeforeSync,
     /// Recovery takes the good records of a torn frame.
     HalfBatch,
     /// A prior value is what was there before the group, not before the write.

@@ -6,18 +6,16 @@
 //! for one more term, and no longer: they were promised that a batch which has its place finishes, and everybody else that
 //! a leader comes to an end.
 
-use super::queue::{CommitQueue, Lead, Limits, Pending, Phase, State};
-use super::ticket::{Cell, Wake, wake_all};
-use super::{GroupEnd, GroupWriter, Request};
+use super::cell::{Cell, wake_all};
+use super::queue::CommitQueue;
+use super::seam::{Answer, GroupEnd, GroupWriter, Request};
+use super::state::{Lead, Pending, Phase, State, waiters};
+use super::term::Term;
 use crate::fault;
 use crate::sync::{MutexGuard, wait_for, yield_now};
-use kv_trait::{Effect, Error, PoolId, Result};
+use kv_trait::{Effect, Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Weak};
-use std::time::Duration;
-
-type Answer<W> = <<W as GroupWriter>::Request as Request>::Answer;
-type Tasks<W> = Vec<Wake<Answer<W>>>;
+use std::sync::Arc;
 
 /// What a leader finds when it asks for work.
 enum Next<R: Request> {
@@ -27,26 +25,6 @@ enum Next<R: Request> {
     Idle,
     /// Somebody wants the lead, or nobody is left: stop now.
     Stop,
-}
-
-/// One leader's time in office.
-struct Term<A> {
-    start: Duration,
-    groups: u32,
-    /// Clamped average of what a group took: one slow sync does not make a leader wait long for callers.
-    average: Duration,
-    /// The tickets of the group in hand: out of the queue, and not resolved.
-    in_hand: Vec<Arc<Cell<A>>>,
-    /// The term is over, and there was nobody to hand over to.
-    stay: Option<Stay>,
-}
-
-/// How long a leader whose term is over goes on for batches that nobody will come for.
-struct Stay {
-    /// The last batch that was queued then.
-    last: u64,
-    start: Duration,
-    groups: u32,
 }
 
 impl<W: GroupWriter> CommitQueue<W> {
@@ -139,7 +117,7 @@ impl<W: GroupWriter> CommitQueue<W> {
     }
 
     /// One group from queue to resolved tickets. Returns how many callers are expected to come back; `None`: poisoned.
-    fn one_group(
+    pub(super) fn one_group(
         &self,
         writer: &mut W,
         first: Pending<W::Request>,
@@ -163,38 +141,48 @@ impl<W: GroupWriter> CommitQueue<W> {
             requests.push(request);
             term.in_hand.push(cell);
         }
-        let cells = &term.in_hand;
-        #[cfg(feature = "planted-faults")]
-        if planted!(RefusalBeforeSync) {
-            let early = writer.early_refusals(&requests).into_iter();
-            wake_all(early.filter_map(|(at, error)| cells[at].resolve(Err(error))));
-        }
-        let mut outcomes = Vec::with_capacity(requests.len());
-        let end = catch_unwind(AssertUnwindSafe(|| {
-            writer.commit(&mut requests, &mut outcomes)
+        let mut answered = None;
+        let committed = catch_unwind(AssertUnwindSafe(|| {
+            writer.commit(requests, |outcomes, end| {
+                answered = Some(self.resolve_group(&mut term.in_hand, outcomes, end));
+            });
         }));
-        let end = end.unwrap_or_else(|_panic| {
+        if committed.is_err() {
             let error = writer.panicked();
-            outcomes.truncate(0);
-            outcomes.resize_with(cells.len(), || Err(error.clone()));
-            GroupEnd::Poisoned(fault::poisoned(&error))
-        });
-        debug_assert_eq!(outcomes.len(), cells.len(), "one outcome for each request");
-        let poisoned = self.note_end(&end);
-        let mut wakes: Tasks<W> = Vec::with_capacity(cells.len());
-        if planted!(WaiterLeftHanging) && outcomes.len() > 1 {
-            outcomes.pop();
+            let outcomes = term.in_hand.iter().map(|_| Err(error.clone())).collect();
+            let end = GroupEnd::Poisoned(fault::poisoned(&error));
+            answered = Some(self.resolve_group(&mut term.in_hand, outcomes, end));
         }
-        for (cell, outcome) in cells.iter().zip(outcomes) {
-            wakes.extend(cell.resolve(outcome));
-        }
-        // Sampled before anybody is woken: a caller that is back already must not be counted twice.
-        let expected = cells.len() + self.lock().admitted.len();
-        term.in_hand.clear();
-        wake_all(wakes);
-        drop(requests);
+        let answered = answered.expect("a writer resolves its group, or panics");
         term.groups += 1;
         term.learn((self.clock)().saturating_sub(began));
+        answered
+    }
+
+    /// Resolves all tickets of the group in hand, then wakes. Returns how many callers are expected to come back; `None`:
+    /// poisoned.
+    fn resolve_group(
+        &self,
+        in_hand: &mut Vec<Arc<Cell<Answer<W>>>>,
+        outcomes: Vec<Result<Answer<W>>>,
+        end: GroupEnd,
+    ) -> Option<usize> {
+        debug_assert_eq!(
+            outcomes.len(),
+            in_hand.len(),
+            "one outcome for each request"
+        );
+        let poisoned = self.note_end(&end);
+        let forgotten = usize::from(planted!(WaiterLeftHanging) && outcomes.len() > 1);
+        let told = outcomes.len() - forgotten;
+        let resolved = in_hand.iter().zip(outcomes).take(told);
+        let wakes: Vec<_> = resolved
+            .filter_map(|(cell, outcome)| cell.resolve(outcome))
+            .collect();
+        // Sampled before anybody is woken: a caller that is back already must not be counted twice.
+        let expected = in_hand.len() + self.lock().admitted.len();
+        in_hand.clear();
+        wake_all(wakes);
         (!poisoned).then_some(expected)
     }
 
@@ -257,7 +245,7 @@ impl<W: GroupWriter> CommitQueue<W> {
     }
 
     /// What a panic outside a group's own steps leaves behind. Whatever was in hand may be on the disk or not.
-    fn note_panic(&self, writer: &mut W, term: Term<Answer<W>>) {
+    pub(super) fn note_panic(&self, writer: &mut W, term: Term<Answer<W>>) {
         let error = writer.panicked();
         self.note_end(&GroupEnd::Poisoned(fault::poisoned(&error)));
         let in_hand = term.in_hand.into_iter();
@@ -330,102 +318,19 @@ impl<W: GroupWriter> CommitQueue<W> {
         Self::refuse_all(queued, refusal);
     }
 
-    fn refuse_all(queued: Vec<Pending<W::Request>>, refusal: Option<Error>) {
+    pub(super) fn refuse_all(queued: Vec<Pending<W::Request>>, refusal: Option<Error>) {
         let refusal = refusal.unwrap_or_else(fault::closed);
         Self::resolve_all(queued, |_| {
             Err(refusal.clone().with_effect(Effect::Nothing))
         });
     }
-
-    /// CLOSE 1: finishes what was admitted, under the closer's own lead.
-    pub(super) fn finish_admitted(&self, mut writer: W) -> W {
-        let mut term = Term::new();
-        let finished = guarded(|| {
-            loop {
-                let first = self.lock().take_first();
-                let Some(first) = first else { break };
-                if self.one_group(&mut writer, first, &mut term).is_none() {
-                    break;
-                }
-            }
-        });
-        if let Err(Panicked) = finished {
-            self.note_panic(&mut writer, term);
-        }
-        let mut state = self.lock();
-        let queued = state.take_queued(); // nothing, unless the log is poisoned
-        let refusal = state.refusal.clone();
-        drop(state);
-        Self::refuse_all(queued, refusal);
-        writer
-    }
-
-    /// A token that nobody started: its pool may be asked again, and everybody who could lead is woken.
-    fn take_back(&self, pool: PoolId) {
-        self.lock().handed.retain(|holder| *holder != pool);
-        self.wake_waiters();
-    }
-
-    /// Wakes everybody who could lead, if the lead is offered.
-    pub(super) fn wake_waiters(&self) {
-        let state = self.lock();
-        let wakes = if state.lead == Lead::Offered {
-            waiters(&state)
-        } else {
-            Vec::new()
-        };
-        drop(state);
-        wake_all(wakes);
-    }
-}
-
-impl<A> Term<A> {
-    const fn new() -> Self {
-        Self {
-            start: Duration::ZERO,
-            groups: 0,
-            average: Duration::ZERO,
-            in_hand: Vec::new(),
-            stay: None,
-        }
-    }
-
-    /// Whether a leader whose term is over may go on: through what was queued when it was, and for one more term.
-    fn may_stay<W: GroupWriter>(
-        &mut self,
-        state: &State<W>,
-        limits: &Limits,
-        now: Duration,
-    ) -> bool {
-        let Some(first) = state.first() else {
-            return false;
-        };
-        let groups = self.groups;
-        let stay = self.stay.get_or_insert_with(|| Stay {
-            last: state.last_number(),
-            start: now,
-            groups,
-        });
-        let second_term = groups - stay.groups < limits.term_groups
-            && now.saturating_sub(stay.start) < limits.term;
-        first.number <= stay.last || second_term
-    }
-
-    fn learn(&mut self, took: Duration) {
-        let took = took.min(Duration::from_millis(2));
-        self.average = if self.average.is_zero() {
-            took
-        } else {
-            (self.average * 7 + took) / 8
-        };
-    }
 }
 
 /// Something of the caller's has panicked: the writer, or the clock.
-struct Panicked;
+pub(super) struct Panicked;
 
 /// Runs all that a leader does.
-fn guarded(work: impl FnOnce()) -> std::result::Result<(), Panicked> {
+pub(super) fn guarded(work: impl FnOnce()) -> std::result::Result<(), Panicked> {
     // The model checker reports by panics.
     #[cfg(loom)]
     {
@@ -441,67 +346,5 @@ fn caught<W: GroupWriter, T>(writer: &mut W, work: impl FnOnce(&mut W) -> Result
     match catch_unwind(AssertUnwindSafe(|| work(writer))) {
         Ok(result) => result,
         Err(_panic) => Err(writer.panicked()),
-    }
-}
-
-/// The oldest synchronous waiter and every asynchronous one: each of them can get a leader started.
-fn waiters<W: GroupWriter>(state: &State<W>) -> Tasks<W> {
-    let mut thread = true;
-    let mut wakes = Vec::new();
-    for pending in state.admitted.values().chain(state.line.values()) {
-        if let Some(wake) = pending.cell.nudge(thread) {
-            thread &= !matches!(wake, Wake::Thread(_));
-            wakes.push(wake);
-        }
-    }
-    wakes
-}
-
-/// A closure's right to start the lead that is offered when it runs. Holds nothing that keeps a store open.
-#[derive(Debug)]
-pub(super) struct LeadToken<W: GroupWriter> {
-    queue: Weak<CommitQueue<W>>,
-    cell: Arc<Cell<Answer<W>>>,
-    pool: PoolId,
-    started: bool,
-}
-
-impl<W: GroupWriter> LeadToken<W> {
-    pub(super) fn new(
-        queue: &Arc<CommitQueue<W>>,
-        cell: Arc<Cell<Answer<W>>>,
-        pool: PoolId,
-    ) -> Self {
-        Self {
-            queue: Arc::downgrade(queue),
-            cell,
-            pool,
-            started: false,
-        }
-    }
-
-    /// On a thread that may block: leads, if the lead is offered.
-    pub(super) fn run(mut self) {
-        self.started = true;
-        let Some(queue) = self.queue.upgrade() else {
-            return;
-        };
-        queue.lock().handed.retain(|holder| *holder != self.pool);
-        if let Some(writer) = queue.try_start() {
-            queue.lead(writer, None);
-        }
-    }
-}
-
-impl<W: GroupWriter> Drop for LeadToken<W> {
-    fn drop(&mut self) {
-        if self.started {
-            return;
-        }
-        let wake = self.cell.closure_dropped();
-        if let Some(queue) = self.queue.upgrade() {
-            queue.take_back(self.pool);
-        }
-        wake_all(wake);
     }
 }

@@ -4,8 +4,8 @@
 //! is a deadlock, which loom reports. Three planted bugs show that it would.
 
 use super::planted;
-use super::queue::Limits;
-use super::{CommitQueue, GroupEnd, GroupWriter, Request, Ticket};
+use super::seam::{GroupEnd, GroupWriter, Request};
+use super::{CommitQueue, Limits, Ticket};
 use kv_trait::{BlockingWork, Effect, Error, ErrorKind, PoolId, Result, Runtime};
 use loom::thread;
 use std::collections::VecDeque;
@@ -59,26 +59,26 @@ impl GroupWriter for Writer {
         Ok(u64::MAX)
     }
 
-    fn commit(&mut self, group: &mut [Number], outcomes: &mut Vec<Result<u64>>) -> GroupEnd {
+    fn commit(&mut self, group: Vec<Number>, resolve: impl FnOnce(Vec<Result<u64>>, GroupEnd)) {
         thread::yield_now();
         self.log.groups.fetch_add(1, Ordering::SeqCst);
         if self.log.poison {
             let error = Error::new(ErrorKind::Io, "sync").with_effect(Effect::Unknown);
-            outcomes.extend(group.iter().map(|_| Err(error.clone())));
+            let outcomes = group.iter().map(|_| Err(error.clone())).collect();
             let refusal = Error::new(ErrorKind::Poisoned, "poisoned");
             self.refusal = Some(refusal.clone());
-            return GroupEnd::Poisoned(refusal);
+            return resolve(outcomes, GroupEnd::Poisoned(refusal));
         }
         self.log
             .written
             .lock()
             .unwrap()
             .extend(group.iter().map(|number| number.0));
-        outcomes.extend(group.iter().map(|number| Ok(number.0)));
         if let Some(watcher) = &self.log.watcher {
             Arc::clone(watcher).wake();
         }
-        GroupEnd::Good
+        let outcomes = group.iter().map(|number| Ok(number.0)).collect();
+        resolve(outcomes, GroupEnd::Good);
     }
 
     fn refusal(&self) -> Option<Error> {

@@ -3,10 +3,11 @@
 //! Both under the lead, with nothing in flight. Each step of a rotation can be resumed: a crash before the manifest is
 //! swapped leaves a file that nothing names, and an active segment that ends in a footer.
 
-use super::group::LogWriter;
+use super::active::Active;
 use crate::format::Salt;
 use crate::format::ids::SegmentId;
 use crate::format::manifest::{Manifest, SegmentEntry, SegmentState};
+use crate::index::Published;
 use crate::log::files::SegmentFiles;
 use crate::log::writer::{CloseMarkError, SegmentWriter};
 use crate::stats::add;
@@ -22,14 +23,14 @@ const FOREIGN_NAMES_MAX: u64 = 64;
 /// What a change of segments needs besides the segment itself.
 #[derive(Debug)]
 pub(crate) struct Rotation {
-    pub(crate) files: Arc<SegmentFiles>,
+    files: Arc<SegmentFiles>,
     /// What MANIFEST says.
-    pub(crate) manifest: Manifest,
+    manifest: Manifest,
     /// A power cut may bring back the one before: no group before it is written again.
     manifest_in_doubt: bool,
     /// As many as a manifest may name.
     segments_max: usize,
-    pub(crate) lock: StoreLock,
+    lock: StoreLock,
     /// Above every id handed out, by this open or before.
     next_segment_id: SegmentId,
     /// A new segment whose file is durable and that the manifest does not name yet.
@@ -55,94 +56,90 @@ impl Rotation {
             prepared: None,
         }
     }
-}
 
-impl LogWriter {
     /// Makes room for a group that begins with `first_bytes`, and says how many bytes the group may have.
     ///
     /// # Errors
     /// Why there is no room; effect *nothing*. The store may be poisoned now.
-    pub(super) fn prepare_room(&mut self, first_bytes: u64) -> Result<u64> {
-        if let Some(refusal) = self.refusal() {
+    pub(super) fn make_room(
+        &mut self,
+        active: &mut Active,
+        published: &Published,
+        first_bytes: u64,
+    ) -> Result<u64> {
+        if let Some(refusal) = active.refusal() {
             return Err(refusal);
         }
-        if self.rotation.manifest_in_doubt {
-            self.swap(self.manifest_at_end())
+        if self.manifest_in_doubt {
+            self.swap(active, self.manifest_at_end(active))
                 .map_err(|error| error.with_effect(Effect::Nothing))?;
         }
-        if let Some(room) = self.segment.room_for(first_bytes) {
+        if let Some(room) = active.segment.room_for(first_bytes) {
             return Ok(room);
         }
-        self.rotate()
+        self.rotate(active, published)
             .map_err(|error| error.with_effect(Effect::Nothing))?;
-        Ok(self.segment.room_for(first_bytes).unwrap_or(first_bytes))
+        Ok(active.segment.room_for(first_bytes).unwrap_or(first_bytes))
     }
 
-    fn rotate(&mut self) -> Result<()> {
-        if self.rotation.manifest.segments.len() >= self.rotation.segments_max {
+    fn rotate(&mut self, active: &mut Active, published: &Published) -> Result<()> {
+        if self.manifest.segments.len() >= self.segments_max {
             let message = format!(
                 "the store has {} segments, as many as it can have; export it into one with larger segments",
-                self.rotation.manifest.segments.len()
+                self.manifest.segments.len()
             );
             return Err(Error::new(ErrorKind::StorageFull, message));
         }
-        self.discard_stale_segment();
-        if self.rotation.prepared.is_none() {
-            self.rotation.prepared = Some(self.create_segment()?);
+        self.discard_stale_segment(active);
+        if self.prepared.is_none() {
+            self.prepared = Some(self.create_segment(active)?);
         }
-        if !self.segment.is_sealed() {
-            self.segment.grow(0)?;
-            self.attempt = self.attempt.wrapping_add(1);
-            self.segment
-                .seal(self.attempt)
-                .map_err(|error| self.poisoned_by(error))?;
-            self.show_end();
+        if !active.segment.is_sealed() {
+            active.segment.grow(0)?;
+            let attempt = active.next_attempt();
+            active
+                .segment
+                .seal(attempt)
+                .map_err(|error| active.poisoned_by(error))?;
+            active.show_end();
         }
-        let Some(next) = self.rotation.prepared.take() else {
+        let Some(next) = self.prepared.take() else {
             return Ok(());
         };
-        let manifest = self.manifest_with(&next);
-        if let Err(error) = self.swap(manifest) {
-            self.rotation.prepared = Some(next);
+        let manifest = self.manifest_with(active, &next);
+        if let Err(error) = self.swap(active, manifest) {
+            self.prepared = Some(next);
             return Err(error);
         }
-        self.published.add_segment(next.segment());
-        self.segment = next;
-        self.show_end();
-        add(&self.counters.rotations, 1);
+        published.add_segment(next.segment());
+        active.segment = next;
+        active.show_end();
+        add(&active.counters.rotations, 1);
         Ok(())
     }
 
     /// A segment prepared by a rotation that failed half way is of use only while no record came in between: its header
     /// says which seqno it begins with.
-    fn discard_stale_segment(&mut self) {
-        let next_seqno = self.segment.end().next_seqno;
-        if let Some(stale) = self
-            .rotation
-            .prepared
-            .take_if(|p| p.base_seqno() != next_seqno)
-            && self
-                .rotation
-                .files
-                .storage()
-                .remove_file(stale.path())
-                .is_err()
+    fn discard_stale_segment(&mut self, active: &Active) {
+        let next_seqno = active.segment.end().next_seqno;
+        if let Some(stale) = self.prepared.take_if(|p| p.base_seqno() != next_seqno)
+            && self.files.storage().remove_file(stale.path()).is_err()
         {
             // Its name stays in the way until the next open removes it as debris.
-            self.rotation.next_segment_id = stale.segment().id.next();
+            self.next_segment_id = stale.segment().id.next();
         }
     }
 
     /// ROTATE 1: a new segment with an id that was never handed out, unless its file was debris.
-    fn create_segment(&mut self) -> Result<SegmentWriter> {
-        let next_seqno = self.segment.end().next_seqno;
-        let manifest = &self.rotation.manifest;
+    fn create_segment(&mut self, active: &Active) -> Result<SegmentWriter> {
+        let next_seqno = active.segment.end().next_seqno;
+        let manifest = &self.manifest;
         let mut tries = 0;
         loop {
-            let id = self.rotation.next_segment_id;
-            let salt = random_salt(&*self.host)?;
+            let id = self.next_segment_id;
+            let salt = random_salt(&*active.host)?;
             let created = SegmentWriter::create(
-                &self.rotation.files,
+                &self.files,
                 manifest.store_id,
                 id,
                 salt,
@@ -152,7 +149,7 @@ impl LogWriter {
             match created {
                 Err(error) if name_taken(&error) && tries < FOREIGN_NAMES_MAX => {
                     tries += 1;
-                    self.rotation.next_segment_id = id.next();
+                    self.next_segment_id = id.next();
                 }
                 created => return created,
             }
@@ -160,10 +157,10 @@ impl LogWriter {
     }
 
     /// ROTATE 3: the sealed segment with its length and chain, the new one with its header as floor.
-    fn manifest_with(&self, next: &SegmentWriter) -> Manifest {
-        let mut manifest = self.manifest_at_end();
-        let end = self.segment.end();
-        let (min_seqno, max_seqno) = self.segment.contents().seqno_range(end.next_seqno);
+    fn manifest_with(&self, active: &Active, next: &SegmentWriter) -> Manifest {
+        let mut manifest = self.manifest_at_end(active);
+        let end = active.segment.end();
+        let (min_seqno, max_seqno) = active.segment.contents().seqno_range(end.next_seqno);
         if let Some(old) = manifest
             .segments
             .iter_mut()
@@ -189,11 +186,11 @@ impl LogWriter {
     }
 
     /// SWAP 1: the contents with the floor raised to END.
-    fn manifest_at_end(&self) -> Manifest {
-        let mut manifest = self.rotation.manifest.clone();
-        let end = self.segment.end();
+    fn manifest_at_end(&self, active: &Active) -> Manifest {
+        let mut manifest = self.manifest.clone();
+        let end = active.segment.end();
         manifest.next_seqno = end.next_seqno;
-        manifest.next_segment_id = manifest.next_segment_id.max(self.rotation.next_segment_id);
+        manifest.next_segment_id = manifest.next_segment_id.max(self.next_segment_id);
         if let Some(active) = manifest
             .segments
             .iter_mut()
@@ -206,25 +203,24 @@ impl LogWriter {
     }
 
     /// SWAP. A failure before the rename changes nothing; one after it poisons, because either manifest may survive.
-    fn swap(&mut self, manifest: Manifest) -> Result<()> {
-        let files = &self.rotation.files;
-        if !self.rotation.lock.is_ours(files.storage())? {
+    fn swap(&mut self, active: &Active, manifest: Manifest) -> Result<()> {
+        let files = &self.files;
+        if !self.lock.is_ours(files.storage())? {
             let message = format!(
                 "the LOCK file in {} was replaced: this store may have another owner now",
                 files.directory().display()
             );
-            return Err(self.poisoned_by(Error::new(ErrorKind::Locked, message)));
+            return Err(active.poisoned_by(Error::new(ErrorKind::Locked, message)));
         }
         match swap(files.storage(), files.directory(), &manifest) {
             Ok(()) => {
-                self.rotation.next_segment_id =
-                    self.rotation.next_segment_id.max(manifest.next_segment_id);
-                self.rotation.manifest = manifest;
-                self.rotation.manifest_in_doubt = false;
+                self.next_segment_id = self.next_segment_id.max(manifest.next_segment_id);
+                self.manifest = manifest;
+                self.manifest_in_doubt = false;
                 Ok(())
             }
             Err(SwapError::Before(error)) => Err(error),
-            Err(SwapError::Between(error)) => Err(self.poisoned_by(error)),
+            Err(SwapError::Between(error)) => Err(active.poisoned_by(error)),
         }
     }
 
@@ -232,64 +228,56 @@ impl LogWriter {
     ///
     /// # Errors
     /// Everything acknowledged is safe in each case: effect *nothing*. `Poisoned`: nothing was written.
-    pub(crate) fn close(&mut self) -> Result<()> {
-        if let Some(refusal) = self.refusal() {
+    pub(super) fn close(&mut self, active: &mut Active) -> Result<()> {
+        if let Some(refusal) = active.refusal() {
             return Err(refusal);
         }
-        self.close_steps()
+        self.close_steps(active)
             .map_err(|error| error.with_effect(Effect::Nothing))
     }
 
-    fn close_steps(&mut self) -> Result<()> {
-        if self.rotation.manifest_in_doubt {
+    fn close_steps(&mut self, active: &mut Active) -> Result<()> {
+        if self.manifest_in_doubt {
             // No group was written meanwhile, and no mark may be: what only this manifest leads to would be lost with it.
-            match self.swap(self.manifest_at_end()) {
-                Err(error) if error.kind() == ErrorKind::StorageFull && !self.poison.is_set() => {
+            match self.swap(active, self.manifest_at_end(active)) {
+                Err(error) if error.kind() == ErrorKind::StorageFull && !active.is_poisoned() => {
                     return Ok(());
                 }
                 swapped => swapped?,
             }
         }
-        if self.is_proven() {
+        if self.is_proven(active) {
             return Ok(());
         }
-        if !self.segment.is_sealed() {
-            self.attempt = self.attempt.wrapping_add(1);
-            match self.segment.close_mark(self.attempt) {
+        if !active.segment.is_sealed() {
+            let attempt = active.next_attempt();
+            match active.segment.close_mark(attempt) {
                 // Without room for a mark the manifest may still raise the floor.
                 Ok(()) | Err(CloseMarkError::Room) => {}
-                Err(CloseMarkError::Log(error)) => return Err(self.poisoned_by(error)),
+                Err(CloseMarkError::Log(error)) => return Err(active.poisoned_by(error)),
             }
-            self.show_end();
+            active.show_end();
         }
-        match self.swap(self.manifest_at_end()) {
+        match self.swap(active, self.manifest_at_end(active)) {
             // A full disk costs the next open some proof, not this one its success.
-            Err(error) if error.kind() == ErrorKind::StorageFull && !self.poison.is_set() => Ok(()),
+            Err(error) if error.kind() == ErrorKind::StorageFull && !active.is_poisoned() => Ok(()),
             swapped => swapped,
         }
     }
 
     /// The manifest on disk says already what a close would make it say, and the room that is kept behind END is there:
     /// nothing was written since the open. A store that is only read does not grow.
-    fn is_proven(&self) -> bool {
-        let end = self.segment.end();
-        let manifest = &self.rotation.manifest;
+    fn is_proven(&self, active: &Active) -> bool {
+        let end = active.segment.end();
+        let manifest = &self.manifest;
         let floor = manifest
             .segments
             .iter()
             .find(|segment| segment.state == SegmentState::Active)
             .map(|active| (active.end, active.chain));
-        self.segment.has_room_behind_end()
+        active.segment.has_room_behind_end()
             && floor == Some((end.offset, end.chain))
             && manifest.next_seqno == end.next_seqno
-    }
-
-    /// An idle mark: proves END to a recovery that finds it, costs no sync.
-    pub(super) fn idle_mark(&mut self) {
-        if self.refusal().is_none() {
-            self.attempt = self.attempt.wrapping_add(1);
-            self.segment.write_idle_mark(self.attempt);
-        }
     }
 }
 

@@ -6,9 +6,9 @@ mod failures;
 mod leading;
 mod order;
 
-use super::queue::Limits;
+use super::seam::{GroupEnd, GroupWriter, Request};
 use super::ticket::Awaited;
-use super::{CommitQueue, GroupEnd, GroupWriter, Request, Ticket};
+use super::{CommitQueue, Limits, Ticket};
 use kv_trait::{BlockingWork, Effect, Error, ErrorKind, PoolId, Result, Runtime};
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -86,7 +86,7 @@ impl GroupWriter for Writer {
         Ok(u64::MAX)
     }
 
-    fn commit(&mut self, group: &mut [Number], outcomes: &mut Vec<Result<u64>>) -> GroupEnd {
+    fn commit(&mut self, group: Vec<Number>, resolve: impl FnOnce(Vec<Result<u64>>, GroupEnd)) {
         let mut held = self.log.held.lock().unwrap();
         while *held {
             self.log.waiting.store(true, Ordering::SeqCst);
@@ -98,18 +98,18 @@ impl GroupWriter for Writer {
         assert_ne!(number, self.log.panic_at.load(Ordering::SeqCst), "planned");
         if number == self.log.poison_at.load(Ordering::SeqCst) {
             let error = Error::new(ErrorKind::Io, "sync failed").with_effect(Effect::Unknown);
-            outcomes.extend(group.iter().map(|_| Err(error.clone())));
+            let outcomes = group.iter().map(|_| Err(error.clone())).collect();
             let refusal = Error::new(ErrorKind::Poisoned, "poisoned");
             self.refusal = Some(refusal.clone());
-            return GroupEnd::Poisoned(refusal);
+            return resolve(outcomes, GroupEnd::Poisoned(refusal));
         }
         self.log
             .order
             .lock()
             .unwrap()
             .extend(group.iter().map(|number| number.0));
-        outcomes.extend(group.iter().map(|number| Ok(number.0)));
-        GroupEnd::Good
+        let outcomes = group.iter().map(|number| Ok(number.0)).collect();
+        resolve(outcomes, GroupEnd::Good);
     }
 
     fn refusal(&self) -> Option<Error> {

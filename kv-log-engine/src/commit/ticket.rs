@@ -1,110 +1,16 @@
 //! A ticket: one submitted batch, as its caller waits for it. Blocking or as a future on `std::task` alone.
 
-use super::lead::LeadToken;
-use super::queue::{CommitQueue, Lead};
-use super::{GroupWriter, Request};
-use crate::sync::{Condvar, Mutex, lock, wait};
+use super::cell::Cell;
+use super::queue::CommitQueue;
+use super::seam::{Answer, GroupWriter};
+use super::state::Lead;
+use super::token::LeadToken;
 use kv_trait::{Error, ErrorKind, Result, Runtime};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-
-/// What a ticket and whoever resolves it share.
-#[derive(Debug)]
-pub(super) struct Cell<A> {
-    /// Innermost: taken under the queue's lock, never the other way round.
-    state: Mutex<CellState<A>>,
-    resolved: Condvar,
-}
-
-#[derive(Debug)]
-struct CellState<A> {
-    outcome: Option<Result<A>>,
-    waker: Option<Waker>,
-    /// A synchronous caller waits, or is about to.
-    blocking: bool,
-    /// The lead was offered since the synchronous caller looked last.
-    nudged: bool,
-    /// The runtime dropped the closure that this ticket handed to it.
-    dropped: bool,
-}
-
-/// How to wake somebody, once no lock is held.
-#[derive(Debug)]
-pub(super) enum Wake<A> {
-    Task(Waker),
-    Thread(Arc<Cell<A>>),
-}
-
-impl<A> Cell<A> {
-    pub(super) fn new() -> Arc<Self> {
-        let state = CellState {
-            outcome: None,
-            waker: None,
-            blocking: false,
-            nudged: false,
-            dropped: false,
-        };
-        Arc::new(Self {
-            state: Mutex::new(state),
-            resolved: Condvar::new(),
-        })
-    }
-
-    /// Sets the outcome; the first one stays.
-    pub(super) fn resolve(self: &Arc<Self>, outcome: Result<A>) -> Option<Wake<A>> {
-        let mut state = lock(&self.state);
-        if state.outcome.is_none() {
-            state.outcome = Some(outcome);
-        }
-        if state.blocking {
-            Some(Wake::Thread(Arc::clone(self)))
-        } else {
-            state.waker.take().map(Wake::Task)
-        }
-    }
-
-    /// Tells a waiter that the lead is offered. Synchronous ones only if `thread`.
-    pub(super) fn nudge(self: &Arc<Self>, thread: bool) -> Option<Wake<A>> {
-        let mut state = lock(&self.state);
-        if state.blocking {
-            if thread {
-                state.nudged = true;
-                return Some(Wake::Thread(Arc::clone(self)));
-            }
-            None
-        } else {
-            // Taken, not cloned: that would be foreign code under two locks. A task that is woken registers anew.
-            state.waker.take().map(Wake::Task)
-        }
-    }
-
-    pub(super) fn closure_dropped(self: &Arc<Self>) -> Option<Wake<A>> {
-        let mut state = lock(&self.state);
-        state.dropped = true;
-        state.waker.take().map(Wake::Task)
-    }
-
-    pub(super) fn is_resolved(&self) -> bool {
-        lock(&self.state).outcome.is_some()
-    }
-}
-
-/// Wakes, with no lock held. A waker that panics does not keep the others asleep.
-pub(super) fn wake_all<A>(wakes: impl IntoIterator<Item = Wake<A>>) {
-    for wake in wakes {
-        match wake {
-            Wake::Task(waker) => {
-                if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
-                    // The waker belongs to the caller's executor; its panic hook has spoken. Nobody else may suffer.
-                }
-            }
-            Wake::Thread(cell) => cell.resolved.notify_all(),
-        }
-    }
-}
+use std::task::{Context, Poll};
 
 /// A submitted batch. Resolves when it is durable and visible, or is known not to be.
 ///
@@ -113,25 +19,29 @@ pub(super) fn wake_all<A>(wakes: impl IntoIterator<Item = Wake<A>>) {
 #[derive(Debug)]
 pub(crate) struct Ticket<W: GroupWriter> {
     queue: Arc<CommitQueue<W>>,
-    cell: Arc<Cell<<W::Request as Request>::Answer>>,
+    cell: Arc<Cell<Answer<W>>>,
     number: u64,
     done: bool,
 }
 
-impl<W: GroupWriter> Ticket<W> {
-    pub(super) const fn new(
-        queue: Arc<CommitQueue<W>>,
-        cell: Arc<Cell<<W::Request as Request>::Answer>>,
-        number: u64,
-    ) -> Self {
-        Self {
-            queue,
+impl<W: GroupWriter> CommitQueue<W> {
+    /// Fixes the batch's place in the order, now. Never blocks.
+    ///
+    /// # Errors
+    /// `Closed`, `Poisoned`, or `InvalidInput` when a waker calls this on the thread that leads. Effect *nothing*.
+    pub(crate) fn submit(self: &Arc<Self>, request: W::Request) -> Result<Ticket<W>> {
+        let cell = Cell::new();
+        let number = self.enqueue(request, &cell)?;
+        Ok(Ticket {
+            queue: Arc::clone(self),
             cell,
             number,
             done: false,
-        }
+        })
     }
+}
 
+impl<W: GroupWriter> Ticket<W> {
     /// Whether [`Ticket::wait`] would return at once.
     pub(crate) fn is_done(&self) -> bool {
         self.cell.is_resolved()
@@ -141,8 +51,8 @@ impl<W: GroupWriter> Ticket<W> {
     ///
     /// # Errors
     /// What became of the batch.
-    pub(crate) fn wait(mut self) -> Result<<W::Request as Request>::Answer> {
-        lock(&self.cell.state).blocking = true;
+    pub(crate) fn wait(mut self) -> Result<Answer<W>> {
+        self.cell.expect_thread();
         loop {
             // Looked at before parking and whenever woken: an offer that nobody starts strands nobody.
             if !self.cell.is_resolved()
@@ -150,13 +60,7 @@ impl<W: GroupWriter> Ticket<W> {
             {
                 self.queue.lead(writer, Some(&self.cell));
             }
-            let mut state = lock(&self.cell.state);
-            while state.outcome.is_none() && !state.nudged {
-                state = wait(&self.cell.resolved, state);
-            }
-            state.nudged = false;
-            if let Some(outcome) = state.outcome.take() {
-                drop(state);
+            if let Some(outcome) = self.cell.wait() {
                 self.done = true;
                 return outcome;
             }
@@ -168,41 +72,18 @@ impl<W: GroupWriter> Ticket<W> {
         &mut self,
         cx: &mut Context<'_>,
         runtime: &impl Runtime,
-    ) -> Poll<Result<<W::Request as Request>::Answer>> {
-        if let Some(outcome) = self.look(cx) {
+    ) -> Poll<Result<Answer<W>>> {
+        if let Some(outcome) = self.cell.look(cx) {
+            self.done = true;
             return Poll::Ready(outcome);
         }
         // Without a pool: another waiter, or the next poll inside a runtime, hands the lead on.
         let handed = self.hand_lead(runtime);
-        let dropped = lock(&self.cell.state).dropped;
-        if dropped && self.queue.withdraw(self.number) {
+        if self.cell.was_dropped() && self.queue.withdraw(self.number) {
             self.done = true;
             return Poll::Ready(Err(handed.err().unwrap_or_else(closure_dropped)));
         }
         Poll::Pending
-    }
-
-    fn look(&mut self, cx: &Context<'_>) -> Option<Result<<W::Request as Request>::Answer>> {
-        let mut state = lock(&self.cell.state);
-        let known = state
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()));
-        let mut unused = None;
-        if state.outcome.is_none() && !known {
-            // Cloning and dropping a waker is foreign code: not under the lock. The outcome may come meanwhile.
-            drop(state);
-            unused = Some(cx.waker().clone());
-            state = lock(&self.cell.state);
-            if state.outcome.is_none() {
-                std::mem::swap(&mut state.waker, &mut unused);
-            }
-        }
-        let outcome = state.outcome.take();
-        drop(state);
-        drop(unused);
-        self.done |= outcome.is_some();
-        outcome
     }
 
     /// Hands a closure that may lead to `runtime`, unless nobody is wanted or its pool holds one already.
@@ -213,7 +94,7 @@ impl<W: GroupWriter> Ticket<W> {
         if self.queue.lock().lead != Lead::Offered {
             return Ok(());
         }
-        if lock(&self.cell.state).dropped {
+        if self.cell.was_dropped() {
             return Err(closure_dropped());
         }
         // Asked without a lock.
@@ -241,8 +122,7 @@ impl<W: GroupWriter> Ticket<W> {
         if std::mem::replace(&mut self.done, true) {
             return false;
         }
-        let waker = lock(&self.cell.state).waker.take();
-        drop(waker);
+        self.cell.forget_waker();
         self.queue.abandon(self.number, to_be_led)
     }
 }
@@ -264,7 +144,7 @@ pub(crate) struct Awaited<'a, W: GroupWriter, R: Runtime> {
 }
 
 impl<W: GroupWriter, R: Runtime> Future for Awaited<'_, W, R> {
-    type Output = Result<<W::Request as Request>::Answer>;
+    type Output = Result<Answer<W>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { ticket, runtime } = &mut *self;

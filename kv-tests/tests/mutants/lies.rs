@@ -1,12 +1,12 @@
 //! The lies, and the property that catches each.
 
-use super::checks::Threads;
-use super::lying_storage::{NameSyncLies, SyncLies, WritesGetLost};
+use super::checks::{Threads, a_refusal_waits_for_the_sync_it_depends_on};
+use super::lying_storage::{NameSyncLies, SyncLies, SyncsLater, WritesGetLost};
 use super::lying_store::{Answer, Lie, Lying, Truth};
 use super::property;
 use kv_tests::executor::Executor;
 use kv_tests::fixture::{Key, Value};
-use kv_tests::kvlog::{OnSimDisk, Store};
+use kv_tests::kvlog::{Direct, OnSimDisk, Store};
 use kv_tests::stepped::Stepped;
 use kv_trait::{Codec, Effect, Error, ErrorKind, Postcard, Result, key};
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub(crate) struct Lied {
 
 macro_rules! lies {
     ($($fixture:ident<$executor:ident, $lie:ident> is caught by $property:literal;)+) => {
-        pub(crate) fn lies() -> Vec<Lied> {
+        fn lies_to_properties() -> Vec<Lied> {
             vec![$(Lied {
                 name: stringify!($lie),
                 on_the_truth: property::<lies!(@truth $fixture $executor)>($property),
@@ -35,6 +35,7 @@ macro_rules! lies {
 
 lies! {
     OnSimDisk<Stepped, SyncLies> is caught by "acknowledged_is_durable";
+    OnSimDisk<Threads, SyncsLater> is caught by "nothing_is_visible_before_it_is_durable";
     OnSimDisk<Stepped, NameSyncLies> is caught by "acknowledged_is_durable";
     OnSimDisk<Stepped, WritesGetLost> is caught by "values_of_every_size";
     Lying<Stepped, PriorIsNone> is caught by "set_answers_with_the_prior_value";
@@ -81,6 +82,16 @@ lies! {
     Lying<Stepped, EmptyIsAbsent> is caught by "an_empty_value_is_not_an_absent_one";
     Lying<Stepped, KeysEndAtZero> is caught by "keys_do_not_mix";
     Lying<Stepped, DeleteOverwrites> is caught by "set_get_delete";
+}
+
+pub(crate) fn lies() -> Vec<Lied> {
+    let mut lies = lies_to_properties();
+    lies.push(Lied {
+        name: "SyncsLater, for a refused condition",
+        on_the_truth: Box::new(a_refusal_waits_for_the_sync_it_depends_on::<Direct>),
+        on_the_lie: Box::new(a_refusal_waits_for_the_sync_it_depends_on::<SyncsLater>),
+    });
+    lies
 }
 
 /// `set` never tells what was there.

@@ -1,6 +1,7 @@
 //! A storage that stands before the good one and lies.
 
 use kv_log_engine::storage::{DirEntry, FileId, OpenMode, Storage, StorageFile};
+use kv_tests::executor::thread;
 use kv_tests::kvlog::Between;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,9 @@ use std::sync::Arc;
 pub(crate) enum SyncLies {}
 /// Syncs of directories do nothing and say that they did.
 pub(crate) enum NameSyncLies {}
+/// Syncs of files say that they did, and are made a moment later: what is written is published before it is durable, and
+/// answers come before the sync that they depend on.
+pub(crate) enum SyncsLater {}
 /// Long writes lose their end and say that they were whole.
 pub(crate) enum WritesGetLost {}
 
@@ -22,6 +26,7 @@ struct WrappedFile<const LIE: u8>(Arc<dyn StorageFile>);
 const SYNC: u8 = 1;
 const NAMES: u8 = 2;
 const WRITES: u8 = 3;
+const LATER: u8 = 4;
 
 macro_rules! between {
     ($($lie:ident: $number:ident),+) => {$(
@@ -33,7 +38,7 @@ macro_rules! between {
     )+};
 }
 
-between!(SyncLies: SYNC, NameSyncLies: NAMES, WritesGetLost: WRITES);
+between!(SyncLies: SYNC, NameSyncLies: NAMES, WritesGetLost: WRITES, SyncsLater: LATER);
 
 impl<const LIE: u8> Storage for Wrapped<LIE> {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
@@ -92,7 +97,16 @@ impl<const LIE: u8> StorageFile for WrappedFile<LIE> {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if LIE == SYNC { Ok(()) } else { self.0.sync() }
+        match LIE {
+            SYNC => Ok(()),
+            LATER => {
+                let file = Arc::clone(&self.0);
+                // Nobody learns what becomes of it.
+                drop(thread(move || drop(file.sync())));
+                Ok(())
+            }
+            _ => self.0.sync(),
+        }
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -14,7 +14,6 @@ mod lies;
 mod lying_storage;
 mod lying_store;
 
-use checks::Threads;
 use kv_log_engine::planted::{PlantedFault, plant};
 use kv_tests::any::Place;
 use kv_tests::conformance::PROPERTIES;
@@ -26,16 +25,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// One thread, every step in order: hangs are noticed at once.
 type OneThread = OnSimDisk<Stepped>;
-/// Blocking threads beside the executor: a sync can be held.
-type ManyThreads = OnSimDisk<Threads>;
 
 /// What is expected to catch a mutant.
 #[derive(Clone, Copy)]
 enum By {
     /// A property of the suite, on one thread.
     Property(&'static str),
-    /// A property that needs more than one.
-    PropertyOnThreads(&'static str),
     /// What is about kvlog alone.
     Check(fn()),
 }
@@ -53,7 +48,7 @@ fn fails(check: &dyn Fn()) -> bool {
 }
 
 fn engine_mutants() -> Vec<(PlantedFault, By)> {
-    use By::{Check, Property, PropertyOnThreads};
+    use By::{Check, Property};
     use PlantedFault as P;
     vec![
         (P::NoSync, Property("acknowledged_is_durable")),
@@ -87,14 +82,6 @@ fn engine_mutants() -> Vec<(PlantedFault, By)> {
         (
             P::RecordUnbound,
             Check(checks::a_record_counts_only_where_it_was_written),
-        ),
-        (
-            P::VisibleBeforeDurable,
-            PropertyOnThreads("nothing_is_visible_before_it_is_durable"),
-        ),
-        (
-            P::RefusalBeforeSync,
-            Check(checks::a_refusal_waits_for_the_sync_it_depends_on),
         ),
         (
             P::HalfBatch,
@@ -137,7 +124,6 @@ fn every_fault_of_the_engine_is_caught_and_the_good_engine_passes() {
     for (fault, by) in &mutants {
         let check: Box<dyn Fn()> = match by {
             By::Property(name) => property::<OneThread>(name),
-            By::PropertyOnThreads(name) => property::<ManyThreads>(name),
             By::Check(check) => Box::new(*check),
         };
         let planted = plant(None);

@@ -1,0 +1,238 @@
+//! A planned group: batches with what becomes of each. Conditions and seqnos before anything is written, answers when
+//! all of it is durable and visible. Memory only.
+
+use crate::batch::{Batch, Condition, Prior, Receipt};
+use crate::format::frame::Place;
+use crate::format::ids::{Entry, Location, SegmentId, Seqno};
+use crate::format::record::RecordKind;
+use crate::index::{Change, Published};
+use crate::log::files::Segment;
+use crate::log::scan::Boundary;
+use kv_trait::{Effect, Error, ErrorKind, Result};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a write replaced, with a pin on the segment where it lies.
+pub(super) type Replaced = Option<(Entry, Arc<Segment>)>;
+
+/// The batches of a group, in order, each with its plan.
+#[derive(Debug)]
+pub(super) struct Group {
+    members: Vec<(Batch, Plan)>,
+    /// END when it was planned: where its first frame goes.
+    start: Boundary,
+}
+
+/// What becomes of one batch of a group.
+#[derive(Debug)]
+enum Plan {
+    /// Its records are written at these seqnos.
+    Write { first: Seqno, last: Seqno },
+    /// It has no records.
+    Empty,
+    /// A condition does not hold.
+    Refuse(Error),
+}
+
+impl Group {
+    /// Judges conditions, against the index and what the group changes before them, and gives out seqnos.
+    pub(super) fn plan(batches: Vec<Batch>, end: Boundary, index: &Published) -> Self {
+        let mut versions = Versions {
+            index,
+            changed: BTreeMap::new(),
+            conditional: batches.iter().any(|batch| !batch.conditions.is_empty()),
+        };
+        let mut next = end.next_seqno;
+        let mut plans = Vec::with_capacity(batches.len());
+        for batch in &batches {
+            let plan = if let Some(condition) = versions.broken(batch) {
+                Plan::Refuse(conflict(condition))
+            } else if batch.is_empty() {
+                Plan::Empty
+            } else {
+                let first = next;
+                next = versions.change(batch, first);
+                let last = next.previous();
+                Plan::Write { first, last }
+            };
+            plans.push(plan);
+        }
+        Self {
+            members: batches.into_iter().zip(plans).collect(),
+            start: end,
+        }
+    }
+
+    /// Where its first frame goes.
+    pub(super) const fn start(&self) -> Boundary {
+        self.start
+    }
+
+    /// The batches that are written, each with its first seqno.
+    fn written(&self) -> impl Iterator<Item = (&Batch, Seqno)> {
+        self.members.iter().filter_map(|(batch, plan)| match plan {
+            Plan::Write { first, .. } => Some((batch, *first)),
+            Plan::Empty | Plan::Refuse(_) => None,
+        })
+    }
+
+    /// The room that its frames take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.written().map(|(batch, _)| batch.bytes()).sum()
+    }
+
+    /// First seqno and number of records of each batch that is written.
+    pub(super) fn added(&self) -> Vec<(Seqno, u64)> {
+        let written = self.written();
+        written
+            .map(|(batch, first)| (first, batch.len() as u64))
+            .collect()
+    }
+
+    /// Finishes sums and chain of the frames for this place; returns where END will be.
+    pub(super) fn finish(&mut self, mut place: Place) -> Boundary {
+        for (batch, plan) in &mut self.members {
+            if matches!(plan, Plan::Write { .. }) {
+                place.chain = batch.frame.finish(&place);
+                place.offset += batch.bytes();
+                place.first_seqno = Seqno::new(place.first_seqno.get() + batch.len() as u64);
+            }
+        }
+        Boundary {
+            offset: place.offset,
+            chain: place.chain,
+            next_seqno: place.first_seqno,
+        }
+    }
+
+    /// The frames as they are written, in order.
+    pub(super) fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        self.written().map(|(batch, _)| batch.frame.bytes())
+    }
+
+    /// What readers see of it, in order.
+    pub(super) fn changes(&self, segment: SegmentId) -> impl Iterator<Item = Change<'_>> {
+        let mut frame_at = self.start.offset;
+        let frames = self.written().map(move |(batch, first)| {
+            let at = frame_at;
+            frame_at += batch.bytes();
+            (batch, at, first)
+        });
+        frames.flat_map(move |(batch, frame_at, mut next)| {
+            let records = batch.frame.records();
+            records.map(move |(at, record, record_bytes)| {
+                let seqno = next;
+                next = next.next();
+                let location = Location {
+                    segment,
+                    offset: frame_at + at,
+                    record_bytes,
+                };
+                match record.kind {
+                    RecordKind::Put => Change::Put(record.key, Entry { location, seqno }),
+                    RecordKind::Tombstone => Change::Remove(record.key),
+                }
+            })
+        })
+    }
+
+    /// For each change, in order, whether its batch asks for what was there before.
+    pub(super) fn wants_prior(&self) -> impl Iterator<Item = bool> {
+        let written = self.written();
+        written.flat_map(|(batch, _)| std::iter::repeat_n(batch.wants_priors, batch.len()))
+    }
+
+    /// The answers when it is durable and visible. `replaced`: what the changes that asked for it replaced; `end`: behind
+    /// the group.
+    pub(super) fn answers(&self, replaced: Vec<Replaced>, end: Boundary) -> Vec<Result<Receipt>> {
+        let mut replaced = replaced.into_iter();
+        let answers = self.members.iter().map(|(batch, plan)| match plan {
+            Plan::Write { first, last } => Ok(Receipt {
+                first_seqno: *first,
+                last_seqno: *last,
+                priors: if batch.wants_priors {
+                    priors(batch, &mut replaced)
+                } else {
+                    Vec::new()
+                },
+            }),
+            Plan::Empty => Ok(Receipt {
+                first_seqno: end.next_seqno,
+                last_seqno: end.next_seqno.previous(),
+                priors: Vec::new(),
+            }),
+            Plan::Refuse(error) => Err(error.clone()),
+        });
+        answers.collect()
+    }
+
+    /// The answers when it failed. Refused batches learn of the failure too: their refusal may rest on a write that is
+    /// in doubt.
+    pub(super) fn failures(&self, error: &Error) -> Vec<Result<Receipt>> {
+        let failures = self.members.iter().map(|(_, plan)| {
+            Err(match plan {
+                Plan::Write { .. } => error.clone(),
+                Plan::Empty | Plan::Refuse(_) => error.clone().with_effect(Effect::Nothing),
+            })
+        });
+        failures.collect()
+    }
+}
+
+/// The version of each key at one point of a group.
+struct Versions<'a> {
+    index: &'a Published,
+    /// By the group, so far; `None`: absent.
+    changed: BTreeMap<&'a [u8], Option<Seqno>>,
+    /// Somebody asks.
+    conditional: bool,
+}
+
+impl<'a> Versions<'a> {
+    fn of(&self, key: &[u8]) -> Option<Seqno> {
+        let changed = self.changed.get(key).copied();
+        changed.unwrap_or_else(|| self.index.lookup(key).map(|(entry, _)| entry.seqno))
+    }
+
+    /// The first condition of a batch that does not hold.
+    fn broken(&self, batch: &'a Batch) -> Option<&'a Condition> {
+        let mut conditions = batch.conditions.iter();
+        conditions.find(|condition| self.of(&condition.key) != condition.version)
+    }
+
+    /// Notes what a batch changes from seqno `first` on; returns the seqno behind it.
+    fn change(&mut self, batch: &'a Batch, first: Seqno) -> Seqno {
+        let mut next = first;
+        for (_, record, _) in batch.frame.records().filter(|_| self.conditional) {
+            let version = (record.kind == RecordKind::Put).then_some(next);
+            self.changed.insert(record.key, version);
+            next = next.next();
+        }
+        Seqno::new(first.get() + batch.len() as u64)
+    }
+}
+
+fn priors(batch: &Batch, replaced: &mut impl Iterator<Item = Replaced>) -> Vec<Option<Prior>> {
+    batch
+        .frame
+        .records()
+        .zip(replaced)
+        .map(|((_, record, _), before)| {
+            before.map(|(entry, segment)| Prior {
+                key: record.key.into(),
+                entry,
+                segment,
+            })
+        })
+        .collect()
+}
+
+fn conflict(condition: &Condition) -> Error {
+    let expected = condition
+        .version
+        .map_or_else(|| "absent".to_owned(), |seqno| seqno.to_string());
+    Error::new(
+        ErrorKind::Conflict,
+        format!("a key has another version than the batch expects ({expected})"),
+    )
+}
