@@ -1,9 +1,21 @@
 //! The index: an ordered in-memory map from key to location, and how a group becomes visible in one step.
 //!
-//! Knows segments only as numbers and pins. Never touches a file.
+//! Knows segments only as numbers and pins. Never touches a file. Each file builds on those above it only:
+//!
+//! | file | is for |
+//! |---|---|
+//! | `slot` | what stands behind a key, as bytes |
+//! | `block` | the inside of a node: keys and slots in one allocation |
+//! | `node` | splitting, merging, copying |
+//! | `range` | walking in order |
+//! | `tree` | the map |
+//! | `published` | the view that readers see, exchanged in one step |
 
+mod block;
+mod node;
 mod published;
 mod range;
+mod slot;
 mod tree;
 
 pub(crate) use published::{Change, Published, View};

@@ -1,96 +1,176 @@
-//! Walking a tree in order, over one consistent view of it.
+//! Walking a tree in order, from both ends, over one consistent view of it.
 
-use super::tree::{Node, child_of};
+use super::node::{FANOUT, Node};
+use super::slot::Slot;
 use crate::format::ids::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// The entries between two bounds. Owns the root it was made from, so later writes do not change what it yields.
+/// The entries of the index between two bounds.
+pub(crate) type Range = RangeOf<FANOUT>;
+
+/// The entries between two bounds. Owns the nodes that it walks, so later writes do not change what it yields.
 #[derive(Debug)]
-pub(crate) struct Range {
-    /// From the root down: a node and the position in it that comes next.
-    path: Vec<(Arc<Node>, usize)>,
-    upper: Bound<Box<[u8]>>,
+pub(crate) struct RangeOf<const F: usize> {
+    front: Gap<F>,
+    back: Gap<F>,
 }
 
-impl Range {
-    pub(super) fn new(root: &Arc<Node>, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Self {
-        let mut range = Self {
-            path: Vec::new(),
-            upper: upper.map(Box::from),
+/// A place between two entries of a tree.
+#[derive(Debug)]
+struct Gap<const F: usize> {
+    /// From the root down: inner nodes, and in each the child that the place is in.
+    path: Vec<(Arc<Node<F>>, usize)>,
+    leaf: Arc<Node<F>>,
+    /// How many entries of the leaf are before it.
+    at: usize,
+}
+
+/// An end of a leaf.
+#[derive(Clone, Copy)]
+enum End {
+    First,
+    Last,
+}
+
+impl<const F: usize> Gap<F> {
+    /// Before all keys that `key` is not above: before the key itself, or, if `behind`, behind it.
+    fn at_key(root: &Arc<Node<F>>, key: &[u8], behind: bool) -> Self {
+        let mut gap = Self::at_root(root);
+        while let Node::Inner(inner) = &*Arc::clone(&gap.leaf) {
+            gap.enter(inner.child_of(key));
+        }
+        gap.at = match gap.leaf.keys().search(key) {
+            Ok(at) => at + usize::from(behind),
+            Err(at) => at,
         };
-        range.descend(Arc::clone(root), lower);
-        range
+        gap
     }
 
-    fn descend(&mut self, mut node: Arc<Node>, lower: Bound<&[u8]>) {
-        loop {
-            let (at, next) = match &*node {
-                Node::Inner(children) => {
-                    let at = match lower {
-                        Bound::Unbounded => 0,
-                        Bound::Included(key) | Bound::Excluded(key) => child_of(children, key),
-                    };
-                    (at + 1, Some(Arc::clone(&children[at].1)))
-                }
-                Node::Leaf(entries) => {
-                    let at = match lower {
-                        Bound::Unbounded => 0,
-                        Bound::Included(key) => {
-                            entries.partition_point(|(known, _)| **known < *key)
-                        }
-                        Bound::Excluded(key) => {
-                            entries.partition_point(|(known, _)| **known <= *key)
-                        }
-                    };
-                    (at, None)
-                }
+    fn at_end(root: &Arc<Node<F>>, end: End) -> Self {
+        let mut gap = Self::at_root(root);
+        gap.descend(end);
+        gap
+    }
+
+    fn at_root(root: &Arc<Node<F>>) -> Self {
+        Self {
+            path: Vec::new(),
+            leaf: Arc::clone(root),
+            at: 0,
+        }
+    }
+
+    fn enter(&mut self, child: usize) {
+        if let Node::Inner(inner) = &*self.leaf {
+            let below = Arc::clone(&inner.children[child]);
+            let above = std::mem::replace(&mut self.leaf, below);
+            self.path.push((above, child));
+        }
+    }
+
+    /// Down to a leaf along one edge.
+    fn descend(&mut self, end: End) {
+        while let Node::Inner(inner) = &*self.leaf {
+            let child = match end {
+                End::First => 0,
+                End::Last => inner.children.len() - 1,
             };
-            self.path.push((node, at));
-            match next {
-                Some(child) => node = child,
-                None => return,
+            self.enter(child);
+        }
+        self.at = match end {
+            End::First => 0,
+            End::Last => self.leaf.keys().len(),
+        };
+    }
+
+    /// To the nearest end of the next leaf, or of the one before. `None`: there is none.
+    fn step(&mut self, to: End) -> Option<()> {
+        loop {
+            let (above, child) = self.path.pop()?;
+            let Node::Inner(inner) = &*above else {
+                return None;
+            };
+            let next = match to {
+                End::First => child + 1,
+                End::Last => child.wrapping_sub(1),
+            };
+            if next < inner.children.len() {
+                self.leaf = above;
+                self.enter(next);
+                self.descend(to);
+                return Some(());
             }
         }
     }
 
-    fn within(&self, key: &[u8]) -> bool {
-        match &self.upper {
-            Bound::Unbounded => true,
-            Bound::Included(upper) => key <= &**upper,
-            Bound::Excluded(upper) => key < &**upper,
-        }
+    fn is_behind(&self, other: &Self) -> bool {
+        let places = |gap: &Self| gap.path.iter().map(|(_, child)| *child).collect::<Vec<_>>();
+        (places(self), self.at) > (places(other), other.at)
+    }
+
+    fn entry(&self, at: usize) -> (Box<[u8]>, Entry) {
+        let keys = self.leaf.keys();
+        (keys.key(at), Slot::entry(keys.payload(at)))
     }
 }
 
-impl Iterator for Range {
+impl<const F: usize> RangeOf<F> {
+    pub(super) fn new(root: &Arc<Node<F>>, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Self {
+        let front = match lower {
+            Bound::Unbounded => Gap::at_end(root, End::First),
+            Bound::Included(key) => Gap::at_key(root, key, false),
+            Bound::Excluded(key) => Gap::at_key(root, key, true),
+        };
+        let back = match upper {
+            Bound::Unbounded => Gap::at_end(root, End::Last),
+            Bound::Included(key) => Gap::at_key(root, key, true),
+            Bound::Excluded(key) => Gap::at_key(root, key, false),
+        };
+        if front.is_behind(&back) {
+            // Bounds the wrong way round: nothing lies between them.
+            let back = Gap::at_end(root, End::First);
+            let front = Gap::at_end(root, End::First);
+            return Self { front, back };
+        }
+        Self { front, back }
+    }
+
+    /// The front is never behind the back, so they have met where they are in one leaf and at one place.
+    fn have_met(&self) -> bool {
+        Arc::ptr_eq(&self.front.leaf, &self.back.leaf) && self.front.at >= self.back.at
+    }
+}
+
+impl<const F: usize> Iterator for RangeOf<F> {
     type Item = (Box<[u8]>, Entry);
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let (node, at) = self.path.last_mut()?;
-            let position = *at;
-            *at += 1;
-            match &**node {
-                Node::Leaf(entries) => {
-                    if let Some((key, entry)) = entries.get(position) {
-                        let found = (key.clone(), *entry);
-                        if self.within(&found.0) {
-                            return Some(found);
-                        }
-                        self.path.clear();
-                        return None;
-                    }
-                }
-                Node::Inner(children) => {
-                    if let Some((_, child)) = children.get(position) {
-                        let child = Arc::clone(child);
-                        self.descend(child, Bound::Unbounded);
-                        continue;
-                    }
-                }
+            if self.have_met() {
+                return None;
             }
-            self.path.pop();
+            let at = self.front.at;
+            if at < self.front.leaf.keys().len() {
+                self.front.at += 1;
+                return Some(self.front.entry(at));
+            }
+            self.front.step(End::First)?;
+        }
+    }
+}
+
+impl<const F: usize> DoubleEndedIterator for RangeOf<F> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.have_met() {
+                return None;
+            }
+            if let Some(at) = self.back.at.checked_sub(1) {
+                self.back.at = at;
+                return Some(self.back.entry(at));
+            }
+            self.back.step(End::Last)?;
         }
     }
 }

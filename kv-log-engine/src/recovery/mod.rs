@@ -148,11 +148,7 @@ struct Replay {
 impl Replay {
     fn apply(&mut self, segment: SegmentId, offset: u64, record: Record<'_>, record_bytes: u32) {
         self.records += 1;
-        let deleted = self.tombstones.as_ref();
-        let deleted = deleted.and_then(|deleted| deleted.get(record.key).copied());
-        let seen = self.tree.get(record.key).map(|entry| entry.seqno);
-        let seen = seen.max(deleted);
-        if seen.is_some_and(|seen| seen >= record.seqno || planted!(SwappedOrder)) {
+        if self.has_newer(&record) {
             return;
         }
         let replaced = match record.kind {
@@ -186,6 +182,19 @@ impl Replay {
             let live = self.live_bytes.entry(entry.location.segment).or_default();
             *live = live.saturating_sub(entry.location.record_bytes.into());
         }
+    }
+
+    /// Whether the key's record was written before one that has been read. In order of seqnos none was, and nothing is
+    /// looked up.
+    fn has_newer(&self, record: &Record<'_>) -> bool {
+        if self.tombstones.is_none() && !planted!(SwappedOrder) {
+            return false;
+        }
+        let deleted = self.tombstones.as_ref();
+        let deleted = deleted.and_then(|deleted| deleted.get(record.key).copied());
+        let seen = self.tree.get(record.key).map(|entry| entry.seqno);
+        let seen = seen.max(deleted);
+        seen.is_some_and(|seen| seen >= record.seqno || planted!(SwappedOrder))
     }
 
     fn count(&mut self, contents: &Contents) {
