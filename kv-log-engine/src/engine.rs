@@ -11,7 +11,7 @@ use crate::commit::{CommitQueue, Ticket};
 use crate::fault;
 use crate::format::ids::Seqno;
 use crate::host::Host;
-use crate::index::Published;
+use crate::index::{Closed, Published};
 use crate::log::files::SegmentFiles;
 use crate::log::writer::SegmentWriter;
 use crate::open::{self, Opened};
@@ -55,9 +55,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// # Drop
 /// Dropping the last handle waits for nothing: a group in flight is finished, batches that nobody waits for are
-/// discarded, nothing is written. It frees the index on the dropping thread, unless a read or scan still holds it: time
-/// in proportion to the keys, tenths of a second for a million. The next open recovers. [`Engine::close`] leaves nothing
-/// to recover and reports errors; the index is freed with the last handle all the same.
+/// discarded, nothing is written. It frees the index on the dropping thread, unless a leader or a scan still holds it: a
+/// few milliseconds for a million keys. The next open recovers. [`Engine::close`] leaves nothing to recover, reports
+/// errors, and frees the index on the closing thread.
 #[derive(Clone, Debug)]
 pub struct Engine {
     handle: Arc<Handle>,
@@ -173,6 +173,7 @@ impl Engine {
         check_length("key", key.len(), KEY_BYTES_MAX)?;
         self.check_open()?;
         let found = self.handle.published.lookup(key);
+        let found = found.map_err(|Closed| fault::closed())?;
         Ok(found.map(|(entry, segment)| crate::batch::Prior {
             key: key.into(),
             entry,
@@ -295,6 +296,9 @@ impl Engine {
     pub fn scan(&self, range: impl RangeBounds<[u8]>) -> Result<Scan> {
         self.check_open()?;
         let view = self.handle.published.view();
+        if view.is_closed() {
+            return Err(fault::closed());
+        }
         let records = view.range(range.start_bound(), range.end_bound());
         Ok(Scan::new(view, records))
     }
@@ -371,7 +375,17 @@ impl Engine {
         let mut writer = closer.writer;
         let closed = writer.close();
         drop(writer); // frees the lock
+        self.handle.published.close(); // on this thread, which may block; drops of handles have nothing left to free
         closed
+    }
+
+    /// Drops this handle. If it was the last, and what the index takes is worth a word, returns it, to be dropped where
+    /// that holds up nobody. A leader that is still at work frees it itself.
+    pub(crate) fn into_large_index(self) -> Option<Published> {
+        let handle = Arc::into_inner(self.handle)?;
+        let published = Arc::clone(&handle.published);
+        drop(handle);
+        Arc::into_inner(published).filter(Published::is_large)
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::batch::{Batch, Prior, Receipt};
 use crate::engine::Engine;
 use crate::hop::hop;
+use crate::index::Published;
 use crate::options::Options;
 use crate::recovery::RecoveryReport;
 use crate::stats::Stats;
@@ -37,12 +38,14 @@ use std::path::Path;
 /// block and do the work in place.
 ///
 /// # Drop
-/// Dropping the last handle neither waits nor writes; what was acknowledged is safe. It frees the index on the thread that
-/// drops it, which takes tenths of a second for a million keys: with many, drop it where that holds up nobody, such as the
-/// runtime's blocking threads. [`KVLog::close`] also reports errors.
+/// Dropping the last handle neither waits nor writes; what was acknowledged is safe. A large index is freed on a blocking
+/// thread of the runtime, or here if that takes no work any more. [`KVLog::close`] also reports errors.
 pub struct KVLog<K, V, R, C = Postcard> {
-    engine: Engine,
+    /// `None` only while this is being dropped.
+    engine: Option<Engine>,
     runtime: R,
+    /// Frees a large index on the runtime: what drops a handle knows no bounds of `R`.
+    free: fn(&R, Published),
     types: PhantomData<fn(K, V, C)>,
 }
 
@@ -51,6 +54,7 @@ impl<K, V, R: Clone, C> Clone for KVLog<K, V, R, C> {
         Self {
             engine: self.engine.clone(),
             runtime: self.runtime.clone(),
+            free: self.free,
             types: PhantomData,
         }
     }
@@ -59,9 +63,33 @@ impl<K, V, R: Clone, C> Clone for KVLog<K, V, R, C> {
 impl<K, V, R: fmt::Debug, C> fmt::Debug for KVLog<K, V, R, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KVLog")
-            .field("path", &self.engine.path())
+            .field("path", &self.handle().path())
             .field("runtime", &self.runtime)
             .finish_non_exhaustive()
+    }
+}
+
+impl<K, V, R, C> KVLog<K, V, R, C> {
+    const fn handle(&self) -> &Engine {
+        self.engine
+            .as_ref()
+            .expect("a handle has its engine until it is dropped")
+    }
+}
+
+impl<K, V, R, C> Drop for KVLog<K, V, R, C> {
+    fn drop(&mut self) {
+        let index = self.engine.take().and_then(Engine::into_large_index);
+        if let Some(index) = index {
+            (self.free)(&self.runtime, index);
+        }
+    }
+}
+
+/// Frees an index on a blocking thread. A runtime that takes no work drops it here and now.
+fn free_on<R: Runtime>(runtime: &R, index: Published) {
+    match runtime.spawn_blocking(Box::new(move || drop(index))) {
+        Ok(()) | Err(_) => {}
     }
 }
 
@@ -142,8 +170,9 @@ where
         };
         let engine = hop(&runtime, open).await?;
         Ok(Self {
-            engine,
+            engine: Some(engine),
             runtime,
+            free: free_on,
             types: PhantomData,
         })
     }
@@ -162,6 +191,7 @@ where
         KVLog {
             engine: self.engine.clone(),
             runtime,
+            free: free_on,
             types: PhantomData,
         }
     }
@@ -189,7 +219,7 @@ where
         self.runtime.pool()?;
         poll_fn(|cx| self.runtime.poll_proceed(cx)).await;
         let key = key::encode_borrowed::<K, Q>(key)?;
-        match self.engine.locate(&key)? {
+        match self.handle().locate(&key)? {
             Some(found) => self.read(found).await.map(Some),
             None => Ok(None),
         }
@@ -311,27 +341,27 @@ where
     /// # Errors
     /// As for [`Engine::close`]; `Unavailable`: the runtime shut down first.
     pub async fn close(&self) -> Result<()> {
-        let engine = self.engine.clone();
+        let engine = self.handle().clone();
         hop(&self.runtime, move || engine.close()).await
     }
 
     /// Counters and sizes now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.engine.stats()
+        self.handle().stats()
     }
 
     /// What the open found, cut and kept.
     #[must_use]
     pub fn recovery_report(&self) -> &RecoveryReport {
-        self.engine.recovery_report()
+        self.handle().recovery_report()
     }
 
     /// The synchronous store of bytes below. Its methods block: not for async code, but for code on blocking threads, which
     /// must not wait for the methods here. [`kv_trait::key`] and the codec say which bytes keys and values are.
     #[must_use]
     pub const fn engine(&self) -> &Engine {
-        &self.engine
+        self.handle()
     }
 
     fn put_batch<Q: KeyOf<K> + ?Sized>(&self, key: &Q, value: &V) -> Result<Batch> {
@@ -352,7 +382,7 @@ where
 
     async fn write(&self, batch: Batch) -> Result<Receipt> {
         self.runtime.pool()?;
-        self.engine.ticket(batch)?.on(&self.runtime).await
+        self.handle().ticket(batch)?.on(&self.runtime).await
     }
 
     async fn prior(&self, mut receipt: Receipt) -> Result<Option<V>> {

@@ -71,6 +71,30 @@ fn may_be(operation: &str, found: Option<&Value>, polls: usize, worked: bool) ->
     unchanged || polls > 0 && found == after.as_ref()
 }
 
+/// Freeing a large index takes longer than an executor's thread should be held up.
+#[test]
+fn a_large_index_is_freed_by_the_runtime_and_not_by_who_drops_the_store() {
+    for (keys, pieces) in [(100_u32, 0), (40_000, 1)] {
+        let (runtime, disk) = (Stepped::default(), SimDisk::new());
+        let store = open(&runtime, &disk);
+        let mut batch = kv_log_engine::Batch::new();
+        for number in 0..keys {
+            batch.put(&number.to_le_bytes(), b"").unwrap();
+        }
+        store.engine().write(batch).unwrap();
+        let other = store.clone();
+        drop(store);
+        assert_eq!(runtime.queued(), 0);
+        drop(other);
+        assert_eq!(runtime.queued(), pieces, "{keys} keys");
+        let again = open(&runtime, &disk);
+        assert_eq!(again.stats().live_keys, keys.into());
+        runtime.block_on(again.close()).unwrap();
+        drop(again);
+        assert_eq!(runtime.queued(), 0, "a close has freed it");
+    }
+}
+
 #[test]
 fn each_future_may_be_dropped_at_each_poll() {
     let mut dropped = 0;

@@ -191,7 +191,7 @@ struct Versions<'a> {
 impl<'a> Versions<'a> {
     fn of(&self, key: &[u8]) -> Option<Seqno> {
         let changed = self.changed.get(key).copied();
-        changed.unwrap_or_else(|| self.index.lookup(key).map(|(entry, _)| entry.seqno))
+        changed.unwrap_or_else(|| self.index.version(key))
     }
 
     /// The first condition of a batch that does not hold.

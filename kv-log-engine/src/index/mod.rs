@@ -9,15 +9,17 @@
 //! | `node` | splitting, merging, copying |
 //! | `range` | walking in order |
 //! | `tree` | the map |
+//! | `retired` | freeing what was replaced, away from those who must not wait |
 //! | `published` | the view that readers see, exchanged in one step |
 
 mod block;
 mod node;
 mod published;
 mod range;
+mod retired;
 mod slot;
 mod tree;
 
-pub(crate) use published::{Change, Published, View};
+pub(crate) use published::{Change, Closed, Published, View};
 pub(crate) use range::Range;
 pub(crate) use tree::Tree;

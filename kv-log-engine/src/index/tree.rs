@@ -93,6 +93,11 @@ impl<const F: usize> TreeOf<F> {
     pub(crate) fn range(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> RangeOf<F> {
         RangeOf::new(&self.root, lower, upper)
     }
+
+    /// The nodes, to be freed by somebody who may take the time.
+    pub(super) fn into_root(self) -> Arc<Node<F>> {
+        self.root
+    }
 }
 
 #[cfg(test)]
