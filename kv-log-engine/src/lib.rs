@@ -45,6 +45,9 @@ mod format;
 mod hop;
 mod host;
 mod index;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod kvlog;
 mod log;
 mod open;
