@@ -3,6 +3,7 @@
 use crate::executor::Task;
 use crate::fixture::{Capability, Fixture, Key, Misfortune, PowerCut, SyncGate, Value};
 use crate::oneshot::oneshot;
+use crate::watch::{Doing, Watch, Watched};
 use kv_trait::{KVStore, Result};
 use std::any::Any;
 use std::fmt;
@@ -32,11 +33,32 @@ impl<S: KVStore<Key, Value> + Clone + 'static> ErasedStore for S {
 }
 
 /// A handle of some fixture's store. A clone is a clone of that handle.
-pub struct AnyStore(Box<dyn ErasedStore>);
+pub struct AnyStore {
+    store: Box<dyn ErasedStore>,
+    watch: Watch,
+    place: Arc<str>,
+}
 
 impl Clone for AnyStore {
     fn clone(&self) -> Self {
-        Self(self.0.clone_box())
+        Self {
+            store: self.store.clone_box(),
+            watch: self.watch.clone(),
+            place: Arc::clone(&self.place),
+        }
+    }
+}
+
+impl AnyStore {
+    fn watched<'f, T: 'f>(
+        &self,
+        method: &'static str,
+        key: &Key,
+        value: Option<&Value>,
+        answer: Answer<'f, T>,
+    ) -> Answer<'f, T> {
+        let doing = Doing::Operation(method, key.clone(), value.map(Vec::len));
+        Box::pin(self.watch.watch(doing, &self.place, answer))
     }
 }
 
@@ -56,7 +78,8 @@ impl KVStore<Key, Value> for AnyStore {
         's: 'f,
         'k: 'f,
     {
-        (*self.0).get(key)
+        let answer = (*self.store).get(key);
+        self.watched("get", key, None, answer)
     }
 
     fn set<'s, 'k, 'v, 'f>(&'s self, key: &'k Key, value: &'v Value) -> Answer<'f, Option<Value>>
@@ -65,7 +88,8 @@ impl KVStore<Key, Value> for AnyStore {
         'k: 'f,
         'v: 'f,
     {
-        (*self.0).set(key, value)
+        let answer = (*self.store).set(key, value);
+        self.watched("set", key, Some(value), answer)
     }
 
     fn delete<'s, 'k, 'f>(&'s self, key: &'k Key) -> Answer<'f, Option<Value>>
@@ -73,7 +97,8 @@ impl KVStore<Key, Value> for AnyStore {
         's: 'f,
         'k: 'f,
     {
-        (*self.0).delete(key)
+        let answer = (*self.store).delete(key);
+        self.watched("delete", key, None, answer)
     }
 
     fn put<'s, 'k, 'v, 'f>(&'s self, key: &'k Key, value: &'v Value) -> Answer<'f, ()>
@@ -82,7 +107,8 @@ impl KVStore<Key, Value> for AnyStore {
         'k: 'f,
         'v: 'f,
     {
-        (*self.0).put(key, value)
+        let answer = (*self.store).put(key, value);
+        self.watched("put", key, Some(value), answer)
     }
 
     fn remove<'s, 'k, 'f>(&'s self, key: &'k Key) -> Answer<'f, ()>
@@ -90,12 +116,13 @@ impl KVStore<Key, Value> for AnyStore {
         's: 'f,
         'k: 'f,
     {
-        (*self.0).remove(key)
+        let answer = (*self.store).remove(key);
+        self.watched("remove", key, None, answer)
     }
 }
 
 /// The places that the suite makes of one kind of fixture.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Place {
     /// What can be asked of them.
@@ -104,8 +131,10 @@ pub struct Place {
     pub large_value_bytes: usize,
     /// [`Fixture::KEY_BYTES_MAX`].
     pub key_bytes_max: usize,
-    create: fn() -> AnyFixture,
-    create_at: fn(&Path) -> AnyFixture,
+    create: fn() -> Box<dyn ErasedFixture>,
+    create_at: fn(&Path) -> Box<dyn ErasedFixture>,
+    /// Of all that is done at them.
+    pub(crate) watch: Watch,
 }
 
 impl Place {
@@ -116,53 +145,69 @@ impl Place {
             capabilities: F::CAPABILITIES,
             large_value_bytes: F::LARGE_VALUE_BYTES,
             key_bytes_max: F::KEY_BYTES_MAX,
-            create: || AnyFixture(Box::new(F::create())),
-            create_at: |path| AnyFixture(Box::new(F::create_at(path))),
+            create: || Box::new(F::create()),
+            create_at: |path| Box::new(F::create_at(path)),
+            watch: Watch::default(),
         }
     }
 
     pub(crate) fn create(&self) -> AnyFixture {
-        (self.create)()
+        self.watched((self.create)())
     }
 
     pub(crate) fn create_at(&self, path: &Path) -> AnyFixture {
-        (self.create_at)(path)
+        self.watched((self.create_at)(path))
+    }
+
+    fn watched(&self, fixture: Box<dyn ErasedFixture>) -> AnyFixture {
+        AnyFixture {
+            fixture,
+            watch: self.watch.clone(),
+            place: "".into(),
+        }
     }
 }
 
 /// A fixture, whatever it is. The methods are those of [`Fixture`].
-pub(crate) struct AnyFixture(Box<dyn ErasedFixture>);
+pub(crate) struct AnyFixture {
+    fixture: Box<dyn ErasedFixture>,
+    watch: Watch,
+    /// How it came to be, for messages.
+    place: Arc<str>,
+}
 
 trait ErasedFixture {
-    fn open(&self) -> Local<'_, Result<AnyStore>>;
+    fn open(&self) -> Local<'_, Result<Box<dyn ErasedStore>>>;
     fn block_on(&self, future: Local<'_, ()>);
     fn spawn(&self, future: Task<()>) -> Task<()>;
     fn close(&self, store: &AnyStore) -> Task<Result<()>>;
     fn scan(&self, store: &AnyStore) -> Task<Result<Vec<(Key, Value)>>>;
     fn write_batch(&self, store: &AnyStore, changes: Vec<(Key, Option<Value>)>)
     -> Task<Result<()>>;
-    fn open_within(&self, timeout: Duration) -> Local<'_, Result<AnyStore>>;
+    fn open_within(&self, timeout: Duration) -> Local<'_, Result<Box<dyn ErasedStore>>>;
     fn open_as_other_types(&self) -> Local<'_, Result<()>>;
     fn read_files(&self) -> std::result::Result<Vec<(Key, Value)>, String>;
     fn path(&self) -> &Path;
     fn spawn_thread(&self, future: Task<()>) -> JoinHandle<()>;
     fn abandon(&self, futures: Vec<Task<()>>);
     fn hold_syncs(&self) -> Box<dyn SyncGate>;
-    fn after_power_cut(&self, cut: PowerCut) -> AnyFixture;
+    fn after_power_cut(&self, cut: PowerCut) -> Box<dyn ErasedFixture>;
     fn inject(&self, misfortune: Misfortune);
 }
 
 fn inner<F: Fixture>(store: &AnyStore) -> &F::Store {
-    let store = store.0.as_any().downcast_ref();
+    let store = store.store.as_any().downcast_ref();
     store.expect("a fixture is given its own stores only")
 }
 
-fn erased<S: KVStore<Key, Value> + Clone + 'static>(opened: Result<S>) -> Result<AnyStore> {
-    opened.map(|store| AnyStore(Box::new(store)))
+fn erased<S: KVStore<Key, Value> + Clone + 'static>(
+    opened: Result<S>,
+) -> Result<Box<dyn ErasedStore>> {
+    opened.map(|store| Box::new(store) as Box<dyn ErasedStore>)
 }
 
 impl<F: Fixture> ErasedFixture for F {
-    fn open(&self) -> Local<'_, Result<AnyStore>> {
+    fn open(&self) -> Local<'_, Result<Box<dyn ErasedStore>>> {
         Box::pin(async { erased(Fixture::open(self).await) })
     }
 
@@ -190,7 +235,7 @@ impl<F: Fixture> ErasedFixture for F {
         Box::pin(Fixture::write_batch(self, inner::<F>(store), changes))
     }
 
-    fn open_within(&self, timeout: Duration) -> Local<'_, Result<AnyStore>> {
+    fn open_within(&self, timeout: Duration) -> Local<'_, Result<Box<dyn ErasedStore>>> {
         Box::pin(async move { erased(Fixture::open_within(self, timeout).await) })
     }
 
@@ -218,8 +263,8 @@ impl<F: Fixture> ErasedFixture for F {
         Fixture::hold_syncs(self)
     }
 
-    fn after_power_cut(&self, cut: PowerCut) -> AnyFixture {
-        AnyFixture(Box::new(Fixture::after_power_cut(self, cut)))
+    fn after_power_cut(&self, cut: PowerCut) -> Box<dyn ErasedFixture> {
+        Box::new(Fixture::after_power_cut(self, cut))
     }
 
     fn inject(&self, misfortune: Misfortune) {
@@ -228,15 +273,39 @@ impl<F: Fixture> ErasedFixture for F {
 }
 
 impl AnyFixture {
+    /// Enters a call of the fixture's.
+    fn call<F: Future + Unpin>(&self, what: impl Into<String>, future: F) -> Watched<F> {
+        self.watch
+            .watch(Doing::Call(what.into()), &self.place, future)
+    }
+
+    fn opening<'a>(
+        &'a self,
+        what: impl Into<String>,
+        opened: Local<'a, Result<Box<dyn ErasedStore>>>,
+    ) -> Local<'a, Result<AnyStore>> {
+        let opened = self.call(what, opened);
+        Box::pin(async move {
+            let store = opened.await?;
+            Ok(AnyStore {
+                store,
+                watch: self.watch.clone(),
+                place: Arc::clone(&self.place),
+            })
+        })
+    }
+
     pub(crate) fn open(&self) -> Local<'_, Result<AnyStore>> {
-        self.0.open()
+        self.opening("open", self.fixture.open())
     }
 
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         let mut answer = None;
-        self.0.block_on(Box::pin(async {
+        let property: Local<'_, ()> = Box::pin(async {
             answer = Some(future.await);
-        }));
+        });
+        let property = self.watch.watch(Doing::Property, &self.place, property);
+        self.fixture.block_on(Box::pin(property));
         answer.expect("block_on drives its future to the end")
     }
 
@@ -245,9 +314,9 @@ impl AnyFixture {
         future: impl Future<Output = T> + Send + 'static,
     ) -> Task<T> {
         let (sender, receiver) = oneshot();
-        let task = self
-            .0
-            .spawn(Box::pin(async move { sender.send(future.await) }));
+        let task: Task<()> = Box::pin(async move { sender.send(future.await) });
+        let task = self.watch.watch(Doing::Task, &self.place, task);
+        let task = self.fixture.spawn(Box::pin(task));
         Box::pin(async move {
             task.await;
             receiver.await.expect("a task that ended has answered")
@@ -255,11 +324,11 @@ impl AnyFixture {
     }
 
     pub(crate) fn close(&self, store: &AnyStore) -> Task<Result<()>> {
-        self.0.close(store)
+        Box::pin(self.call("close", self.fixture.close(store)))
     }
 
     pub(crate) fn scan(&self, store: &AnyStore) -> Task<Result<Vec<(Key, Value)>>> {
-        self.0.scan(store)
+        Box::pin(self.call("scan", self.fixture.scan(store)))
     }
 
     pub(crate) fn write_batch(
@@ -267,23 +336,27 @@ impl AnyFixture {
         store: &AnyStore,
         changes: Vec<(Key, Option<Value>)>,
     ) -> Task<Result<()>> {
-        self.0.write_batch(store, changes)
+        let what = format!("write_batch of {} changes", changes.len());
+        Box::pin(self.call(what, self.fixture.write_batch(store, changes)))
     }
 
     pub(crate) fn open_within(&self, timeout: Duration) -> Local<'_, Result<AnyStore>> {
-        self.0.open_within(timeout)
+        self.opening(
+            format!("open_within {timeout:?}"),
+            self.fixture.open_within(timeout),
+        )
     }
 
     pub(crate) fn open_as_other_types(&self) -> Local<'_, Result<()>> {
-        self.0.open_as_other_types()
+        Box::pin(self.call("open_as_other_types", self.fixture.open_as_other_types()))
     }
 
     pub(crate) fn read_files(&self) -> std::result::Result<Vec<(Key, Value)>, String> {
-        self.0.read_files()
+        self.fixture.read_files()
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        self.fixture.path()
     }
 
     pub(crate) fn spawn_thread<T: Send + 'static>(
@@ -292,27 +365,38 @@ impl AnyFixture {
     ) -> AnyThread<T> {
         let answer = Arc::new(Mutex::new(None));
         let own = Arc::clone(&answer);
-        let thread = self.0.spawn_thread(Box::pin(async move {
+        let task: Task<()> = Box::pin(async move {
             let given = future.await;
             *own.lock().unwrap_or_else(PoisonError::into_inner) = Some(given);
-        }));
+        });
+        let task = self.watch.watch(Doing::Task, &self.place, task);
+        let thread = self.fixture.spawn_thread(Box::pin(task));
         AnyThread { thread, answer }
     }
 
     pub(crate) fn abandon(&self, futures: Vec<Task<()>>) {
-        self.0.abandon(futures);
+        self.fixture.abandon(futures);
     }
 
     pub(crate) fn hold_syncs(&self) -> Box<dyn SyncGate> {
-        self.0.hold_syncs()
+        self.watch.gate(self.fixture.hold_syncs())
     }
 
     pub(crate) fn after_power_cut(&self, cut: PowerCut) -> Self {
-        self.0.after_power_cut(cut)
+        Self {
+            fixture: self.fixture.after_power_cut(cut),
+            watch: self.watch.clone(),
+            place: format!("{}, after PowerCut::{cut:?}", self.place).into(),
+        }
     }
 
     pub(crate) fn inject(&self, misfortune: Misfortune) {
-        self.0.inject(misfortune);
+        self.fixture.inject(misfortune);
+    }
+
+    /// Keeps a panic of a waker that the property made.
+    pub(crate) const fn watch(&self) -> &Watch {
+        &self.watch
     }
 }
 

@@ -36,7 +36,9 @@ pub mod kvlog;
 mod oneshot;
 pub mod oracle;
 pub mod reader;
+mod shown;
 pub mod stepped;
+mod watch;
 pub mod workload;
 
 /// The page about testing, so that its code is compiled and run.

@@ -4,6 +4,7 @@ use super::help::{get, key, poll_once, poll_until_held, put, value, with_store};
 use crate::any::Place;
 use crate::executor::{Task, thread, yield_now};
 use crate::fixture::SyncGate;
+use crate::shown::{Show, assert_same};
 use kv_trait::{Effect, Error, ErrorKind, KVStore, Result};
 use std::future::Future;
 use std::pin::Pin;
@@ -38,8 +39,8 @@ pub fn a_future_that_is_never_polled_does_nothing(place: &Place) {
         drop(store.set(&key("new"), &value(4)));
         // A write behind them would be behind what they did.
         put(&store, "other", 5).await;
-        assert_eq!(get(&store, "k").await, Some(value(1)));
-        assert_eq!(get(&store, "new").await, None);
+        assert_same!(get(&store, "k").await, Some(value(1)));
+        assert_same!(get(&store, "new").await, None);
     });
 }
 
@@ -59,14 +60,15 @@ pub fn a_dropped_future_is_whole_or_nothing(place: &Place) {
             let expected = if round % 3 == 1 { None } else { Some(value(2)) };
             let prior = store.set(&key("k"), &value(3)).await.unwrap();
             if early.is_ready() {
-                assert_eq!(prior, expected, "it had finished");
+                assert_same!(prior, expected, "it had finished");
             } else {
                 assert!(
                     prior == expected || prior == Some(value(1)),
-                    "round {round}: neither the old value nor the new one: {prior:?}"
+                    "round {round}: neither the old value nor the new one: {}",
+                    prior.show()
                 );
             }
-            assert_eq!(
+            assert_same!(
                 get(&store, "k").await,
                 Some(value(3)),
                 "a dropped write came late"
@@ -91,7 +93,9 @@ pub fn a_dropped_future_harms_nobody_else(place: &Place) {
                             drop(write);
                             yield_now().await;
                         } else {
-                            store.set(&k, &v).await.unwrap();
+                            let prior = store.set(&k, &v).await.unwrap();
+                            let before = step.checked_sub(1).map(value);
+                            assert_same!(prior, before, "task {task}, step {step}");
                         }
                     }
                 })
@@ -101,9 +105,35 @@ pub fn a_dropped_future_harms_nobody_else(place: &Place) {
             task.await;
         }
         for task in (0..60_u64).filter(|task| task % 3 != 0) {
-            assert_eq!(get(&store, &format!("task {task}")).await, Some(value(4)));
+            assert_same!(get(&store, &format!("task {task}")).await, Some(value(4)));
         }
         put(&store, "after", 1).await;
+    });
+}
+
+/// A read that is given up after any number of polls keeps nobody waiting.
+pub fn a_dropped_read_harms_nobody(place: &Place) {
+    with_store(place, async |fixture, store| {
+        let k = key("k");
+        for round in 0..30_u64 {
+            store.put(&k, &value(round)).await.unwrap();
+            let mut reads: Vec<_> = (0..8).map(|_| store.get(&k)).collect();
+            for (polls, read) in reads.iter_mut().enumerate() {
+                for _ in 0..=polls % 3 {
+                    if let Poll::Ready(found) = poll_once(read) {
+                        assert_same!(found.unwrap(), Some(value(round)), "a read");
+                        break;
+                    }
+                    yield_now().await;
+                }
+            }
+            drop(reads);
+            let prior = store.set(&k, &value(1_000 + round)).await.unwrap();
+            assert_same!(prior, Some(value(round)), "round {round}");
+            let other = store.clone();
+            let elsewhere = fixture.spawn(async move { get(&other, "k").await });
+            assert_same!(elsewhere.await, Some(value(1_000 + round)), "round {round}");
+        }
     });
 }
 
@@ -140,8 +170,8 @@ pub fn a_future_dropped_while_its_sync_is_held_finishes(place: &Place) {
             // Its place in the order was before this one.
             put(&store, "behind", 1).await;
             let expected = (operation == "set" || operation == "put").then(|| value(2));
-            assert_eq!(get(&store, operation).await, expected, "{operation}");
-            assert_eq!(
+            assert_same!(get(&store, operation).await, expected, "{operation}");
+            assert_same!(
                 get(&store, "late").await,
                 Some(value(3)),
                 "{operation}: the one behind"
@@ -171,7 +201,7 @@ pub fn a_future_dropped_behind_a_long_sync_needs_no_other_call(place: &Place) {
             assert!(!patience.is_finished(), "nobody writes it");
             yield_now().await;
         }
-        assert_eq!(get(&store, "dropped").await, Some(value(2)));
+        assert_same!(get(&store, "dropped").await, Some(value(2)));
     });
 }
 
@@ -225,9 +255,9 @@ pub fn an_abandoned_executor_harms_nobody(place: &Place) {
             put(&store, "after", round).await;
         }
         for task in 0..8 {
-            assert_eq!(get(&store, &format!("own {task}")).await, Some(value(49)));
+            assert_same!(get(&store, &format!("own {task}")).await, Some(value(49)));
         }
-        assert_eq!(get(&store, "after").await, Some(value(4)));
+        assert_same!(get(&store, "after").await, Some(value(4)));
         let ended = ended.load(Ordering::SeqCst);
         assert!(
             ended > 0,
@@ -299,7 +329,7 @@ pub fn the_executor_is_never_blocked(place: &Place) {
         open(&gate);
         other.await;
         for writer in writers {
-            assert_eq!(writer.await.unwrap(), None);
+            assert_same!(writer.await.unwrap(), None);
         }
     });
 }
@@ -314,14 +344,14 @@ pub fn reads_go_on_while_a_sync_is_held(place: &Place) {
         assert!(poll_once(&mut write).is_pending());
         poll_until_held(&mut write, &*gate).await;
         for _ in 0..50 {
-            assert_eq!(get(&store, "k").await, Some(value(1)));
-            assert_eq!(get(&store, "absent").await, None);
+            assert_same!(get(&store, "k").await, Some(value(1)));
+            assert_same!(get(&store, "absent").await, None);
         }
         gate.open();
         let answer = match poll_once(&mut write) {
             Poll::Ready(answer) => answer,
             Poll::Pending => write.await,
         };
-        assert_eq!(answer.unwrap(), Some(value(1)));
+        assert_same!(answer.unwrap(), Some(value(1)));
     });
 }

@@ -1,12 +1,14 @@
 //! Many tasks and threads on one store.
 
 use super::help::{chain, get, key, number, poll_once, put, value, with_store};
-use crate::any::{AnyThread, Place};
+use crate::any::{AnyStore, AnyThread, Place};
 use crate::executor::yield_now;
-use crate::fixture::{Key, Value};
+use crate::shown::{Show, assert_same};
+use crate::watch::Watch;
 use kv_trait::KVStore;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +29,7 @@ pub fn concurrent_access(place: &Place) {
                         for step in 0..4 {
                             put(&store, &name, task * 10 + step).await;
                             let seen = get(&store, &name).await;
-                            assert_eq!(seen, Some(value(task * 10 + step)), "its own write");
+                            assert_same!(seen, Some(value(task * 10 + step)), "its own write");
                         }
                     })
                 })
@@ -37,7 +39,7 @@ pub fn concurrent_access(place: &Place) {
             }
             for task in 0..count {
                 let name = format!("{count} tasks, task {task}");
-                assert_eq!(
+                assert_same!(
                     get(&store, &name).await,
                     Some(value(task * 10 + 3)),
                     "{name}"
@@ -284,13 +286,13 @@ pub fn reentrancy(place: &Place) {
             let early = poll_once(&mut first);
             let other = store.set(&k, &two).await.unwrap();
             store.put(&key("other"), &two).await.unwrap();
-            assert_eq!(get(store, "other").await, Some(two.clone()));
+            assert_same!(get(store, "other").await, Some(two.clone()));
             store.get(&k).await.unwrap();
             match early {
                 std::task::Poll::Ready(answer) => drop(answer.unwrap()),
                 std::task::Poll::Pending => drop(first.await.unwrap()),
             }
-            assert_eq!(
+            assert_same!(
                 other,
                 Some(one.clone()),
                 "the order is the order of first polls"
@@ -305,27 +307,34 @@ pub fn reentrancy(place: &Place) {
             inner.set(&key("nested"), &value(2)).await.unwrap();
             read.await
         });
-        assert_eq!(nested.await, Some(value(2)));
+        assert_same!(nested.await, Some(value(2)));
     });
 }
 
 /// Uses the store when it is woken.
-struct UsesStore<S> {
-    store: S,
+struct UsesStore {
+    store: AnyStore,
     inner: Mutex<Option<Waker>>,
-    outcome: Mutex<Option<bool>>,
+    /// Keeps a panic, which the store may swallow.
+    watch: Watch,
 }
 
-impl<S: KVStore<Key, Value> + 'static> Wake for UsesStore<S> {
-    fn wake(self: Arc<Self>) {
+impl UsesStore {
+    fn use_it(&self) {
         let (k, v) = (key("from the waker"), value(1));
         let mut write = self.store.put(&k, &v);
         let mut read = self.store.get(&k);
         // Neither may deadlock; whether they are ready is the store's choice.
-        let ready = poll_once(&mut read).is_ready();
-        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(ready);
+        drop(poll_once(&mut read));
         drop(poll_once(&mut write));
-        drop((read, write));
+    }
+}
+
+impl Wake for UsesStore {
+    fn wake(self: Arc<Self>) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.use_it())) {
+            self.watch.waker_panicked(&*panic);
+        }
         let waker = self
             .inner
             .lock()
@@ -339,14 +348,14 @@ impl<S: KVStore<Key, Value> + 'static> Wake for UsesStore<S> {
 
 /// A waker that uses the store, on whatever thread the store calls it, does not deadlock.
 pub fn reentrancy_from_a_waker(place: &Place) {
-    with_store(place, async |_, store| {
+    with_store(place, async |fixture, store| {
         for round in 0..5 {
             let (k, v) = (key("k"), value(round));
             let mut write = store.set(&k, &v);
             let uses = Arc::new(UsesStore {
                 store: store.clone(),
                 inner: Mutex::new(None),
-                outcome: Mutex::new(None),
+                watch: fixture.watch().clone(),
             });
             let answer = std::future::poll_fn(|cx| {
                 *uses.inner.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -355,10 +364,11 @@ pub fn reentrancy_from_a_waker(place: &Place) {
                 write.as_mut().poll(&mut Context::from_waker(&waker))
             });
             answer.await.unwrap();
-            assert_eq!(get(&store, "k").await, Some(value(round)));
+            fixture.watch().assert_no_waker_panicked();
+            assert_same!(get(&store, "k").await, Some(value(round)));
         }
         put(&store, "after", 1).await;
-        assert_eq!(get(&store, "after").await, Some(value(1)));
+        assert_same!(get(&store, "after").await, Some(value(1)));
     });
 }
 
@@ -388,7 +398,11 @@ pub fn a_batch_is_whole_to_readers(place: &Place) {
             for _ in 0..3 {
                 let seen = fixture.scan(&store).await.unwrap();
                 let first = &seen[0].1;
-                assert!(seen.iter().all(|(_, value)| value == first), "{seen:?}");
+                assert!(
+                    seen.iter().all(|(_, value)| value == first),
+                    "{}",
+                    seen.show()
+                );
             }
             write.await.unwrap();
         }

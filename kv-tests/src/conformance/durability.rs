@@ -6,6 +6,7 @@ use super::help::{
 use crate::any::{AnyFixture, AnyStore, Place};
 use crate::executor::yield_now;
 use crate::fixture::{Key, PowerCut, Value};
+use crate::shown::{Show, assert_same};
 use kv_trait::KVStore;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +51,12 @@ pub fn acknowledged_is_durable(place: &Place) {
                 for number in 0..6 {
                     let k = key(&format!("key {number}"));
                     let found = store.get(&k).await.unwrap();
-                    assert_eq!(found.as_ref(), map.get(&k), "step {step}, {cut:?}, {k:?}");
+                    assert_same!(
+                        found.as_ref(),
+                        map.get(&k),
+                        "step {step}, {cut:?}, {}",
+                        k.show()
+                    );
                 }
             }
         }
@@ -159,7 +165,7 @@ pub fn nothing_is_visible_before_it_is_durable(place: &Place) {
             let mut second = store.set(&k, &w);
             let mut absent = store.delete(&k);
             for _ in 0..20 {
-                assert_eq!(get(&store, "k").await, before, "seen before its sync");
+                assert_same!(get(&store, "k").await, before, "seen before its sync");
                 assert!(
                     poll_once(&mut second).is_pending(),
                     "an answer before the sync"
@@ -171,9 +177,9 @@ pub fn nothing_is_visible_before_it_is_durable(place: &Place) {
                 yield_now().await;
             }
             gate.open();
-            assert_eq!(first.await.unwrap(), before);
-            assert_eq!(second.await.unwrap(), Some(v));
-            assert_eq!(absent.await.unwrap(), Some(w));
+            assert_same!(first.await.unwrap(), before);
+            assert_same!(second.await.unwrap(), Some(v));
+            assert_same!(absent.await.unwrap(), Some(w));
             put(&store, "k", 300 + round).await;
         }
     });
@@ -205,12 +211,12 @@ pub fn what_recovery_showed_stays(place: &Place) {
                 let seen = all(&reopened, 4).await;
                 let second = first.after_power_cut(PowerCut::LosingAll);
                 let reopened = opened(second.open().await);
-                assert_eq!(all(&reopened, 4).await, seen, "step {step}, {cut:?}");
+                assert_same!(all(&reopened, 4).await, seen, "step {step}, {cut:?}");
                 put(&reopened, "more", step).await;
                 let third = second.after_power_cut(PowerCut::Some(step));
                 let reopened = opened(third.open().await);
-                assert_eq!(all(&reopened, 4).await, seen, "step {step}, {cut:?}, third");
-                assert_eq!(get(&reopened, "more").await, Some(value(step)));
+                assert_same!(all(&reopened, 4).await, seen, "step {step}, {cut:?}, third");
+                assert_same!(get(&reopened, "more").await, Some(value(step)));
             }
         }
     });
@@ -245,7 +251,7 @@ pub fn a_power_cut_in_a_burst_leaves_whole_writes_in_order(place: &Place) {
                 "seed {seed}: a gap at {there}"
             );
             for (number, found) in found[..there].iter().enumerate() {
-                assert_eq!(
+                assert_same!(
                     *found,
                     Some(padded(number as u64)),
                     "seed {seed}, key {number}"
@@ -263,13 +269,13 @@ pub fn a_power_cut_at_creation_leaves_a_store_that_opens(place: &Place) {
     fixture.block_on(async {
         for seed in 0..8 {
             let (_fixture, store) = after(&fixture, PowerCut::Some(seed)).await;
-            assert_eq!(get(&store, "k").await, None);
+            assert_same!(get(&store, "k").await, None);
         }
         let store = opened(fixture.open().await);
         for cut in cuts(3) {
             let (_fixture, reopened) = after(&fixture, cut).await;
             put(&reopened, "k", 1).await;
-            assert_eq!(get(&reopened, "k").await, Some(value(1)));
+            assert_same!(get(&reopened, "k").await, Some(value(1)));
         }
         drop(store);
     });
@@ -305,8 +311,8 @@ pub fn a_batch_is_whole_after_a_power_cut(place: &Place) {
             };
             let (_fixture, reopened) = after(fixture, cut).await;
             let a = get(&reopened, "a").await;
-            assert_eq!(get(&reopened, "b").await, a, "{cut:?}: a batch in part");
-            assert_eq!(get(&reopened, "c").await, a, "{cut:?}: a batch in part");
+            assert_same!(get(&reopened, "b").await, a, "{cut:?}: a batch in part");
+            assert_same!(get(&reopened, "c").await, a, "{cut:?}: a batch in part");
             yield_now().await;
         }
         writer.await;
@@ -322,10 +328,10 @@ pub fn a_deleted_key_stays_deleted_after_a_power_cut(place: &Place) {
             store.remove(&key(&name)).await.unwrap();
             for cut in cuts(step) {
                 let (again, reopened) = after(fixture, cut).await;
-                assert_eq!(get(&reopened, &name).await, None, "step {step}, {cut:?}");
+                assert_same!(get(&reopened, &name).await, None, "step {step}, {cut:?}");
                 drop(reopened);
                 let reopened = opened(again.open().await);
-                assert_eq!(
+                assert_same!(
                     get(&reopened, &name).await,
                     None,
                     "step {step}, {cut:?}, again"

@@ -3,6 +3,7 @@
 use super::help::{WRITES, Writing, get, key, opened, poll_once, put, value, with_store};
 use crate::any::{AnyFixture, AnyStore, Place};
 use crate::fixture::{Key, Misfortune, PowerCut, Value};
+use crate::shown::{Show, assert_same};
 use kv_trait::{Effect, Error, ErrorKind, KVStore, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -30,21 +31,21 @@ pub fn a_failed_sync_is_told_and_stops_writes(place: &Place) {
                 assert_eq!(error.effect(), Effect::Nothing, "{later:?}: {error:?}");
                 assert_eq!(error.kind(), ErrorKind::Poisoned, "{later:?}: {error:?}");
             }
-            assert_eq!(get(&store, "before").await, Some(value(1)), "reads go on");
-            assert_eq!(get(&store, "later").await, Some(value(1)), "{write:?}");
+            assert_same!(get(&store, "before").await, Some(value(1)), "reads go on");
+            assert_same!(get(&store, "later").await, Some(value(1)), "{write:?}");
             drop(store);
             fixture.inject(Misfortune::None);
             let store = opened(fixture.open().await);
-            assert_eq!(get(&store, "before").await, Some(value(1)));
+            assert_same!(get(&store, "before").await, Some(value(1)));
             let found = get(&store, "k").await;
             assert!(
                 found == Some(value(1)) || found == write.leaves(&value(2)),
                 "{write:?}: neither the old state nor the new one: {found:?}"
             );
             let later = get(&store, "later").await;
-            assert_eq!(later, Some(value(1)), "{write:?}: it was refused");
+            assert_same!(later, Some(value(1)), "{write:?}: it was refused");
             put(&store, "later", 4).await;
-            assert_eq!(get(&store, "later").await, Some(value(4)));
+            assert_same!(get(&store, "later").await, Some(value(4)));
         });
     }
 }
@@ -74,7 +75,7 @@ pub fn a_failed_sync_is_never_believed_later(place: &Place) {
                 let cut = fixture.after_power_cut(PowerCut::LosingAll);
                 let reopened = opened(cut.open().await);
                 let found = read(&reopened).await;
-                assert_eq!(found, write.leaves(&long), "{write:?}: acknowledged");
+                assert_same!(found, write.leaves(&long), "{write:?}: acknowledged");
             }
             drop(store);
             fixture.inject(Misfortune::None);
@@ -83,13 +84,13 @@ pub fn a_failed_sync_is_never_believed_later(place: &Place) {
             put(&store, "after", 3).await;
             let cut = fixture.after_power_cut(PowerCut::LosingAll);
             let reopened = opened(cut.open().await);
-            assert_eq!(
+            assert_same!(
                 read(&reopened).await,
                 seen,
                 "{write:?}: shown by an open, lost by a cut"
             );
-            assert_eq!(get(&reopened, "before").await, Some(value(1)));
-            assert_eq!(get(&reopened, "after").await, Some(value(3)));
+            assert_same!(get(&reopened, "before").await, Some(value(1)));
+            assert_same!(get(&reopened, "after").await, Some(value(3)));
         });
     }
 }
@@ -105,7 +106,7 @@ pub fn a_sync_without_space_is_unknown_too(place: &Place) {
             assert_eq!(error.effect(), Effect::Unknown, "{write:?}: {error:?}");
             let error = failing(write, &store, "before", 3).await;
             assert_eq!(error.effect(), Effect::Nothing, "{write:?}: {error:?}");
-            assert_eq!(get(&store, "before").await, Some(value(1)), "reads go on");
+            assert_same!(get(&store, "before").await, Some(value(1)), "reads go on");
         });
     }
 }
@@ -168,11 +169,14 @@ async fn assert_may_hold(store: &AnyStore, broken: &BrokenOff, when: &str) -> Ve
     for (k, may) in &broken.keys {
         let held = match store.get(k).await {
             Ok(held) => held,
-            Err(error) => panic!("{when}: cannot read {k:?}: {error:?}"),
+            Err(error) => panic!("{when}: cannot read {}: {error:?}", k.show()),
         };
         assert!(
             may.contains(&held),
-            "{when}: {k:?} holds {held:?}, and by what was told it may hold {may:?}"
+            "{when}: {} holds {}, and by what was told it may hold {}",
+            k.show(),
+            held.show(),
+            may.show()
         );
         found.push(held);
     }
@@ -202,7 +206,7 @@ pub fn a_failed_write_leaves_nothing(place: &Place) {
                     let reopened = opened(after.open().await);
                     let when = format!("{write:?}, {cut:?}");
                     let shown = assert_may_hold(&reopened, &broken, &when).await;
-                    assert_eq!(get(&reopened, "before").await, Some(value(1)), "{when}");
+                    assert_same!(get(&reopened, "before").await, Some(value(1)), "{when}");
                     if nothing {
                         continue;
                     }
@@ -210,7 +214,7 @@ pub fn a_failed_write_leaves_nothing(place: &Place) {
                     let again = opened(again.open().await);
                     let when = format!("{when}, opened and cut once more");
                     let stays = assert_may_hold(&again, &broken, &when).await;
-                    assert_eq!(stays, shown, "{when}: shown by an open, and changed");
+                    assert_same!(stays, shown, "{when}: shown by an open, and changed");
                 }
                 if !nothing {
                     let said = writeln!(
@@ -226,7 +230,7 @@ pub fn a_failed_write_leaves_nothing(place: &Place) {
                 let reopened = opened(after.open().await);
                 let when = format!("{write:?}, after another write and a cut");
                 assert_may_hold(&reopened, &broken, &when).await;
-                assert_eq!(get(&reopened, "other").await, Some(value(round)), "{when}");
+                assert_same!(get(&reopened, "other").await, Some(value(round)), "{when}");
             }
         });
     }
@@ -270,16 +274,16 @@ pub fn a_full_disk_refuses_and_recovers(place: &Place) {
             }
             let found = store.get(&k).await.unwrap();
             let expected = held.get(&k).cloned().flatten();
-            assert_eq!(found, expected, "what {write:?} said of {k:?}");
+            assert_same!(found, expected, "what {write:?} said of {}", k.show());
         }
         let refused = [Writing::Set, Writing::Put]
             .iter()
             .all(|write| refused.contains(write));
         assert!(refused, "the disk was never full");
-        assert_eq!(get(&store, "before").await, Some(value(1)), "reads go on");
+        assert_same!(get(&store, "before").await, Some(value(1)), "reads go on");
         fixture.inject(Misfortune::None);
         put(&store, "after", 2).await;
-        assert_eq!(get(&store, "after").await, Some(value(2)));
+        assert_same!(get(&store, "after").await, Some(value(2)));
     });
 }
 
@@ -291,10 +295,10 @@ pub fn a_read_error_is_no_absence(place: &Place) {
         match store.get(&key("k")).await {
             Err(error) => assert_eq!(error.effect(), Effect::Nothing, "{error:?}"),
             // Memory answered.
-            Ok(found) => assert_eq!(found, Some(value(1))),
+            Ok(found) => assert_same!(found, Some(value(1))),
         }
         fixture.inject(Misfortune::None);
-        assert_eq!(get(&store, "k").await, Some(value(1)));
+        assert_same!(get(&store, "k").await, Some(value(1)));
     });
 }
 
@@ -316,7 +320,7 @@ pub fn a_prior_value_that_cannot_be_read_is_no_refusal(place: &Place) {
             fixture.inject(Misfortune::None);
             let expected = match outcome {
                 Ok(prior) => {
-                    assert_eq!(prior, Some(value(1)), "{write:?}: the prior value");
+                    assert_same!(prior, Some(value(1)), "{write:?}: the prior value");
                     write.leaves(&v)
                 }
                 Err(error) => match error.effect() {
@@ -325,10 +329,10 @@ pub fn a_prior_value_that_cannot_be_read_is_no_refusal(place: &Place) {
                     effect => panic!("{write:?}: {effect:?} after a read error: {error:?}"),
                 },
             };
-            assert_eq!(get(&store, "k").await, expected, "{write:?}: what was told");
+            assert_same!(get(&store, "k").await, expected, "{write:?}: what was told");
             let after = fixture.after_power_cut(PowerCut::LosingAll);
             let reopened = opened(after.open().await);
-            assert_eq!(
+            assert_same!(
                 get(&reopened, "k").await,
                 expected,
                 "{write:?}: what was told, after a power cut"
@@ -359,7 +363,7 @@ pub fn a_read_error_while_opening_loses_nothing(place: &Place) {
             };
             for number in 0..20 {
                 let found = get(&store, &format!("k{number}")).await;
-                assert_eq!(found, Some(value(number)), "a read failed after {good}");
+                assert_same!(found, Some(value(number)), "a read failed after {good}");
             }
         }
     });

@@ -1,7 +1,8 @@
 //! The conformance suite: what every `KVStore` must do, one property a test.
 //!
 //! A property is one claim with its own assertion. Each makes a fresh [`Fixture`], and needs some of its
-//! [capabilities](Capability); where one is missing it is skipped, and says so by name on the standard output.
+//! [capabilities](Capability); where one is missing it is skipped, and says so by name on the standard output. A property
+//! that hangs fails by itself, with what it waited for.
 //! [`crate::conformance!`] turns the table below into tests.
 
 #![expect(
@@ -18,15 +19,23 @@ mod help;
 pub mod restarts;
 
 use crate::any::Place;
-use crate::executor::thread;
 use crate::fixture::{Capability, Fixture};
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::Write;
+use std::panic::resume_unwind;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// A property that has not ended by then hangs. Nothing but a hang takes nearly so long.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Changes after how many seconds without an answer a property is given up.
+pub const HANG_SECONDS: &str = "KV_TESTS_HANG_SECONDS";
+
+/// For how long nothing may begin or end, and an operation may go without an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A property that still goes on after so many times that long gets nowhere.
+const PATIENCES: u32 = 20;
+/// Looks at a property while its patience lasts once.
+const TICKS: u32 = 60;
 
 /// One property of a store.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +52,7 @@ pub struct Property {
 /// Checks one property, or says that it is skipped.
 ///
 /// # Panics
-/// If the store does not have it. A property that hangs ends the process, with its name.
+/// If the store does not have it, or if it hangs: then the message tells what it waited for.
 pub fn check<F: Fixture>(name: &'static str, needs: &[Capability], property: fn(&Place)) {
     check_at(&Place::of::<F>(), name, needs, property);
 }
@@ -78,25 +87,67 @@ fn check_at(place: &Place, name: &'static str, needs: &[Capability], property: f
         .iter()
         .filter(|need| !place.capabilities.contains(need))
         .collect();
-    // Not the macro: the test harness would swallow it.
-    let mut out = std::io::stdout();
     if !missing.is_empty() {
-        let said = writeln!(out, "skipped: {name} needs {missing:?}");
+        // Not the macro: the test harness would swallow it.
+        let said = writeln!(std::io::stdout(), "skipped: {name} needs {missing:?}");
         said.expect("standard output takes a line");
         return;
     }
-    let test = std::thread::current().name().unwrap_or(name).to_owned();
-    let (done, watch) = mpsc::channel::<()>();
-    let watchdog = thread(move || {
-        if watch.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-            let said = writeln!(std::io::stderr(), "{test} hangs");
-            drop(said); // the process ends either way
-            std::process::abort();
-        }
+    check_within(place, property, patience(std::env::var_os(HANG_SECONDS)));
+}
+
+fn patience(chosen: Option<OsString>) -> Duration {
+    let Some(chosen) = chosen else {
+        return PATIENCE;
+    };
+    let seconds = chosen.to_str().and_then(|text| text.parse().ok());
+    match seconds {
+        Some(seconds @ 1..) => Duration::from_secs(seconds),
+        _ => panic!("{HANG_SECONDS} is a number of seconds, 1 or more, and not {chosen:?}"),
+    }
+}
+
+/// Checks one property on a thread of its own, which is left behind if it hangs.
+///
+/// # Panics
+/// As the property does, if one of the suite's wakers did, or if for so long no operation began or ended, or one had no
+/// answer.
+pub fn check_within(place: &Place, property: fn(&Place), patience: Duration) {
+    let watch = place.watch.clone();
+    let own = place.clone();
+    let (done, watched) = mpsc::channel::<()>();
+    let name = std::thread::current()
+        .name()
+        .unwrap_or("kv-tests")
+        .to_owned();
+    // It has the name of its test, which a panic tells.
+    let checked = std::thread::Builder::new().name(name).spawn(move || {
+        let _done = done;
+        property(&own);
     });
-    property(place);
-    drop(done);
-    watchdog.join().expect("the watchdog ends");
+    let checked = checked.expect("the system gives a thread");
+    let mut ticks = 0;
+    while watched.recv_timeout(patience / TICKS) == Err(mpsc::RecvTimeoutError::Timeout) {
+        ticks += 1;
+        let still = watch.tick() >= u64::from(TICKS);
+        if still || ticks >= TICKS * PATIENCES {
+            let report = watch.report();
+            watch.give_up();
+            let what = if still {
+                "for so long nothing began or ended, or an operation had no answer"
+            } else {
+                "operations go on, and it does not end"
+            };
+            panic!(
+                "the property hangs: {what} ({:?}; {HANG_SECONDS} changes that)\n  {report}",
+                patience * ticks / TICKS
+            );
+        }
+    }
+    if let Err(panic) = checked.join() {
+        resume_unwind(panic);
+    }
+    watch.assert_no_waker_panicked();
 }
 
 /// One table: tests, their needs, and the list of all properties come from it.
@@ -252,4 +303,21 @@ properties! { ($)
     failures::a_read_error_is_no_absence [Faults];
     failures::a_prior_value_that_cannot_be_read_is_no_refusal [Faults, PowerCut];
     failures::a_read_error_while_opening_loses_nothing [Faults, Reopen];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_what_the_variable_says() {
+        assert_eq!(patience(None), PATIENCE);
+        assert_eq!(patience(Some("7".into())), Duration::from_secs(7));
+    }
+
+    #[test]
+    #[should_panic(expected = "is a number of seconds, 1 or more, and not \"soon\"")]
+    fn no_other_patience_is_taken_for_one() {
+        patience(Some("soon".into()));
+    }
 }

@@ -4,6 +4,7 @@ use super::help::{get, key, opened, poll_once, put, value, with_store};
 use crate::any::{AnyFixture, AnyStore, Place};
 use crate::executor::yield_now;
 use crate::fixture::{Key, Value};
+use crate::shown::{Show, assert_same, assert_same_list};
 use crate::workload::Random;
 use kv_trait::{Effect, ErrorKind, KVStore};
 use std::collections::BTreeMap;
@@ -19,7 +20,12 @@ async fn reopen(fixture: &AnyFixture) -> AnyStore {
 async fn assert_holds(store: &AnyStore, map: &BTreeMap<Key, Value>, keys: u64) {
     for number in 0..keys {
         let k = key(&format!("key {number}"));
-        assert_eq!(store.get(&k).await.unwrap().as_ref(), map.get(&k), "{k:?}");
+        assert_same!(
+            store.get(&k).await.unwrap().as_ref(),
+            map.get(&k),
+            "{}",
+            k.show()
+        );
     }
 }
 
@@ -61,10 +67,10 @@ pub fn rude_restart(place: &Place) {
                 serial += 1;
                 let k = key(&format!("key {}", random.below(10)));
                 if random.below(4) == 0 {
-                    assert_eq!(store.delete(&k).await.unwrap(), map.remove(&k));
+                    assert_same!(store.delete(&k).await.unwrap(), map.remove(&k));
                 } else {
                     let prior = store.set(&k, &value(serial)).await.unwrap();
-                    assert_eq!(prior, map.insert(k, value(serial)), "life {life}");
+                    assert_same!(prior, map.insert(k, value(serial)), "life {life}");
                 }
             }
             // Given up after the first poll: on a key of its own, so that nothing else depends on it.
@@ -80,7 +86,8 @@ pub fn rude_restart(place: &Place) {
             let after = store.get(&k).await.unwrap();
             assert!(
                 after == before || after == Some(v),
-                "life {life}: {after:?}"
+                "life {life}: {}",
+                after.show()
             );
         }
     });
@@ -102,7 +109,7 @@ pub fn what_was_deleted_stays_deleted(place: &Place) {
         let store = reopen(fixture).await;
         for number in 0..30 {
             let expected = (number % 3 == 0).then(|| value(99));
-            assert_eq!(
+            assert_same!(
                 get(&store, &format!("key {number}")).await,
                 expected,
                 "key {number}"
@@ -160,11 +167,11 @@ pub fn close_finishes_what_was_accepted(place: &Place) {
         for (number, outcome) in outcomes.into_iter().enumerate() {
             let found = get(&store, &format!("key {number}")).await;
             match outcome {
-                Ok(()) => assert_eq!(found, Some(value(number as u64)), "acknowledged"),
+                Ok(()) => assert_same!(found, Some(value(number as u64)), "acknowledged"),
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::Closed, "{error:?}");
                     assert_eq!(error.effect(), Effect::Nothing, "{error:?}");
-                    assert_eq!(found, None, "refused with effect nothing");
+                    assert_same!(found, None, "refused with effect nothing");
                 }
             }
         }
@@ -187,7 +194,7 @@ pub fn a_second_open_is_refused_with_the_holder_named(place: &Place) {
             );
         }
         put(&store, "k", 2).await;
-        assert_eq!(get(&store, "k").await, Some(value(2)), "the owner goes on");
+        assert_same!(get(&store, "k").await, Some(value(2)), "the owner goes on");
     });
 }
 
@@ -197,7 +204,7 @@ pub fn drop_then_open(place: &Place) {
         let mut store = store;
         for life in 0..20_u64 {
             let prior = store.set(&key("life"), &value(life)).await.unwrap();
-            assert_eq!(prior, life.checked_sub(1).map(value));
+            assert_same!(prior, life.checked_sub(1).map(value));
             drop(store);
             store = reopen(fixture).await;
         }
@@ -224,7 +231,7 @@ pub fn a_lock_timeout_waits_for_the_other_owner(place: &Place) {
         put(&store, "k", 2).await;
         drop(store);
         let store = opened(waiting.await);
-        assert_eq!(get(&store, "k").await, Some(value(2)));
+        assert_same!(get(&store, "k").await, Some(value(2)));
     });
 }
 
@@ -239,7 +246,7 @@ pub fn wrong_types_are_refused(place: &Place) {
         };
         assert_eq!(error.kind(), ErrorKind::UnsupportedFormat, "{error:?}");
         let store = reopen(fixture).await;
-        assert_eq!(get(&store, "k").await, Some(value(300)));
+        assert_same!(get(&store, "k").await, Some(value(300)));
     });
 }
 
@@ -266,11 +273,8 @@ pub fn persistence_verification(place: &Place) {
             Ok(found) => found,
             Err(error) => panic!("life {life}: the files cannot be read: {error}"),
         };
-        assert_eq!(
-            found,
-            map.clone().into_iter().collect::<Vec<_>>(),
-            "life {life}"
-        );
+        let expected: Vec<_> = map.clone().into_iter().collect();
+        assert_same_list(&found, &expected, &format!("life {life}"));
     }
 }
 
