@@ -131,6 +131,8 @@ pub struct Place {
     pub large_value_bytes: usize,
     /// [`Fixture::KEY_BYTES_MAX`].
     pub key_bytes_max: usize,
+    /// [`Fixture::MANY_WRITES`].
+    pub many_writes: u64,
     create: fn() -> Box<dyn ErasedFixture>,
     create_at: fn(&Path) -> Box<dyn ErasedFixture>,
     /// Of all that is done at them.
@@ -145,6 +147,7 @@ impl Place {
             capabilities: F::CAPABILITIES,
             large_value_bytes: F::LARGE_VALUE_BYTES,
             key_bytes_max: F::KEY_BYTES_MAX,
+            many_writes: F::MANY_WRITES,
             create: || Box::new(F::create()),
             create_at: |path| Box::new(F::create_at(path)),
             watch: Watch::default(),

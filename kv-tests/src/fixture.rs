@@ -116,7 +116,11 @@ pub trait Fixture: Sized + 'static {
     const CAPABILITIES: &'static [Capability];
 
     /// The longest value that the suite tries, in bytes: beyond whatever unit the store has.
-    const LARGE_VALUE_BYTES: usize = 256 * 1024;
+    const LARGE_VALUE_BYTES: usize = 8 * 1024 * 1024 + 1;
+
+    /// How many writes one store gets where the suite tries many: more than whatever the store counts to before it does
+    /// something out of turn. With [`Capability::PowerCut`] the store is opened as often.
+    const MANY_WRITES: u64 = 2_200;
 
     /// The longest key, in bytes; one byte more is refused as `TooLarge`.
     const KEY_BYTES_MAX: usize = kv_trait::KEY_BYTES_MAX;

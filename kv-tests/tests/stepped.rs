@@ -20,6 +20,7 @@ kv_tests::conformance!(OnSimDisk<Stepped>, skipping [
     "an_abandoned_executor_harms_nobody",
     "the_executor_is_never_blocked",
     "reads_go_on_while_a_sync_is_held",
+    "a_batch_is_whole_at_each_of_its_syncs",
     "a_lock_timeout_waits_for_the_other_owner",
     "persistence_verification",
     "a_killed_process_loses_nothing_it_acknowledged",

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use kv_tests::executor::{Executor, Task};
 use kv_tests::fixture::{Capability, Fixture, Key, Misfortune, PowerCut, SyncGate, Value};
 use kv_tests::kvlog::{OnSimDisk, Store};
-use kv_trait::{KVStore, Result};
+use kv_trait::{Error, ErrorKind, KVStore, Result};
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::thread::JoinHandle;
@@ -58,9 +59,64 @@ pub(crate) trait Lie: Send + Sync + 'static {
         Box::pin(inner.remove(key))
     }
 
-    /// Whether a batch is written change by change.
-    const SPLITS_BATCHES: bool = false;
+    /// The batches that one is made of.
+    fn split(changes: Vec<Change>) -> Vec<Vec<Change>> {
+        vec![changes]
+    }
+
+    /// `scan` begins an honest one each time.
+    fn scan(scan: &dyn Fn() -> Task<Scanned>) -> Task<Scanned> {
+        scan()
+    }
+
+    /// How often a place can be opened.
+    const OPENS: u32 = u32::MAX;
 }
+
+/// A lie about some methods, each with its body; the others tell the truth.
+macro_rules! lie {
+    ($(
+        $(#[$doc:meta])*
+        $lie:ident($state:ty) {
+            $($method:ident($inner:ident, $own:pat, $key:ident $(, $value:ident)?) -> $of:ty $body:block)+
+        }
+    )+) => {$(
+        $(#[$doc])*
+        pub(crate) struct $lie;
+
+        impl Lie for $lie {
+            type State = $state;
+
+            $(fn $method<'a, E: Executor>(
+                $inner: &'a Store<E>,
+                $own: &'a $state,
+                $key: &'a Key,
+                $($value: &'a Value,)?
+            ) -> Answer<'a, $of> {
+                Box::pin(async move $body)
+            })+
+        }
+    )+};
+}
+
+/// A lie about scans, batches or opens.
+macro_rules! lie_beside {
+    ($($(#[$doc:meta])* $lie:ident { $($item:tt)+ })+) => {$(
+        $(#[$doc])*
+        pub(crate) struct $lie;
+
+        impl Lie for $lie {
+            type State = ();
+
+            $($item)+
+        }
+    )+};
+}
+
+pub(crate) use {lie, lie_beside};
+
+pub(crate) type Change = (Key, Option<Value>);
+pub(crate) type Scanned = Result<Vec<(Key, Value)>>;
 
 /// Not a lie.
 pub(crate) struct Truth;
@@ -124,6 +180,7 @@ impl<E: Executor, L: Lie> KVStore<Key, Value> for LyingStore<E, L> {
 /// The good fixture, with a liar before its store.
 pub(crate) struct Lying<E, L> {
     inner: OnSimDisk<E>,
+    opens: Cell<u32>,
     lie: PhantomData<L>,
 }
 
@@ -131,6 +188,7 @@ impl<E: Executor, L: Lie> Lying<E, L> {
     fn around(inner: OnSimDisk<E>) -> Self {
         Self {
             inner,
+            opens: Cell::new(0),
             lie: PhantomData,
         }
     }
@@ -146,6 +204,11 @@ impl<E: Executor, L: Lie> Fixture for Lying<E, L> {
     }
 
     async fn open(&self) -> Result<Self::Store> {
+        let opens = self.opens.get() + 1;
+        self.opens.set(opens);
+        if opens > L::OPENS {
+            return Err(Error::new(ErrorKind::Io, "a lie"));
+        }
         self.inner.open().await.map(LyingStore::new)
     }
 
@@ -168,7 +231,7 @@ impl<E: Executor, L: Lie> Fixture for Lying<E, L> {
         &self,
         store: &Self::Store,
     ) -> impl Future<Output = Result<Vec<(Key, Value)>>> + Send + 'static {
-        self.inner.scan(&store.inner)
+        L::scan(&|| Box::pin(self.inner.scan(&store.inner)))
     }
 
     fn write_batch(
@@ -176,12 +239,7 @@ impl<E: Executor, L: Lie> Fixture for Lying<E, L> {
         store: &Self::Store,
         changes: Vec<(Key, Option<Value>)>,
     ) -> impl Future<Output = Result<()>> + Send + 'static {
-        let parts: Vec<Vec<_>> = if L::SPLITS_BATCHES {
-            changes.into_iter().map(|change| vec![change]).collect()
-        } else {
-            vec![changes]
-        };
-        let writes: Vec<_> = parts
+        let writes: Vec<_> = L::split(changes)
             .into_iter()
             .map(|part| self.inner.write_batch(&store.inner, part))
             .collect();
