@@ -2,7 +2,7 @@
 
 use super::fault::ENOSPC;
 use super::fault::os_error;
-use super::medium::{Node, Op};
+use super::medium::{Node, Op, SECTOR_BYTES};
 use super::{FaultKind, OpKind, Shared, SimDisk, State};
 use crate::storage::{DirEntry, FileId, FileKind, OpenMode, Storage, StorageFile};
 use crate::sync::lock_std as lock;
@@ -252,13 +252,11 @@ impl StorageFile for SimFile {
             }
             _ => {}
         }
-        let new = state.medium.file(self.inode)?.would_allocate(offset, count);
-        let full = state
-            .capacity
-            .is_some_and(|room| state.medium.allocated_bytes() + new > room);
-        if new > 0 && full && !state.no_space_at_sync {
+        let fits = state.fits(self.inode, offset, count)?;
+        if fits == 0 && count > 0 {
             return Err(os_error(ENOSPC));
         }
+        count = fits;
         if count > 0 {
             let op = Op::Write {
                 inode: self.inode,
@@ -266,6 +264,7 @@ impl StorageFile for SimFile {
                 bytes: bytes[..count].into(),
             };
             Shared::do_op(&mut state, op);
+            state.written_bytes += count as u64;
         }
         match error {
             Some(errno) => Err(os_error(errno)),
@@ -275,9 +274,7 @@ impl StorageFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let (mut state, fault) = self.enter(OpKind::Sync)?;
-        let full = state
-            .capacity
-            .is_some_and(|room| state.medium.allocated_bytes() > room);
+        let full = state.capacity.is_some_and(|most| state.used_bytes() > most);
         let errno = match fault {
             Some(FaultKind::Lie) => return Ok(()),
             Some(FaultKind::Errno(errno)) => Some(errno),
@@ -301,6 +298,12 @@ impl StorageFile for SimFile {
         let (mut state, _) = self.enter(OpKind::SetLen)?;
         if !self.writable {
             return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        // A block that is cut in its middle is written again.
+        let within = usize::try_from(length).unwrap_or_default() % SECTOR_BYTES;
+        let cut = length < state.medium.file(self.inode)?.length && within > 0;
+        if cut && state.fits(self.inode, length, 1)? == 0 {
+            return Err(os_error(ENOSPC));
         }
         Shared::do_op(
             &mut state,

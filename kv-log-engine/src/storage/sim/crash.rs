@@ -143,6 +143,9 @@ impl Default for CrashPolicy {
     }
 }
 
+/// How many units are lost or kept alone, at most.
+const ALONE_MAX: usize = 32;
+
 impl CrashPoint {
     pub(super) fn new(medium: Medium, op: usize) -> Self {
         let mut units = Vec::new();
@@ -196,7 +199,8 @@ impl CrashPoint {
         } else {
             choices.push(pick(&|_| false));
             choices.push(pick(&|_| true));
-            for alone in 0..count {
+            // One unit against all others: of very many, these many, evenly spread.
+            for alone in (0..count).step_by(count.div_ceil(ALONE_MAX)) {
                 choices.push(pick(&|at| at != alone));
                 choices.push(pick(&|at| at == alone));
                 choices.push(pick(&|at| at < alone));
@@ -318,7 +322,7 @@ fn settle_file(
         None | Some(Fate::Lost) => old,
         Some(Fate::Kept) => new,
         Some(Fate::Between(seed) | Fate::Garbled(seed)) => {
-            let (low, high) = (old.min(new), old.max(new));
+            let (low, high) = file.lengths_possible();
             low + seed % (high - low + 1)
         }
     };
@@ -340,6 +344,7 @@ fn settle_file(
         durable_length: length,
         length_changed: None,
         length_in_doubt: None,
+        lengths_seen: None,
     }
 }
 

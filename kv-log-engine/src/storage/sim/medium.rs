@@ -64,7 +64,10 @@ pub(super) struct Sector {
     pub(super) unsynced: Vec<(u64, SectorBytes)>,
     /// The same for the syncs that failed: the device may have any of these, and only a new write is covered by a sync.
     pub(super) in_doubt: Vec<(u64, SectorBytes)>,
+    /// It takes room.
     pub(super) allocated: bool,
+    /// It took room when the file was synced last: where nothing is overwritten in place, until the next sync.
+    pub(super) held: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -76,6 +79,17 @@ pub(super) struct FileNode {
     pub(super) length_changed: Option<u64>,
     /// The op that changed the length last before a sync failed, if no later change was synced.
     pub(super) length_in_doubt: Option<u64>,
+    /// The shortest and the longest that it was since a change of length was synced, apart from `durable_length`.
+    pub(super) lengths_seen: Option<(u64, u64)>,
+}
+
+/// What a file system does with blocks that are written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overwriting {
+    /// They keep their place.
+    InPlace,
+    /// They get another one, and free the old one at the sync.
+    Copies,
 }
 
 #[derive(Clone, Debug)]
@@ -164,6 +178,7 @@ impl Sector {
             unsynced: Vec::new(),
             in_doubt: Vec::new(),
             allocated: false,
+            held: false,
         }
     }
 
@@ -174,7 +189,29 @@ impl Sector {
             unsynced: Vec::new(),
             in_doubt: Vec::new(),
             allocated: true,
+            held: true,
         }
+    }
+
+    /// How many places on the device it takes.
+    fn places(&self, overwriting: Overwriting) -> u64 {
+        match overwriting {
+            Overwriting::InPlace => self.allocated.into(),
+            Overwriting::Copies => u64::from(self.held) + u64::from(self.has_copy()),
+        }
+    }
+
+    /// Whether a write to it takes another place.
+    fn takes_room(&self, overwriting: Overwriting) -> bool {
+        match overwriting {
+            Overwriting::InPlace => !self.allocated,
+            Overwriting::Copies => !self.has_copy(),
+        }
+    }
+
+    /// It has a place beside the one that it had at the last sync.
+    fn has_copy(&self) -> bool {
+        self.allocated && !(self.held && self.unsynced.is_empty())
     }
 }
 
@@ -238,9 +275,22 @@ impl FileNode {
         });
         let end = offset + bytes.len() as u64;
         if end > self.length {
-            self.length = end;
-            self.length_changed = Some(clock);
+            self.change_length(end, clock);
         }
+    }
+
+    fn change_length(&mut self, length: u64, clock: u64) {
+        self.length = length;
+        self.length_changed = Some(clock);
+        let (low, high) = self.lengths_seen.unwrap_or((length, length));
+        self.lengths_seen = Some((low.min(length), high.max(length)));
+    }
+
+    /// Any length that the device may have now.
+    pub(super) fn lengths_possible(&self) -> (u64, u64) {
+        let durable = self.durable_length;
+        let (low, high) = self.lengths_seen.unwrap_or((durable, durable));
+        (low.min(durable), high.max(durable))
     }
 
     fn change(
@@ -280,11 +330,11 @@ impl FileNode {
                         sector[within..within + count].fill(0);
                     });
                 }
+                self.sectors[index].allocated &= within > 0;
             }
         }
         if length != self.length {
-            self.length = length;
-            self.length_changed = Some(clock);
+            self.change_length(length, clock);
         }
     }
 
@@ -295,10 +345,12 @@ impl FileNode {
                 sector.unsynced.clear();
                 sector.in_doubt.clear();
             }
+            sector.held = sector.allocated;
         }
         if self.length_changed.take().is_some() {
             self.durable_length = self.length;
             self.length_in_doubt = None;
+            self.lengths_seen = None;
         }
     }
 
@@ -309,28 +361,31 @@ impl FileNode {
         self.length_in_doubt = self.length_changed.take().or(self.length_in_doubt);
     }
 
-    pub(super) fn allocated_bytes(&self) -> u64 {
-        let sectors = self
-            .sectors
-            .iter()
-            .filter(|sector| sector.allocated)
-            .count();
-        (sectors * SECTOR_BYTES) as u64
+    pub(super) fn allocated_bytes(&self, overwriting: Overwriting) -> u64 {
+        let sectors = self.sectors.iter();
+        let places: u64 = sectors.map(|sector| sector.places(overwriting)).sum();
+        places * SECTOR_BYTES as u64
     }
 
-    /// Bytes that a write would allocate.
-    pub(super) fn would_allocate(&self, offset: u64, count: usize) -> u64 {
-        let mut new = 0;
-        each_sector(offset, count, |index, _, _| {
-            if self
-                .sectors
-                .get(index)
-                .is_none_or(|sector| !sector.allocated)
-            {
+    /// How many of these bytes can be written if only `room` may be allocated: a write ends where the disk is full.
+    pub(super) fn fits(
+        &self,
+        offset: u64,
+        count: usize,
+        room: u64,
+        overwriting: Overwriting,
+    ) -> usize {
+        let (mut new, mut fits) = (0, 0);
+        each_sector(offset, count, |index, _, range| {
+            let sector = self.sectors.get(index);
+            if sector.is_none_or(|sector| sector.takes_room(overwriting)) {
                 new += SECTOR_BYTES as u64;
             }
+            if new <= room {
+                fits = range.end;
+            }
         });
-        new
+        fits
     }
 }
 
@@ -484,7 +539,7 @@ impl Medium {
     }
 
     /// What the files that have a name take: one that was removed or replaced gives its space back at once.
-    pub(super) fn allocated_bytes(&self) -> u64 {
+    pub(super) fn allocated_bytes(&self, overwriting: Overwriting) -> u64 {
         let named = self.nodes.values().filter_map(|node| match node {
             Node::Dir(dir) => Some(dir.names.values()),
             Node::File(_) => None,
@@ -492,7 +547,7 @@ impl Medium {
         let sizes = named
             .flatten()
             .filter_map(|inode| match self.nodes.get(inode) {
-                Some(Node::File(file)) => Some(file.allocated_bytes()),
+                Some(Node::File(file)) => Some(file.allocated_bytes(overwriting)),
                 Some(Node::Dir(_)) | None => None,
             });
         sizes.sum()

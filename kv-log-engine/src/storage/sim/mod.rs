@@ -39,7 +39,7 @@ pub use fault::{EACCES, EFBIG, EINTR, EIO, EMFILE, ENOSPC, EROFS, Fault, FaultKi
 use super::Storage;
 use crate::sync::lock_std as lock;
 use fault::GateShared;
-use medium::{FileNode, Medium, Op};
+use medium::{FileNode, Medium, Op, Overwriting};
 use std::collections::{BTreeMap, hash_map::DefaultHasher};
 use std::hash::{Hash, Hasher};
 use std::io;
@@ -75,8 +75,26 @@ struct State {
     faults: Vec<Fault>,
     gates: Vec<Weak<GateShared>>,
     capacity: Option<u64>,
+    overwriting: Overwriting,
     no_space_at_sync: bool,
     calls: BTreeMap<OpKind, u64>,
+    written_bytes: u64,
+}
+
+impl State {
+    fn used_bytes(&self) -> u64 {
+        self.medium.allocated_bytes(self.overwriting)
+    }
+
+    /// How many of these bytes can be written to a file before the disk is full.
+    fn fits(&self, inode: u64, offset: u64, count: usize) -> io::Result<usize> {
+        let file = self.medium.file(inode)?;
+        let room = match self.capacity {
+            Some(most) if !self.no_space_at_sync => most.saturating_sub(self.used_bytes()),
+            _ => u64::MAX,
+        };
+        Ok(file.fits(offset, count, room, self.overwriting))
+    }
 }
 
 impl Default for SimDisk {
@@ -103,8 +121,10 @@ impl SimDisk {
             faults: Vec::new(),
             gates: Vec::new(),
             capacity: None,
+            overwriting: Overwriting::InPlace,
             no_space_at_sync: false,
             calls: BTreeMap::new(),
+            written_bytes: 0,
         };
         Self {
             shared: Arc::new(Shared {
@@ -242,9 +262,20 @@ impl SimDisk {
         gate
     }
 
-    /// Bytes of file data that fit on the disk; `None`: any number. Overwriting needs no new room.
+    /// Bytes of file data that fit on the disk; `None`: any number. Overwriting needs no new room, unless
+    /// [`SimDisk::set_copy_on_write`] says so. A write ends where the disk is full; what a file was cut by is free at once.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock().capacity = bytes;
+    }
+
+    /// What is written again gets another place, and the old one is free when the file is synced: overwriting needs room,
+    /// and so does cutting a file in the middle of a sector (as on btrfs).
+    pub fn set_copy_on_write(&self, copies: bool) {
+        self.lock().overwriting = if copies {
+            Overwriting::Copies
+        } else {
+            Overwriting::InPlace
+        };
     }
 
     /// On a full disk the write says `Ok`, and the sync fails for want of space (as on a thin device).
@@ -255,13 +286,19 @@ impl SimDisk {
     /// Bytes of file data on the disk now.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
-        self.lock().medium.allocated_bytes()
+        self.lock().used_bytes()
     }
 
     /// How many calls of each kind there were.
     #[must_use]
     pub fn calls(&self) -> BTreeMap<OpKind, u64> {
         self.lock().calls.clone()
+    }
+
+    /// How many bytes were handed over by all writes.
+    #[must_use]
+    pub fn written_bytes(&self) -> u64 {
+        self.lock().written_bytes
     }
 
     /// The paths of all files; directories end in a slash.
