@@ -53,9 +53,7 @@ impl<W: GroupWriter> CommitQueue<W> {
             match self.next_work(own.is_none()) {
                 Next::Stop => self.leave(self.lock(), slot),
                 Next::Idle => {
-                    if self.is_idle() {
-                        writer.idle();
-                    }
+                    self.note_idle(writer, own.is_none());
                     self.resign(slot);
                 }
                 Next::First(first) => {
@@ -67,9 +65,7 @@ impl<W: GroupWriter> CommitQueue<W> {
                     };
                     let over = own.map_or_else(|| self.term_over(term), |cell| cell.is_resolved());
                     if over {
-                        if self.is_idle() {
-                            writer.idle();
-                        }
+                        self.note_idle(writer, own.is_none());
                         let now = (self.clock)();
                         let state = self.lock();
                         let stays = term.may_stay(&state, &self.limits, now);
@@ -110,10 +106,16 @@ impl<W: GroupWriter> CommitQueue<W> {
         }
     }
 
-    /// Nothing is queued, and no close waits for the lead: the time for an idle mark.
-    fn is_idle(&self) -> bool {
+    /// Nothing is queued, and no close waits for the lead: the time for an idle mark, after a linger. A synchronous caller
+    /// goes at once, so that it never knows whether the next one is about to come: a mark after each lone write would be
+    /// one more write for each.
+    fn note_idle(&self, writer: &mut W, lingered: bool) {
         let state = self.lock();
-        state.phase == Phase::Open && state.admitted.is_empty()
+        let is_idle = state.phase == Phase::Open && state.admitted.is_empty();
+        drop(state);
+        if is_idle && lingered {
+            writer.idle();
+        }
     }
 
     /// One group from queue to resolved tickets. Returns how many callers are expected to come back; `None`: poisoned.

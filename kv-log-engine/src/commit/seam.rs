@@ -53,7 +53,7 @@ pub(crate) trait GroupWriter: Debug + Send + 'static {
     /// What every request is refused with from now on, if the log is poisoned.
     fn refusal(&self) -> Option<Error>;
 
-    /// The leader is about to resign with nothing queued.
+    /// Nothing was queued for a while: the leader is about to resign.
     fn idle(&mut self);
 
     /// A leader panicked in here: poisons the log, and says what its group learns.

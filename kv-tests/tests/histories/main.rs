@@ -6,8 +6,10 @@ use kv_log_engine::storage::Storage;
 use kv_log_engine::storage::sim::{
     CrashPolicy, EACCES, EFBIG, EIO, EMFILE, ENOSPC, EROFS, Fault, FaultKind, OpKind, SimDisk,
 };
-use kv_log_engine::{Batch, Create, Engine, Options, SimHost, verify};
+use kv_log_engine::{Batch, Create, Engine, KVLog, Options, SimHost, verify};
 use kv_tests::crash::images;
+use kv_tests::executor::Executor;
+use kv_tests::stepped::Stepped;
 use kv_tests::workload::{STORE, contents_of, options};
 use kv_trait::{Effect, ErrorKind, Fingerprint, Postcard};
 use siphasher::sip::SipHasher24;

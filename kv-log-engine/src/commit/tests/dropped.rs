@@ -41,7 +41,13 @@ fn a_batch_whose_future_was_dropped_behind_a_synchronous_leader_is_written() {
     let (pool, waker) = (Pool::new(1), Arc::new(Counted::default()));
     behind_a_synchronous_leader(&queue, &log, || drop(polled(&queue, 2, &pool, &waker)));
     assert_eq!(order(&log), [1, 2]);
-    assert_eq!(log.idles.load(Ordering::SeqCst), 1, "and then it resigned");
+    let third = queue.submit(Number(3)).unwrap().wait().unwrap();
+    assert_eq!(third, 3, "and then it resigned");
+    assert_eq!(
+        log.idles.load(Ordering::SeqCst),
+        0,
+        "a caller that leads leaves the mark to others"
+    );
 }
 
 /// While a leader on a pool, whose term is one group, holds the group of batch 1, `meanwhile` happens.

@@ -129,7 +129,14 @@ fn a_blocking_call_from_a_waker_on_the_leading_thread_is_refused() {
 fn a_writer_that_panics_when_idle_leaves_nobody_waiting() {
     let (queue, log) = queue();
     log.panic_when_idle.store(true, Ordering::SeqCst);
-    assert_eq!(queue.submit(Number(1)).unwrap().wait().unwrap(), 1);
+    let (pool, waker) = (Pool::new(1), Arc::new(Counted::default()));
+    let mut ticket = queue.submit(Number(1)).unwrap();
+    assert!(poll(&mut ticket, &pool, &waker).is_pending());
+    pool.run_all();
+    assert!(matches!(
+        poll(&mut ticket, &pool, &waker),
+        Poll::Ready(Ok(1))
+    ));
     let refused = queue.submit(Number(2)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Poisoned);
     queue.begin_close().unwrap();
