@@ -5,7 +5,7 @@ use crate::commit::Limits;
 use crate::format::frame::FRAME_BODY_BYTES_MAX;
 use crate::format::manifest::{MANIFEST_BODY_BYTES_MAX, SEGMENTS_MAX};
 use crate::log::files::OPEN_SEGMENTS_MAX;
-use crate::log::writer::{GROW_BYTES_MAX, GROW_BYTES_MIN, RESERVED_BYTES};
+use crate::log::writer::{DIRECT_BYTES, GROW_BYTES_MAX, GROW_BYTES_MIN, RESERVED_BYTES};
 use crate::options::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::recovery::repair::{QUARANTINE_BYTES_MAX, QUARANTINE_FILES_MAX};
 use crate::store::lock::CLOSING_WAIT_MAX;
@@ -50,6 +50,10 @@ fn the_table_of_bounds_is_true() {
         (
             "space zero-filled ahead, largest step, bytes",
             GROW_BYTES_MAX.into(),
+        ),
+        (
+            "room that a group makes with its own frames, from, bytes",
+            DIRECT_BYTES.into(),
         ),
         ("room kept behind each group, bytes", RESERVED_BYTES.into()),
         ("segment files open for readers", OPEN_SEGMENTS_MAX as u128),

@@ -55,6 +55,8 @@ pub struct Shape {
     pub segment_bytes: u64,
     /// Whether writes and syncs fail now and then.
     pub faults: bool,
+    /// One value of so many is larger than what is written twice, to make its room first; 0: none.
+    pub large_every: u64,
 }
 
 impl Default for Shape {
@@ -67,9 +69,13 @@ impl Default for Shape {
             keys: 9,
             segment_bytes: 2048,
             faults: false,
+            large_every: 0,
         }
     }
 }
+
+/// Values of this many bytes make their room themselves, wherever they come.
+const LARGE_BYTES: usize = 70 * 1024;
 
 /// What the faults of a workload met. A fault that no call met is not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,6 +91,8 @@ pub struct Met {
     pub broken_writes: u64,
     /// Writes that were short, and no error.
     pub short_writes: u64,
+    /// Values that make their room themselves.
+    pub large_values: u64,
     /// Groups of which a batch was refused with effect *nothing*.
     pub refused_groups: u64,
     /// Groups of which a batch was told effect *unknown*.
@@ -98,6 +106,7 @@ impl std::ops::AddAssign for Met {
         self.writes_without_space += other.writes_without_space;
         self.broken_writes += other.broken_writes;
         self.short_writes += other.short_writes;
+        self.large_values += other.large_values;
         self.refused_groups += other.refused_groups;
         self.unknown_groups += other.unknown_groups;
     }
@@ -268,7 +277,11 @@ impl Run {
         }
         self.serial += 1;
         let mut value = self.serial.to_string().into_bytes();
-        let length = self.random.below(self.shape.value_bytes) as usize;
+        let mut length = self.random.below(self.shape.value_bytes) as usize;
+        if self.shape.large_every > 0 && self.random.below(self.shape.large_every) == 0 {
+            length += LARGE_BYTES;
+            self.met.large_values += 1;
+        }
         value.resize(value.len().max(length), b'.');
         (key, Some(value))
     }

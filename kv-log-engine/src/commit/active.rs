@@ -4,7 +4,7 @@
 use super::poison::Poison;
 use crate::host::Host;
 use crate::log::scan::Boundary;
-use crate::log::writer::SegmentWriter;
+use crate::log::writer::{Failed, SegmentWriter};
 use crate::stats::Counters;
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::sync::Arc;
@@ -97,11 +97,20 @@ impl Active {
         self.poisoned_by(error)
     }
 
-    /// What was written behind END, up to `to`, is taken back; where that is not possible, the store is poisoned.
-    pub(super) fn undo(&mut self, to: u64, error: Error) -> Error {
-        match self.segment.undo(to) {
+    /// What was written behind END, up to `to`, is taken back; where that is not possible, the store is poisoned. From
+    /// `own` on the group made its own room.
+    pub(super) fn undo(&mut self, own: u64, to: u64, error: Error) -> Error {
+        match self.segment.undo(own, to) {
             Ok(()) => error,
             Err(_also) => self.poisoned_by(error),
+        }
+    }
+
+    /// What the failure of a mark or of a footer means.
+    pub(super) fn failed(&self, failed: Failed) -> Error {
+        match failed {
+            Failed::Undone(error) => error,
+            Failed::InDoubt(error) => self.poisoned_by(error),
         }
     }
 

@@ -25,6 +25,7 @@ use crate::log::scan::Boundary;
 use crate::log::writer::SegmentWriter;
 use crate::stats::{Counters, add};
 use kv_trait::{Error, ErrorKind, Result};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Frames are gathered into pieces of this size, so that a group of small batches is one write.
@@ -67,12 +68,15 @@ impl LogWriter {
             return Ok(group.start());
         }
         let attempt = self.active.next_attempt();
-        self.active.segment.grow(bytes)?;
-        let end = group.finish(self.active.segment.place_at_end(attempt));
-        let written = write_pieces(&mut self.active.segment, &mut self.buffer, group);
-        written
+        let segment = &mut self.active.segment;
+        let end = group.finish(segment.place_at_end(attempt));
+        let buffer = &mut self.buffer;
+        let own_room = segment.make_room(bytes, |segment, from| {
+            write_frames(segment, buffer, group, from..end.offset)
+        })?;
+        write_frames(segment, buffer, group, group.start().offset..own_room)
             .map(|()| end)
-            .map_err(|error| self.active.undo(end.offset, error))
+            .map_err(|error| self.active.undo(own_room, end.offset, error))
     }
 
     /// END, chain and next seqno move together.
@@ -141,27 +145,32 @@ impl LogWriter {
     }
 }
 
-/// Writes frames at rising offsets, small ones together. On an error the caller undoes the whole range.
-fn write_pieces(segment: &mut SegmentWriter, buffer: &mut Vec<u8>, group: &Group) -> Result<()> {
+/// Writes what of a group's frames lies in a range of the file, small pieces together.
+fn write_frames(
+    segment: &SegmentWriter,
+    buffer: &mut Vec<u8>,
+    group: &Group,
+    range: Range<u64>,
+) -> Result<()> {
     buffer.clear();
-    let mut offset = group.start().offset;
-    for frame in group.frames() {
-        if !buffer.is_empty() && buffer.len() + frame.len() > WRITE_BYTES {
-            segment.write(buffer, offset)?;
-            offset += buffer.len() as u64;
+    let mut at = range.start; // where the buffer goes
+    for piece in group.pieces(range) {
+        if !buffer.is_empty() && buffer.len() + piece.len() > WRITE_BYTES {
+            segment.write(buffer, at)?;
+            at += buffer.len() as u64;
             buffer.clear();
         }
-        if frame.len() > WRITE_BYTES {
-            segment.write(frame, offset)?;
-            offset += frame.len() as u64;
+        if piece.len() > WRITE_BYTES {
+            segment.write(piece, at)?;
+            at += piece.len() as u64;
         } else {
-            buffer.extend_from_slice(frame);
+            buffer.extend_from_slice(piece);
         }
     }
     if buffer.is_empty() {
         Ok(())
     } else {
-        segment.write(buffer, offset)
+        segment.write(buffer, at)
     }
 }
 

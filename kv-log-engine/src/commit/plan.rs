@@ -10,6 +10,7 @@ use crate::log::files::Segment;
 use crate::log::scan::Boundary;
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a write replaced, with a pin on the segment where it lies.
@@ -105,9 +106,20 @@ impl Group {
         }
     }
 
-    /// The frames as they are written, in order.
-    pub(super) fn frames(&self) -> impl Iterator<Item = &[u8]> {
-        self.written().map(|(batch, _)| batch.frame.bytes())
+    /// What of its frames lies in a range of the file, in order.
+    pub(super) fn pieces(&self, range: Range<u64>) -> impl Iterator<Item = &[u8]> {
+        let mut next = self.start.offset;
+        let pieces = self.written().map(move |(batch, _)| {
+            let frame = batch.frame.bytes();
+            let (start, end) = (next, next + frame.len() as u64);
+            next = end;
+            let within = |offset: u64| {
+                let offset = offset.clamp(start, end) - start;
+                usize::try_from(offset).expect("a frame is in memory")
+            };
+            &frame[within(range.start)..within(range.end)]
+        });
+        pieces.filter(|piece| !piece.is_empty())
     }
 
     /// What readers see of it, in order.

@@ -9,7 +9,7 @@ use crate::format::ids::SegmentId;
 use crate::format::manifest::{Manifest, SegmentEntry, SegmentState};
 use crate::index::Published;
 use crate::log::files::SegmentFiles;
-use crate::log::writer::{CloseMarkError, SegmentWriter};
+use crate::log::writer::{Failed, SegmentWriter};
 use crate::stats::add;
 use crate::store::lock::StoreLock;
 use crate::store::manifest::{SwapError, swap};
@@ -95,12 +95,9 @@ impl Rotation {
             self.prepared = Some(self.create_segment(active)?);
         }
         if !active.segment.is_sealed() {
-            active.segment.grow(0)?;
             let attempt = active.next_attempt();
-            active
-                .segment
-                .seal(attempt)
-                .map_err(|error| active.poisoned_by(error))?;
+            let sealed = active.segment.seal(attempt);
+            sealed.map_err(|failed| active.failed(failed))?;
             active.show_end();
         }
         let Some(next) = self.prepared.take() else {
@@ -253,8 +250,8 @@ impl Rotation {
             let attempt = active.next_attempt();
             match active.segment.close_mark(attempt) {
                 // Without room for a mark the manifest may still raise the floor.
-                Ok(()) | Err(CloseMarkError::Room) => {}
-                Err(CloseMarkError::Log(error)) => return Err(active.poisoned_by(error)),
+                Ok(()) | Err(Failed::Undone(_)) => {}
+                Err(failed) => return Err(active.failed(failed)),
             }
             active.show_end();
         }

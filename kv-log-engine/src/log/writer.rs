@@ -7,13 +7,14 @@ use super::files::{Segment, SegmentFiles};
 use super::scan::{Boundary, Contents};
 use crate::fault;
 use crate::format::frame::{
-    FOOTER_FRAME_BYTES, Footer, MARK_FRAME_BYTES, Place, footer_frame, mark_frame,
+    FOOTER_FRAME_BYTES, FRAME_HEADER_BYTES, Footer, MARK_FRAME_BYTES, Place, footer_frame,
+    mark_frame,
 };
 use crate::format::ids::{SegmentId, Seqno};
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::{Salt, StoreId};
 use crate::storage::{OpenMode, Storage, StorageFile, exact};
-use kv_trait::Result;
+use kv_trait::{ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +24,16 @@ pub(crate) const GROW_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Room that is kept behind every group: for the mark of a clean close and for the footer.
 pub(crate) const RESERVED_BYTES: u64 = MARK_FRAME_BYTES + FOOTER_FRAME_BYTES;
+
+/// What is read at a time where an undo finds out whether there is anything to undo.
+const UNDO_PIECE_BYTES: u64 = 64 * 1024;
+
+/// A group that needs more room than this beyond what is zero-filled makes it with its own frames: written once, not
+/// twice.
+pub(crate) const DIRECT_BYTES: u64 = 64 * 1024;
+
+// The header of a group's first frame never leaves the room that is zero-filled.
+const _: () = assert!(RESERVED_BYTES >= FRAME_HEADER_BYTES as u64);
 
 /// The active segment's end, and the way to move it.
 #[derive(Debug)]
@@ -37,15 +48,17 @@ pub(crate) struct SegmentWriter {
     contents: Contents,
     /// `[end, zeroed)` was zero-filled by this open.
     zeroed: u64,
-    /// The file's length when it was opened; 0 where it was made.
-    found_length: u64,
+    /// The file's length: what it is cut to again where room could not be made.
+    length: u64,
+    /// The largest step by which space is zero-filled ahead: small on a disk that was full.
+    step_bytes_max: u64,
     /// An earlier process may have changed the length in vain: a sync that fails leaves a length that reads well, is not
     /// durable, and that no later sync covers. The first grow changes it again.
     length_in_doubt: bool,
     /// END stands behind a footer: no frame may follow.
     sealed: bool,
-    /// Where an idle mark was written since END moved last.
-    idle_mark: Option<u64>,
+    /// The idle mark that was written since END moved last.
+    idle_mark: Option<Vec<u8>>,
 }
 
 impl SegmentWriter {
@@ -68,7 +81,8 @@ impl SegmentWriter {
             end,
             contents,
             zeroed: end.offset,
-            found_length: 0,
+            length: end.offset,
+            step_bytes_max: GROW_BYTES_MAX,
             length_in_doubt: true,
             sealed,
             idle_mark: None,
@@ -76,8 +90,8 @@ impl SegmentWriter {
     }
 
     /// The same, knowing how long the file is.
-    pub(crate) const fn with_length(mut self, length: u64) -> Self {
-        self.found_length = length;
+    pub(crate) fn with_length(mut self, length: u64) -> Self {
+        self.length = self.length.max(length);
         self
     }
 
@@ -134,6 +148,7 @@ impl SegmentWriter {
             false,
         );
         writer.zeroed = zeroed;
+        writer.length = zeroed;
         writer.length_in_doubt = false;
         Ok(writer)
     }
@@ -181,7 +196,7 @@ impl SegmentWriter {
 
     /// Whether the file reaches as far behind END as every group sees to: less is reported by the next open.
     pub(crate) fn has_room_behind_end(&self) -> bool {
-        self.sealed || self.end.offset + FOOTER_FRAME_BYTES <= self.zeroed.max(self.found_length)
+        self.sealed || self.end.offset + FOOTER_FRAME_BYTES <= self.length
     }
 
     pub(crate) const fn is_sealed(&self) -> bool {
@@ -199,52 +214,151 @@ impl SegmentWriter {
         fits.then_some(left.max(first_bytes))
     }
 
-    /// GROUP 3: zero-fills ahead, so that `group_bytes`, a mark and the footer have room. Not synced: the group's own
-    /// sync covers it.
+    /// Makes room for a group of `group_bytes`, and for the mark and the footer behind it. Not synced: the group's own sync
+    /// covers it.
+    ///
+    /// Space is zero-filled ahead; where the disk is too full for that, as much as the group needs. A group that needs
+    /// much more than is zero-filled makes its room itself: `write` is asked for its frames from an offset behind the
+    /// first header on, which is returned; otherwise what is returned is the group's end. The caller writes what is before
+    /// it, the first header included, only then.
     ///
     /// # Errors
-    /// What the write says; no byte of a frame was handed over, so nothing happened.
-    pub(crate) fn grow(&mut self, group_bytes: u64) -> Result<()> {
-        let needed = self.end.offset + group_bytes + RESERVED_BYTES;
+    /// What the write says. No byte of the frame at END was handed over, and without it nothing behind END can be
+    /// accepted: so nothing happened. The file is as long as it was, and takes the space that it took.
+    pub(crate) fn make_room(
+        &mut self,
+        group_bytes: u64,
+        write: impl FnOnce(&Self, u64) -> Result<()>,
+    ) -> Result<u64> {
+        let group_end = self.end.offset + group_bytes;
+        if group_end > self.zeroed + DIRECT_BYTES {
+            let from = self.zeroed.max(self.end.offset + RESERVED_BYTES);
+            let needed = group_end + RESERVED_BYTES;
+            self.or_give_back(needed, |writer| {
+                writer.zero(writer.zeroed, from)?;
+                write(writer, from)?;
+                writer.zero(group_end, needed)
+            })?;
+            return Ok(from);
+        }
+        self.grow(group_bytes)?;
+        Ok(group_end)
+    }
+
+    /// Zero-fills, so that `bytes` behind END, a mark and the footer have room.
+    ///
+    /// # Errors
+    /// As for [`SegmentWriter::make_room`].
+    pub(crate) fn grow(&mut self, bytes: u64) -> Result<()> {
+        let needed = self.end.offset + bytes + RESERVED_BYTES;
         if needed <= self.zeroed {
             return Ok(());
         }
         let used = self.end.offset - SEGMENT_HEADER_BYTES;
-        let step = used.clamp(GROW_BYTES_MIN, GROW_BYTES_MAX);
-        let target = needed.max((self.zeroed + step).min(self.segment_bytes));
-        exact::write_zeros(&*self.file, self.zeroed, target)
-            .map_err(|source| fault::io_at("grow", &self.path, self.zeroed, source))?;
+        let step = used.clamp(GROW_BYTES_MIN, self.step_bytes_max);
+        let ahead = needed.max((self.zeroed + step).min(self.segment_bytes));
+        match self.fill(ahead) {
+            Err(error) if error.kind() == ErrorKind::StorageFull && ahead > needed => {
+                self.step_bytes_max = GROW_BYTES_MIN;
+                self.fill(needed)
+            }
+            Ok(()) => {
+                self.step_bytes_max = (self.step_bytes_max * 2).min(GROW_BYTES_MAX);
+                Ok(())
+            }
+            failed => failed,
+        }
+    }
+
+    fn fill(&mut self, to: u64) -> Result<()> {
+        self.or_give_back(to, |writer| writer.zero(writer.zeroed, to))
+    }
+
+    /// Extends the room up to `to` by `extend`, or takes back what of it could be written.
+    fn or_give_back(&mut self, to: u64, extend: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        match extend(self).and_then(|()| self.settle_length()) {
+            Ok(()) => {
+                self.zeroed = to;
+                self.length = self.length.max(to);
+                Ok(())
+            }
+            Err(error) => {
+                // Whatever remains here is in nobody's way: it is written over before it is used. So neither needs a sync.
+                let within = self.zero(self.zeroed, to.min(self.length));
+                let behind = self.file.set_len(self.length);
+                match (within, behind) {
+                    (Ok(()) | Err(_), Ok(()) | Err(_)) => Err(error),
+                }
+            }
+        }
+    }
+
+    fn zero(&self, start: u64, end: u64) -> Result<()> {
+        exact::write_zeros(&*self.file, start, end)
+            .map_err(|source| fault::io_at("grow", &self.path, start, source))
+    }
+
+    fn settle_length(&mut self) -> Result<()> {
         if self.length_in_doubt {
-            exact::change_length(&*self.file)
-                .map_err(|source| fault::io_at("grow", &self.path, target, source))?;
+            let changed = exact::change_length(&*self.file);
+            self.length =
+                changed.map_err(|source| fault::io_at("grow", &self.path, self.length, source))?;
             self.length_in_doubt = false;
         }
-        self.zeroed = target;
         Ok(())
     }
 
-    /// GROUP 4, first half: writes frames at `offset`, at or behind END. The caller has grown the segment.
+    /// Writes frames at `offset`, at or behind END, where there is room.
     ///
     /// # Errors
     /// What the write says; some of the bytes may have been handed over.
-    pub(crate) fn write(&mut self, frames: &[u8], offset: u64) -> Result<()> {
+    pub(crate) fn write(&self, frames: &[u8], offset: u64) -> Result<()> {
         debug_assert!(!self.sealed && offset >= self.end.offset);
-        self.idle_mark = None;
         exact::write_all(&*self.file, frames, offset)
             .map_err(|source| fault::io_at("write", &self.path, offset, source))
     }
 
-    /// GROUP 4, second half: takes back what was handed over in `[END, to)`.
+    /// Takes back what was handed over in `[END, to)`, of which the group made its own room from `own` on: that is cut, the
+    /// rest is zeros again, both synced. Where the disk is too full even for zeros (it does not write in place), a range
+    /// that reads as it was before is one of which nothing was handed over.
     ///
     /// # Errors
     /// What the write or the sync says: then nobody knows what the range holds.
-    pub(crate) fn undo(&mut self, to: u64) -> Result<()> {
+    pub(crate) fn undo(&mut self, own: u64, to: u64) -> Result<()> {
         if planted!(UndoSkipped) {
             return Ok(());
         }
-        exact::write_zeros(&*self.file, self.end.offset, to)
-            .map_err(|source| fault::io_at("undo", &self.path, self.end.offset, source))?;
+        let mut zeros_to = to;
+        if own < to && self.file.set_len(own).is_ok() {
+            (self.zeroed, self.length, zeros_to) = (own, own, own);
+        }
+        match exact::write_zeros(&*self.file, self.end.offset, zeros_to) {
+            Ok(()) => self.idle_mark = None,
+            Err(source) if self.is_untouched(zeros_to) => drop(source),
+            Err(source) => {
+                return Err(fault::io_at("undo", &self.path, self.end.offset, source));
+            }
+        }
         self.sync()
+    }
+
+    /// `[END, to)` reads as zeros, behind an idle mark if there is one.
+    fn is_untouched(&self, to: u64) -> bool {
+        let mark = self.idle_mark.as_deref().unwrap_or_default();
+        let mut expected = mark.to_vec();
+        let mut at = self.end.offset;
+        while at < to {
+            let count = (to - at).min(UNDO_PIECE_BYTES);
+            let mut piece = vec![0; usize::try_from(count).unwrap_or_default()];
+            expected.resize(piece.len(), 0);
+            let read = exact::read_exact(&*self.file, &mut piece, at);
+            if read.is_err() || piece != expected {
+                return false;
+            }
+            expected.clear();
+            at += count;
+        }
+        true
     }
 
     /// GROUP 5. A failure is final: the caller poisons the store and nobody syncs this file again.
@@ -288,26 +402,25 @@ impl SegmentWriter {
     /// END to a recovery that finds it. Errors are forgotten: it promises nothing.
     pub(crate) fn write_idle_mark(&mut self, attempt: u64) {
         let here = self.end.offset;
-        if self.sealed || self.idle_mark == Some(here) || here + MARK_FRAME_BYTES > self.zeroed {
+        if self.sealed || self.idle_mark.is_some() || here + MARK_FRAME_BYTES > self.zeroed {
             return;
         }
         let (mark, _) = mark_frame(&self.place_at_end(attempt));
         if exact::write_all(&*self.file, &mark, here).is_ok() {
-            self.idle_mark = Some(here);
+            self.idle_mark = Some(mark);
         }
     }
 
     /// CLOSE 3: a mark at END, synced; END moves behind it.
     ///
     /// # Errors
-    /// `Step::Room`: there is no room for it, nothing was written. `Step::Log`: what the write or the sync says.
-    pub(crate) fn close_mark(&mut self, attempt: u64) -> Result<(), CloseMarkError> {
-        self.grow(MARK_FRAME_BYTES)
-            .map_err(|_no_room| CloseMarkError::Room)?;
+    /// Whether it was taken back, and why.
+    pub(crate) fn close_mark(&mut self, attempt: u64) -> Result<(), Failed> {
+        self.grow(MARK_FRAME_BYTES).map_err(Failed::Undone)?;
         let (mark, chain) = mark_frame(&self.place_at_end(attempt));
-        self.write(&mark, self.end.offset)
-            .and_then(|()| self.sync())
-            .map_err(CloseMarkError::Log)?;
+        let written = self.write(&mark, self.end.offset);
+        self.or_undo(written, MARK_FRAME_BYTES)?;
+        self.sync().map_err(Failed::InDoubt)?;
         let end = Boundary {
             offset: self.end.offset + MARK_FRAME_BYTES,
             chain,
@@ -320,8 +433,9 @@ impl SegmentWriter {
     /// ROTATE 2: the footer at END, everything behind it cut, synced. Afterwards the file is never written again.
     ///
     /// # Errors
-    /// What the write, the cut or the sync says: the store must be poisoned.
-    pub(crate) fn seal(&mut self, attempt: u64) -> Result<()> {
+    /// Whether it was taken back, and why.
+    pub(crate) fn seal(&mut self, attempt: u64) -> Result<(), Failed> {
+        self.grow(0).map_err(Failed::Undone)?;
         let (min_seqno, max_seqno) = self.contents.seqno_range(self.end.next_seqno);
         let footer = Footer {
             min_seqno,
@@ -331,12 +445,13 @@ impl SegmentWriter {
         };
         let (bytes, chain) = footer_frame(&self.place_at_end(attempt), &footer);
         let offset = self.end.offset;
-        self.write(&bytes, offset)?;
         let length = offset + bytes.len() as u64;
-        self.file
-            .set_len(length)
-            .map_err(|source| fault::io_at("truncate", &self.path, length, source))?;
-        self.sync()?;
+        let written = self.write(&bytes, offset).and_then(|()| {
+            let cut = self.file.set_len(length);
+            cut.map_err(|source| fault::io_at("truncate", &self.path, length, source))
+        });
+        self.or_undo(written, bytes.len() as u64)?;
+        self.sync().map_err(Failed::InDoubt)?;
         self.advance(
             Boundary {
                 offset: length,
@@ -349,13 +464,23 @@ impl SegmentWriter {
         self.segment.set_sealed_bytes(length);
         Ok(())
     }
+
+    /// Takes a mark or a footer of so many bytes back that could not be written.
+    fn or_undo(&mut self, written: Result<()>, bytes: u64) -> Result<(), Failed> {
+        let Err(error) = written else { return Ok(()) };
+        let to = self.end.offset + bytes;
+        Err(match self.undo(to, to) {
+            Ok(()) => Failed::Undone(error),
+            Err(_also) => Failed::InDoubt(error),
+        })
+    }
 }
 
-/// Which part of writing the mark of a clean close failed.
+/// How the writing of a mark or of a footer failed.
 #[derive(Debug)]
-pub(crate) enum CloseMarkError {
-    /// There was no room: nothing was written.
-    Room,
-    /// The write or the sync failed: the store must be poisoned.
-    Log(kv_trait::Error),
+pub(crate) enum Failed {
+    /// There was no room, or what was written is taken back: nothing happened.
+    Undone(kv_trait::Error),
+    /// Nobody knows what is behind END: the store must be poisoned.
+    InDoubt(kv_trait::Error),
 }

@@ -74,9 +74,9 @@ pub(crate) fn write_zeros(file: &dyn StorageFile, start: u64, end: u64) -> io::R
 }
 
 /// Changes the length of a file, so that the next sync makes it durable whatever became of earlier ones: eight bytes more
-/// that take no space.
-pub(crate) fn change_length(file: &dyn StorageFile) -> io::Result<()> {
+/// that take no space. Returns the new one.
+pub(crate) fn change_length(file: &dyn StorageFile) -> io::Result<u64> {
     const MORE: u64 = 8;
-    let length = file.len()?;
-    file.set_len(length + MORE)
+    let length = file.len()? + MORE;
+    file.set_len(length).map(|()| length)
 }

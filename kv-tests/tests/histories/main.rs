@@ -58,5 +58,6 @@ fn last_byte(disk: &SimDisk, path: &str) -> usize {
 mod files;
 mod names;
 mod owners;
+mod space;
 mod types;
 mod writes;

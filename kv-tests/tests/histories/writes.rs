@@ -200,12 +200,14 @@ fn the_effect_follows_the_step_that_failed_not_the_errno() {
         // grow: nothing, and the store takes writes again
         let disk = SimDisk::new();
         let store = open(&disk, 1);
-        fail(&disk, OpKind::Write, errno);
+        let grow = Fault::new(FaultKind::Errno(errno)).on(OpKind::Write);
+        disk.inject(grow.path_contains(".seg").times(u64::MAX));
         assert_eq!(
             store.put(b"k", b"v").unwrap_err().effect(),
             Effect::Nothing,
             "grow {errno}"
         );
+        disk.clear_faults();
         store.put(b"k", b"v").unwrap();
         // write, undone: nothing, and the store takes writes again
         let part = Fault::new(FaultKind::PartThenErrno(9, errno))
@@ -218,11 +220,22 @@ fn the_effect_follows_the_step_that_failed_not_the_errno() {
             "write {errno}"
         );
         store.put(b"l", b"v").unwrap();
-        // write, not undone: unknown, poisoned
+        // write, not undone, and nothing of it to be read: nothing, and the store takes writes again
         let both = Fault::new(FaultKind::Errno(errno))
             .on(OpKind::Write)
             .times(2);
         disk.inject(both.path_contains(".seg"));
+        assert_eq!(
+            store.put(b"m", b"v").unwrap_err().effect(),
+            Effect::Nothing,
+            "nothing to undo {errno}"
+        );
+        store.put(b"m", b"v").unwrap();
+        // write, a part of it not undone: unknown, poisoned
+        let part = Fault::new(FaultKind::PartThenErrno(9, errno)).on(OpKind::Write);
+        disk.inject(part.path_contains(".seg"));
+        let undo = Fault::new(FaultKind::Errno(errno)).on(OpKind::Write);
+        disk.inject(undo.path_contains(".seg"));
         assert_eq!(
             store.put(b"m", b"v").unwrap_err().effect(),
             Effect::Unknown,
