@@ -2,7 +2,6 @@
 
 use crate::text::counted;
 use kv_trait::{Effect, Error, ErrorKind};
-use std::error::Error as _;
 use std::io;
 use std::process::ExitCode;
 
@@ -87,7 +86,7 @@ impl Failure {
                     Effect::Unknown => "; whether it was written is unknown",
                     Effect::Applied => "; it was written all the same, and is durable",
                 };
-                with_causes(error) + became
+                error.to_string() + became
             }
             Self::Stream { what, source } => format!("{what}: {source}"),
             Self::Input { message, .. } => message.clone(),
@@ -175,17 +174,6 @@ impl Failure {
         }
         serde_json::json!({ "error": error }).to_string()
     }
-}
-
-/// An error of the store with everything behind it.
-pub(crate) fn with_causes(error: &Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        message = format!("{message}: {source}");
-        cause = source.source();
-    }
-    message
 }
 
 fn on_one_line(text: &str) -> String {

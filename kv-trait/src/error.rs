@@ -130,6 +130,9 @@ impl fmt::Display for ErrorKind {
 /// One word wide, [`Clone`], `Send + Sync + 'static`. The message is for people: programs use [`Error::kind`] and
 /// [`Error::effect`].
 ///
+/// `{}` shows the message and, behind colons, every cause of it: "cannot sync /db" alone would hide "too many open files".
+/// A reporter that walks [`std::error::Error::source`] itself would say the causes twice: give it [`Error::message`].
+///
 /// ```
 /// use kv_trait::{Effect, Error, ErrorKind};
 ///
@@ -203,11 +206,29 @@ impl Error {
     pub fn effect(&self) -> Effect {
         self.0.effect
     }
+
+    /// What went wrong, without its causes.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
 }
 
+/// The message, then its causes, each behind a colon.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
+        f.write_str(&self.0.message)?;
+        let mut cause = self.source();
+        while let Some(source) = cause {
+            write!(f, ": {source}")?;
+            // An error of this type has said its own causes.
+            cause = if source.is::<Self>() {
+                None
+            } else {
+                source.source()
+            };
+        }
+        Ok(())
     }
 }
 
@@ -252,6 +273,42 @@ mod tests {
         assert_eq!(refused.effect(), Effect::Nothing);
         assert_eq!(refused.to_string(), original.to_string());
     }
+
+    #[test]
+    fn an_error_shows_each_of_its_causes_once() {
+        let refused = std::io::Error::other("too many open files");
+        let failed = Error::new(ErrorKind::Io, "cannot sync /db").with_source(refused);
+        let poisoned = Error::new(ErrorKind::Poisoned, "no more writes").with_source(failed);
+        assert_eq!(
+            poisoned.to_string(),
+            "no more writes: cannot sync /db: too many open files"
+        );
+        assert_eq!(poisoned.message(), "no more writes");
+        let foreign = Error::new(ErrorKind::Codec, "cannot decode").with_source(Outer(Inmost));
+        assert_eq!(foreign.to_string(), "cannot decode: outer: inmost");
+    }
+
+    #[derive(Debug)]
+    struct Outer(Inmost);
+    #[derive(Debug)]
+    struct Inmost;
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("outer")
+        }
+    }
+    impl fmt::Display for Inmost {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("inmost")
+        }
+    }
+    impl StdError for Outer {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            Some(&self.0)
+        }
+    }
+    impl StdError for Inmost {}
 
     #[test]
     fn the_cause_is_reached_through_source() {

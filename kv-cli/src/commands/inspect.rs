@@ -2,7 +2,7 @@
 
 use super::{DAMAGED, Outcome, close, cut_short, open, options, path};
 use crate::args::Args;
-use crate::failure::{Failure, with_causes};
+use crate::failure::Failure;
 use crate::output::{Output, put_path};
 use crate::text::{bar, counted, grouped, percent, size};
 use kv_log_engine::{Create, Engine, Stats, VerifyReport, verify};
@@ -134,7 +134,7 @@ fn show_report(args: &Args, report: &VerifyReport) -> Result<(), Failure> {
         return output.finish();
     }
     for problem in &report.problems {
-        output.line(&format!("damage: {}", with_causes(problem)))?;
+        output.line(&format!("damage: {problem}"))?;
     }
     if let Some(torn) = report.torn_tail.as_ref().filter(|torn| torn.bytes == 0) {
         output.line(&format!("note: {}", cut_short(torn)))?;
@@ -187,7 +187,7 @@ fn report_json(report: &VerifyReport) -> Value {
     let problems: Vec<_> = report
         .problems
         .iter()
-        .map(|problem| json!({ "kind": problem.kind().as_str(), "message": with_causes(problem) }))
+        .map(|problem| json!({ "kind": problem.kind().as_str(), "message": problem.to_string() }))
         .collect();
     json!({
         "clean": report.is_clean(),
