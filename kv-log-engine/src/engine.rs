@@ -370,6 +370,9 @@ impl Engine {
     /// `Closed`: somebody else closed it. `Poisoned`: nothing was written, and the lock is free. `Io`: the end could not
     /// be marked, and the lock is free. Everything acknowledged is safe in each case: effect *nothing*.
     pub fn close(&self) -> Result<()> {
+        self.handle.queue.refuse_if_leading()?;
+        // From here on an open in this process waits, as after a drop.
+        lock::mark_closing(self.handle.opening);
         let closer = self.handle.queue.begin_close()?;
         self.handle.closed.store(true, Ordering::Release);
         let mut writer = closer.writer;

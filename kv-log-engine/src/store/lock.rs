@@ -129,8 +129,8 @@ impl Drop for Registration {
     }
 }
 
-/// Says of a store that its last handle is gone: an open in this process waits for it. Of a store that was closed before
-/// it says nothing, whoever has the directory now.
+/// Says of a store that it is being closed, or that its last handle is gone: an open in this process waits for it. Of a
+/// store that was closed before it says nothing, whoever has the directory now.
 pub(crate) fn mark_closing(id: OpeningId) {
     if let Some(entry) = lock(&REGISTRY).get_mut(&id.directory)
         && entry.opening == id.opening

@@ -112,6 +112,25 @@ fn an_open_beside_one_that_succeeds_is_told_of_it() {
     drop(owner);
 }
 
+/// It was refused at once, where an open after a drop waits.
+#[test]
+fn an_open_beside_a_close_waits_for_it() {
+    let disk = SimDisk::new();
+    let store = Engine::open("/db", options(&disk)).unwrap();
+    store.put(b"k", b"v").unwrap();
+    let gate = disk.hold(OpKind::Sync);
+    let closing = Builder::new().spawn(move || store.close()).unwrap();
+    gate.wait_until_held(1);
+    let next = opening(options(&disk));
+    // Long enough for the open to have been refused.
+    sleep(Duration::from_millis(50));
+    assert!(!next.is_finished(), "did not wait");
+    gate.open();
+    closing.join().unwrap().unwrap();
+    let next = next.join().unwrap().unwrap();
+    assert_eq!(next.get(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+}
+
 /// It marked whatever store was there: the third open waited five seconds for an owner that was not going.
 #[test]
 fn dropping_a_closed_store_does_not_mark_the_next_owner_as_closing() {
