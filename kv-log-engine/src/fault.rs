@@ -47,7 +47,7 @@ pub(crate) fn corrupt(path: &Path, what: impl std::fmt::Display) -> Error {
 pub(crate) fn poisoned(cause: &Error) -> Error {
     Error::new(
         ErrorKind::Poisoned,
-        "an earlier write or sync failed; reopen the store to write again",
+        "the store takes no writes until it is opened again, because an earlier write or sync failed",
     )
     .with_source(cause.clone())
 }
@@ -55,4 +55,89 @@ pub(crate) fn poisoned(cause: &Error) -> Error {
 /// The store is closed or closing.
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the store is closed")
+}
+
+/// Keys in messages are cut after this many bytes: a message is for people.
+const SHOWN_KEY_BYTES_MAX: usize = 64;
+
+/// A key for a message: its text, with whatever could command a terminal or is no UTF-8 as `\xNN`; cut where it is long.
+pub(crate) fn shown_key(key: &[u8]) -> String {
+    let shown = &key[..key.len().min(SHOWN_KEY_BYTES_MAX)];
+    let mut text = String::from("\"");
+    for chunk in shown.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' | '\\' => text.extend(['\\', c]),
+                ' ' => text.push(c),
+                // Controls, separators, and the marks that turn the direction of writing.
+                c if c.is_control() || c.is_whitespace() || is_mark(c) => {
+                    push_hex(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+                c => text.push(c),
+            }
+        }
+        push_hex(&mut text, chunk.invalid());
+    }
+    text.push('"');
+    if shown.len() < key.len() {
+        text.push_str(&format!(" and {} bytes more", key.len() - shown.len()));
+    }
+    text
+}
+
+fn is_mark(c: char) -> bool {
+    matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        text.push_str(&format!("\\x{byte:02x}"));
+    }
+}
+
+/// Milliseconds since 1970 as a date for messages: RFC 3339, UTC, to the second.
+pub(crate) fn date(unix_ms: u64) -> String {
+    let seconds = unix_ms / 1000;
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Days to a date of the civil calendar by eras of 400 years that begin in March (Hinnant, 2013).
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_told_as_a_date() {
+        assert_eq!(date(0), "1970-01-01T00:00:00Z");
+        assert_eq!(date(951_782_399_999), "2000-02-28T23:59:59Z");
+        assert_eq!(date(951_782_400_000), "2000-02-29T00:00:00Z");
+        assert_eq!(date(1_795_612_736_995), "2026-11-25T13:18:56Z");
+        assert_eq!(date(4_107_542_400_000), "2100-03-01T00:00:00Z");
+        assert_eq!(date(1_230_768_000_000), "2009-01-01T00:00:00Z");
+        assert!(date(u64::MAX).ends_with('Z'));
+    }
+
+    #[test]
+    fn a_key_in_a_message_commands_no_terminal() {
+        assert_eq!(shown_key(b"balance"), r#""balance""#);
+        assert_eq!(shown_key("größe \"x\"".as_bytes()), r#""größe \"x\"""#);
+        assert_eq!(shown_key(b"a\x1b[31m\xff\n"), r#""a\x1b[31m\xff\x0a""#);
+        assert_eq!(shown_key("a\u{202e}b".as_bytes()), r#""a\xe2\x80\xaeb""#);
+        let long = shown_key(&[b'k'; 100]);
+        assert_eq!(long, format!("\"{}\" and 36 bytes more", "k".repeat(64)));
+    }
 }

@@ -39,6 +39,10 @@ fn conditions_see_what_the_group_before_them_did() {
         (ErrorKind::Conflict, Effect::Nothing)
     );
     assert_eq!(
+        error.to_string(),
+        r#"the key "k" is at version 1, where the batch expects it absent"#
+    );
+    assert_eq!(
         accepted.wait().unwrap().first_seqno().get(),
         2,
         "a refused batch takes no seqno"

@@ -2,6 +2,7 @@
 //! all of it is durable and visible. Memory only.
 
 use crate::batch::{Batch, Condition, Prior, Receipt};
+use crate::fault;
 use crate::format::frame::Place;
 use crate::format::ids::{Entry, Location, SegmentId, Seqno};
 use crate::format::record::RecordKind;
@@ -46,8 +47,8 @@ impl Group {
         let mut next = end.next_seqno;
         let mut plans = Vec::with_capacity(batches.len());
         for batch in &batches {
-            let plan = if let Some(condition) = versions.broken(batch) {
-                Plan::Refuse(conflict(condition))
+            let plan = if let Some((condition, found)) = versions.broken(batch) {
+                Plan::Refuse(conflict(condition, found))
             } else if batch.is_empty() {
                 Plan::Empty
             } else {
@@ -206,10 +207,12 @@ impl<'a> Versions<'a> {
         changed.unwrap_or_else(|| self.index.version(key))
     }
 
-    /// The first condition of a batch that does not hold.
-    fn broken(&self, batch: &'a Batch) -> Option<&'a Condition> {
-        let mut conditions = batch.conditions.iter();
-        conditions.find(|condition| self.of(&condition.key) != condition.version)
+    /// The first condition of a batch that does not hold, and the version that was found.
+    fn broken(&self, batch: &'a Batch) -> Option<(&'a Condition, Option<Seqno>)> {
+        batch.conditions.iter().find_map(|condition| {
+            let found = self.of(&condition.key);
+            (found != condition.version).then_some((condition, found))
+        })
     }
 
     /// Notes what a batch changes from seqno `first` on; returns the seqno behind it.
@@ -239,12 +242,19 @@ fn priors(batch: &Batch, replaced: &mut impl Iterator<Item = Replaced>) -> Vec<O
         .collect()
 }
 
-fn conflict(condition: &Condition) -> Error {
-    let expected = condition
-        .version
-        .map_or_else(|| "absent".to_owned(), |seqno| seqno.to_string());
-    Error::new(
-        ErrorKind::Conflict,
-        format!("a key has another version than the batch expects ({expected})"),
-    )
+/// `found` is the seqno of the key's record when the batch's turn came.
+fn conflict(condition: &Condition, found: Option<Seqno>) -> Error {
+    let version = |seqno: Option<Seqno>| {
+        seqno.map_or_else(
+            || "absent".to_owned(),
+            |seqno| format!("at version {seqno}"),
+        )
+    };
+    let message = format!(
+        "the key {} is {}, where the batch expects it {}",
+        fault::shown_key(&condition.key),
+        version(found),
+        version(condition.version)
+    );
+    Error::new(ErrorKind::Conflict, message)
 }

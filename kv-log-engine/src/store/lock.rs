@@ -42,7 +42,7 @@ enum Owned {
 
 #[derive(Debug)]
 struct Entry {
-    /// Of another process: a fork has left it behind, and there is nobody to take it out.
+    /// An entry with the number of another process is one that a fork has left behind: nobody is there to take it out.
     process_id: u32,
     opening: u64,
     standing: Standing,
@@ -361,7 +361,11 @@ fn parse_holder(text: &str) -> Holder {
     let text = match (process, since, program) {
         (Some(process), Some(since), Some(program)) => {
             let program: String = program.chars().filter(|c| !c.is_control()).collect();
-            format!("process {process} ({program}), since {since} ms after 1970")
+            let since = since.parse().map_or_else(
+                |_no_number| String::new(),
+                |since| format!(", since {}", fault::date(since)),
+            );
+            format!("process {process} ({program}){since}")
         }
         _ => "a process that has not said its name".to_owned(),
     };

@@ -238,7 +238,7 @@ fn the_text_of_the_lock_is_read_as_it_was_written_whatever_stands_there() {
     assert_eq!(old.process, None);
     assert_eq!(
         old.text,
-        "process 4711 (other-program), since 1700000000000 ms after 1970"
+        "process 4711 (other-program), since 2023-11-14T22:13:20Z"
     );
     for strange in ["", "\n", "7", "7 x", "\u{fffd}", "\n\n00000000000004d2"] {
         let holder = parse_holder(strange);
