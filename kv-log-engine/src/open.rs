@@ -1,4 +1,4 @@
-//! OPEN and CREATE: from a path to an owned, recovered store. `recovery` reads and repairs; this decides what there is.
+//! From a path to an owned, recovered store, made first where that is allowed. `recovery` reads and repairs; this decides what there is.
 
 use crate::fault;
 use crate::format::StoreId;
@@ -11,7 +11,7 @@ use crate::options::{Create, Options, SEGMENT_BYTES_DEFAULT};
 use crate::recovery::survey::{self, Unfinished};
 use crate::recovery::{self, Recovered};
 use crate::storage::DirEntry;
-use crate::store::layout::{Directory, MANIFEST, MANIFEST_NEW, judge, parent};
+use crate::store::layout::{Directory, MANIFEST, MANIFEST_NEW, foreign_name, judge, parent};
 use crate::store::lock::StoreLock;
 use crate::store::manifest::{SwapError, swap};
 use kv_trait::{Error, ErrorKind, Fingerprint, Result};
@@ -48,7 +48,7 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// OPEN 0 to 6, with CREATE where the options allow it. `serves` says whether the store will be served: then the owner's
+/// Locks and reads the store, and makes it first where the options allow it; `serves` says whether the store will be served: then the owner's
 /// name must get into LOCK. Where it is only read, a LOCK that cannot be written will do.
 ///
 /// # Errors
@@ -84,13 +84,13 @@ pub(crate) fn open(path: &Path, options: &Options, serves: bool) -> Result<Opene
     match judge(&names) {
         Directory::Store if options.create == Create::New => return Err(exists(&directory)),
         Directory::Store => {}
-        Directory::Unfinished if options.create != Create::Never => {
+        Directory::Unmade if options.create != Create::Never => {
             create(&files, &names, options)?;
             created = true;
         }
         without => {
             unfinished(&directory, &names, options)?;
-            return Err(not_a_store(&directory, without));
+            return Err(not_a_store(&directory, &without, &names));
         }
     }
     let names = list(&directory, options)?;
@@ -124,7 +124,7 @@ pub(crate) fn open(path: &Path, options: &Options, serves: bool) -> Result<Opene
     })
 }
 
-/// OPEN 1: the store's own name, and those in it. Returns the parent if it may not be read: a store that is there already
+/// Makes the store's own name durable, and those in it. Returns the parent if it may not be read: a store that is there already
 /// was named durably when it was made, unless somebody moved it, so this is told and does not keep anybody from it.
 fn sync_names(directory: &Path, found: Directory, options: &Options) -> Result<Option<PathBuf>> {
     let storage = &*options.storage;
@@ -150,7 +150,7 @@ fn sync_names(directory: &Path, found: Directory, options: &Options) -> Result<O
     Ok(unsynced)
 }
 
-/// OPEN 0: what is there, before anything is locked or made. The directory itself is made here, where that is allowed.
+/// Looks at what is there, before anything is locked or made. The directory itself is made here, where that is allowed.
 fn look_at(directory: &Path, options: &Options) -> Result<Vec<DirEntry>> {
     let storage = &*options.storage;
     let names = match storage.list(directory) {
@@ -181,14 +181,14 @@ fn look_at(directory: &Path, options: &Options) -> Result<Vec<DirEntry>> {
                     Directory::Store if options.create == Create::New => Err(exists(directory)),
                     Directory::Store => Ok(names),
                     // The owner of the lock may be removing leftovers: judged again under it.
-                    Directory::Unfinished if creates && damage.kind() == ErrorKind::Io => Ok(names),
-                    Directory::Unfinished | Directory::Foreign(_) => Err(damage),
+                    Directory::Unmade if creates && damage.kind() == ErrorKind::Io => Ok(names),
+                    Directory::Unmade | Directory::Taken(_) => Err(damage),
                 };
             }
-            if without == Directory::Unfinished && options.create != Create::Never {
+            if without == Directory::Unmade && options.create != Create::Never {
                 Ok(names)
             } else {
-                Err(not_a_store(directory, without))
+                Err(not_a_store(directory, &without, &names))
             }
         }
     }
@@ -240,20 +240,22 @@ fn exists(directory: &Path) -> Error {
     )
 }
 
-fn not_a_store(directory: &Path, names: Directory) -> Error {
-    let message = match names {
-        Directory::Foreign(name) => {
-            format!("{} is not a store: it holds {name:?}", directory.display())
+fn not_a_store(directory: &Path, without: &Directory, names: &[DirEntry]) -> Error {
+    let directory = directory.display();
+    let message = match (without, foreign_name(names)) {
+        (Directory::Taken(name), _) => {
+            format!("{directory} cannot be a store: {name} in it is no file")
         }
-        _ => format!(
-            "there is no store at {}: it was never wholly created",
-            directory.display()
-        ),
+        (_, Some(name)) => format!("there is no store at {directory}, which holds {name:?}"),
+        (_, None) if names.is_empty() => {
+            format!("there is no store at {directory}, which is empty")
+        }
+        (_, None) => format!("there is no store at {directory}: it was never wholly created"),
     };
     Error::new(ErrorKind::NotFound, message)
 }
 
-/// CREATE 3 and 4. Nothing is accepted before the manifest's name is durable.
+/// Makes the first segment, then the manifest that names it. Nothing is accepted before the manifest's name is durable.
 fn create(files: &Arc<SegmentFiles>, names: &[DirEntry], options: &Options) -> Result<()> {
     let storage = files.storage();
     let directory = files.directory();
@@ -267,7 +269,7 @@ fn create(files: &Arc<SegmentFiles>, names: &[DirEntry], options: &Options) -> R
             .map_err(|source| fault::io("remove", &path, source))?;
     }
     let mut first_id = SegmentId::FIRST;
-    while leftovers.kept.contains(&first_id) {
+    while leftovers.foreign.contains(&first_id) {
         first_id = first_id.next();
     }
     let random = || {

@@ -1,18 +1,23 @@
-//! OPEN 3: files that the manifest does not name. Debris, corruption, or somebody else's; nothing is deleted here.
+//! Files that the manifest does not name: *debris*, which is ours, refers to nothing and goes; *foreign*, which is or may
+//! be somebody's and stays; or corruption. FORMAT.md, "Directory". Nothing is deleted here.
 
 use super::RecoveryReport;
 use crate::fault;
+use crate::format::Salt;
 use crate::format::ids::SegmentId;
 use crate::format::manifest::Manifest;
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SegmentHeader, parse_file_name};
 use crate::log::files::SegmentFiles;
-use crate::log::scan;
+use crate::log::scan::{self, Tail};
 use crate::log::window::Window;
 use crate::log::writer::GROW_BYTES_MIN;
 use crate::storage::{DirEntry, FileKind, StorageFile, exact};
 use crate::store::layout::{LOCK, MANIFEST, MANIFEST_NEW, QUARANTINE};
 use kv_trait::Result;
 use std::path::Path;
+
+/// Where the salt stands in a segment's header. FORMAT.md, "Segment".
+const SALT_AT: usize = 32;
 
 /// Sorts the names that the manifest does not explain into the report's `debris` and `foreign`.
 ///
@@ -56,7 +61,8 @@ fn judge_segment(
     match read_start(&*file, &path)? {
         Start::Header(header) if header.store_id != manifest.store_id => report.foreign.push(name),
         Start::Header(header)
-            if id >= manifest.next_segment_id && holds_frame(&*file, &path, &header)? =>
+            if id >= manifest.next_segment_id
+                && behind_header(&*file, &path, &header.salt)?.headers > 0 =>
         {
             let what = format!(
                 "it holds frames, and the manifest knows no segment from {} on: the manifest is older than the data",
@@ -65,7 +71,7 @@ fn judge_segment(
             return Err(fault::corrupt(&path, what));
         }
         Start::Header(_) | Start::Unwritten => report.debris.push(name),
-        Start::Garbled | Start::Unknown => report.foreign.push(name),
+        Start::Foreign => report.foreign.push(name),
     }
     Ok(())
 }
@@ -73,12 +79,10 @@ fn judge_segment(
 /// What a file with a segment's name begins with.
 enum Start {
     Header(SegmentHeader),
-    /// A creation of ours that was cut short, and nothing else.
+    /// A creation of ours that was cut short, and nothing else: debris.
     Unwritten,
-    /// No more than such a creation could leave, but what stands in the header's place may be anybody's.
-    Garbled,
-    /// More than that.
-    Unknown,
+    /// What stands in the header's place, or behind it, may be anybody's.
+    Foreign,
 }
 
 /// Reads a segment's header, or judges what stands there instead. Only what can hold nothing of anybody's is
@@ -103,30 +107,38 @@ fn read_start(file: &dyn StorageFile, path: &Path) -> Result<Start> {
         .map_err(|source| fault::io("look at", path, source))?;
     let header_bytes = SEGMENT_HEADER_BYTES;
     if length > header_bytes + GROW_BYTES_MIN {
-        return Ok(Start::Unknown);
+        return Ok(Start::Foreign);
     }
     let mut room =
         vec![0; usize::try_from(length.saturating_sub(header_bytes)).unwrap_or_default()];
     let read = exact::read_up_to(file, &mut room, header_bytes)
         .map_err(|source| fault::io("read", path, source))?;
-    Ok(if room[..read].iter().any(|byte| *byte != 0) {
-        Start::Unknown
-    } else if bytes.iter().all(|byte| *byte == 0) || bytes.starts_with(SEGMENT_MAGIC) {
+    let nothing_behind = room[..read].iter().all(|byte| *byte == 0);
+    let ours = bytes.iter().all(|byte| *byte == 0) || bytes.starts_with(SEGMENT_MAGIC);
+    Ok(if nothing_behind && ours {
         Start::Unwritten
     } else {
-        Start::Garbled
+        Start::Foreign
     })
 }
 
-/// Whether any header that verifies under the segment's own salt stands in the file.
-fn holds_frame(file: &dyn StorageFile, path: &Path, header: &SegmentHeader) -> Result<bool> {
+/// What stands behind the place of a segment's header; frames are those that verify under `salt`.
+fn behind_header(file: &dyn StorageFile, path: &Path, salt: &Salt) -> Result<Tail> {
     let length = file
         .len()
         .map_err(|source| fault::io("look at", path, source))?;
     let mut window = Window::new(file, path, length);
     let start = SEGMENT_HEADER_BYTES;
-    let tail = scan::search(&mut window, &header.salt, start, start)?;
-    Ok(tail.headers > 0)
+    scan::search(&mut window, salt, start, start)
+}
+
+/// The salt of a segment whose header does not verify, as it stands there: damage elsewhere in the header leaves it good.
+fn unproven_salt(file: &dyn StorageFile, path: &Path) -> Result<Option<Salt>> {
+    let mut bytes = SegmentHeader::buffer();
+    let found =
+        exact::read_up_to(file, &mut bytes, 0).map_err(|source| fault::io("read", path, source))?;
+    let salt = bytes[..found].get(SALT_AT..SALT_AT + 16);
+    Ok(salt.and_then(|salt| salt.try_into().ok()).map(Salt))
 }
 
 /// What the segments in a directory without a manifest are.
@@ -134,35 +146,46 @@ fn holds_frame(file: &dyn StorageFile, path: &Path, header: &SegmentHeader) -> R
 pub(crate) struct Unfinished {
     /// What a creation left behind: the next one deletes it.
     pub(crate) debris: Vec<SegmentId>,
-    /// What may be somebody's: left alone, its name is taken.
-    pub(crate) kept: Vec<SegmentId>,
+    /// Names that are taken by what is or may be somebody's: left alone.
+    pub(crate) foreign: Vec<SegmentId>,
 }
 
 /// Judges a directory without a manifest.
 ///
+/// Nothing is acknowledged before the first manifest is durable, so without one either nothing ever was, or it was lost.
+/// A frame that verifies proves the second: it was written behind a manifest. Nothing else proves anything: a power cut in
+/// the very first creation may leave whatever the file system shows in blocks that were never written. Such a file cannot
+/// be told from somebody's, so it keeps its name and its bytes, and the new store goes around it.
+///
 /// # Errors
-/// `Corrupt`: a segment holds frames, or so much else that it is no unfinished creation: a manifest is missing. `Io`,
-/// `UnsupportedFormat`.
+/// `Corrupt`: a segment holds a frame, so a manifest is missing. `Io`, `UnsupportedFormat`.
 pub(crate) fn unfinished(files: &SegmentFiles, names: &[DirEntry]) -> Result<Unfinished> {
     let mut found = Unfinished::default();
-    let segments = names.iter().filter(|entry| entry.kind == FileKind::File);
-    for id in segments.filter_map(|entry| parse_file_name(&entry.name)) {
+    for entry in names {
+        let Some(id) = parse_file_name(&entry.name) else {
+            continue;
+        };
+        if entry.kind != FileKind::File {
+            found.foreign.push(id);
+            continue;
+        }
         let path = files.path(id);
         let file = files.file(id)?;
-        match read_start(&*file, &path)? {
-            Start::Header(header) if holds_frame(&*file, &path, &header)? => {
-                let what = format!("the manifest is missing, and segment {id} holds frames");
-                return Err(fault::corrupt(&files.directory().join(MANIFEST), what));
-            }
-            Start::Header(_) | Start::Unwritten => found.debris.push(id),
-            Start::Garbled => found.kept.push(id),
-            Start::Unknown => {
-                let what = format!(
-                    "there is none, and {} holds data and has no header that verifies: a damaged store, or none",
-                    crate::format::segment::file_name(id)
-                );
-                return Err(fault::corrupt(&files.directory().join(MANIFEST), what));
-            }
+        let (debris, salt) = match read_start(&*file, &path)? {
+            Start::Header(header) => (true, Some(header.salt)),
+            Start::Unwritten => (true, None),
+            Start::Foreign => (false, unproven_salt(&*file, &path)?),
+        };
+        let behind = salt.map(|salt| behind_header(&*file, &path, &salt));
+        let behind = behind.transpose()?.unwrap_or_default();
+        if behind.headers > 0 {
+            let what = format!("the manifest is missing, and segment {id} holds frames");
+            return Err(fault::corrupt(&files.directory().join(MANIFEST), what));
+        }
+        if debris && behind.nonzero_end.is_none() {
+            found.debris.push(id);
+        } else {
+            found.foreign.push(id);
         }
     }
     Ok(found)

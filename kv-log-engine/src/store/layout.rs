@@ -18,27 +18,42 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 pub(crate) enum Directory {
     /// It has a manifest.
     Store,
-    /// It is empty, or holds only what an interrupted creation leaves behind.
-    Unfinished,
-    /// It holds something else: the name says what.
-    Foreign(String),
+    /// It has none: a store may be made in it, beside whatever foreign names it holds.
+    Unmade,
+    /// A name that a store needs for a file of its own is something else.
+    Taken(&'static str),
 }
 
 /// Judges a directory by its names.
 pub(crate) fn judge(entries: &[DirEntry]) -> Directory {
-    if entries
-        .iter()
-        .any(|entry| entry.name == MANIFEST && entry.kind == FileKind::File)
-    {
-        return Directory::Store;
+    let kind = |name: &str| {
+        let found = entries.iter().find(|entry| entry.name == name);
+        found.map(|entry| entry.kind)
+    };
+    let is_other = |name: &&str| kind(name).is_some_and(|kind| kind != FileKind::File);
+    if kind(MANIFEST) == Some(FileKind::File) {
+        Directory::Store
+    } else {
+        let needed = [LOCK, MANIFEST, MANIFEST_NEW];
+        let taken = needed.into_iter().find(is_other);
+        taken.map_or(Directory::Unmade, Directory::Taken)
     }
-    let foreign = entries.iter().find(|entry| {
-        let ours = entry.name == LOCK || entry.name == MANIFEST_NEW;
-        entry.kind != FileKind::File || !(ours || parse_file_name(&entry.name).is_some())
-    });
-    foreign.map_or(Directory::Unfinished, |entry| {
-        Directory::Foreign(entry.name.clone())
-    })
+}
+
+/// A name in the directory that a store does not use, if there is one: for messages.
+pub(crate) fn foreign_name(entries: &[DirEntry]) -> Option<&str> {
+    let foreign = |entry: &&DirEntry| {
+        let name = entry.name.as_str();
+        let ours = match entry.kind {
+            FileKind::File => {
+                matches!(name, LOCK | MANIFEST_NEW) || parse_file_name(name).is_some()
+            }
+            _ => name == QUARANTINE,
+        };
+        !ours
+    };
+    let found = entries.iter().find(foreign);
+    found.map(|entry| entry.name.as_str())
 }
 
 /// The directory that holds the name of `path`. The root is its own parent.
