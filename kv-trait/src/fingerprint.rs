@@ -121,7 +121,7 @@ impl FromStr for CodecId {
 ///
 /// let wanted = Fingerprint::of::<String, u64, Postcard>(None)?;
 /// let refused = recorded.check(&wanted).unwrap_err();
-/// assert_eq!(refused.to_string(), "the store holds keys in ordered/1, the caller wants raw/1");
+/// assert_eq!(refused.to_string(), "the store's keys are (str,u64), the caller's are text or bytes");
 /// # Ok::<(), kv_trait::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,6 +186,19 @@ impl Fingerprint {
         &self.value
     }
 
+    /// What the keys are, for people: the shape of their type without its version, or `text or bytes`.
+    #[must_use]
+    pub fn key_type(&self) -> String {
+        type_words(&self.key, self.key_shape.as_ref(), "text or bytes")
+    }
+
+    /// What the values are, for people: the shape of their type without its version, or `bytes`; where the codec has no
+    /// shape, the codec's name.
+    #[must_use]
+    pub fn value_type(&self) -> String {
+        type_words(&self.value, self.value_shape.as_ref(), "bytes")
+    }
+
     /// The user's name for the schema, if one was given.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
@@ -198,19 +211,23 @@ impl Fingerprint {
     /// # Errors
     /// `UnsupportedFormat`: they are not; the message names both sides.
     pub fn check(&self, wanted: &Self) -> Result<()> {
-        for (what, ours, theirs) in [
-            ("keys", &self.key, &wanted.key),
-            ("values", &self.value, &wanted.value),
-        ] {
-            if ours != theirs {
-                return Err(mismatch(&format!("{what} in {ours}"), &theirs.to_string()));
-            }
+        if self.key != wanted.key {
+            let words = [self.key_type(), wanted.key_type()];
+            return Err(codec_mismatch("keys", words, [&self.key, &wanted.key]));
+        }
+        if self.value != wanted.value {
+            let words = [self.value_type(), wanted.value_type()];
+            return Err(codec_mismatch(
+                "values",
+                words,
+                [&self.value, &wanted.value],
+            ));
         }
         match (&self.tag, &wanted.tag) {
             (Some(ours), Some(theirs)) if ours == theirs => return Ok(()),
             (Some(ours), Some(theirs)) => {
-                let ours = format!("types tagged {ours:?}");
-                return Err(mismatch(&ours, &format!("{theirs:?}")));
+                let [ours, theirs] = [ours, theirs].map(|tag| format!("tagged {tag:?}"));
+                return Err(mismatch("types", &ours, &theirs));
             }
             _ => {}
         }
@@ -221,8 +238,7 @@ impl Fingerprint {
             if let (Some(ours), Some(theirs)) = (ours, theirs)
                 && !ours.agrees(theirs)
             {
-                let ours = format!("{what} of shape {}", shown(ours));
-                return Err(mismatch(&ours, &shown(theirs)));
+                return Err(mismatch(what, &shown(ours), &shown(theirs)));
             }
         }
         Ok(())
@@ -346,20 +362,41 @@ fn checked_tag(tag: &str) -> Result<String> {
     Ok(tag.to_owned())
 }
 
-/// A shape may be long: messages show its beginning.
-fn shown(shape: &Shape) -> String {
-    const SHOWN_MAX: usize = 160;
-    let text = shape.to_string();
-    match text.char_indices().nth(SHOWN_MAX) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
+fn type_words(codec: &CodecId, shape: Option<&Shape>, raw: &str) -> String {
+    match shape {
+        Some(shape) => shown(shape),
+        None if *codec == CodecId::raw() => raw.to_owned(),
+        None => codec.to_string(),
     }
 }
 
-fn mismatch(recorded: &str, wanted: &str) -> Error {
+/// A shape may be long: messages show its beginning. Its version is for comparing.
+fn shown(shape: &Shape) -> String {
+    const SHOWN_MAX: usize = 160;
+    let text = shape.to_string();
+    let text = text
+        .split_once(':')
+        .map_or(&*text, |(_version, shape)| shape);
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Raw bytes beside a type say enough; two other codecs are named, for their types may look the same.
+fn codec_mismatch(what: &str, types: [String; 2], codecs: [&CodecId; 2]) -> Error {
+    let raw = codecs.contains(&&CodecId::raw());
+    let words = |at: usize| match types[at].as_str() {
+        words if raw || words == codecs[at].to_string() => words.to_owned(),
+        words => format!("{words} in {}", codecs[at]),
+    };
+    mismatch(what, &words(0), &words(1))
+}
+
+fn mismatch(what: &str, recorded: &str, wanted: &str) -> Error {
     Error::new(
         ErrorKind::UnsupportedFormat,
-        format!("the store holds {recorded}, the caller wants {wanted}"),
+        format!("the store's {what} are {recorded}, the caller's are {wanted}"),
     )
 }
 

@@ -173,12 +173,29 @@ fn types_of_another_shape_are_refused_and_both_shapes_are_named() {
     assert_eq!(error.kind(), ErrorKind::UnsupportedFormat);
     assert_eq!(
         error.to_string(),
-        "the store holds values of shape 1:u64, the caller wants 1:i64"
+        "the store's values are u64, the caller's are i64"
     );
     let error = check(Fingerprint::of::<(u16, String), u64, Postcard>(None)).unwrap_err();
-    assert!(
-        error.to_string().contains("keys of shape 1:(u8,str)"),
-        "{error}"
+    assert_eq!(
+        error.to_string(),
+        "the store's keys are (u8,str), the caller's are (u16,str)"
+    );
+    let error = check(Fingerprint::of::<String, u64, Postcard>(None)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the store's keys are (u8,str), the caller's are text or bytes"
+    );
+    let bytes = Fingerprint::parse("key=ordered/1\nvalue=raw/1");
+    let error = check(bytes).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the store's values are u64, the caller's are bytes"
+    );
+    let later = "key=ordered/2\nvalue=postcard/1\nkey_shape=1:(u8,str)";
+    let error = check(Fingerprint::parse(later)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the store's keys are (u8,str) in ordered/1, the caller's are (u8,str) in ordered/2"
     );
 }
 
