@@ -14,6 +14,9 @@ const LINE_BYTES_MAX: u64 = 6 * (kv_trait::VALUE_BYTES_MAX + kv_trait::KEY_BYTES
 /// length at worst, and as a value of its own.
 const COPIES: usize = 3;
 
+/// Some editors begin a file with it; it says nothing in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Less than this is not asked for first.
 const SMALL_BYTES: usize = 1 << 20;
 
@@ -69,11 +72,15 @@ impl<R: BufRead> Records<R> {
                 self.ended = true;
                 break;
             }
-            if self.buffer.iter().all(u8::is_ascii_whitespace) {
+            let line = match self.buffer.strip_prefix(BYTE_ORDER_MARK) {
+                Some(line) if self.line == 1 => line,
+                _ => &self.buffer,
+            };
+            if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
             // Without its end, or a line that was cut would be wrong at the beginning of the next one.
-            return parse(self.buffer.trim_ascii_end())
+            return parse(line.trim_ascii_end())
                 .map(Some)
                 .map_err(|message| self.wrong(&message));
         }
@@ -139,10 +146,12 @@ impl<R: BufRead> Records<R> {
 
 fn parse(line: &[u8]) -> Result<Record, String> {
     // serde would take an array for an object without names.
-    if line.trim_ascii_start().first() != Some(&b'{') {
-        return Err("an object is expected".to_owned());
+    match line.trim_ascii_start().first() {
+        Some(b'{') => {}
+        Some(b'[') => return Err("an object is expected, and an array begins here".to_owned()),
+        _ => return Err("an object is expected".to_owned()),
     }
-    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| describe(&error))?;
+    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| describe(&error, line))?;
     let key = match (line.key, line.key_b64) {
         (Some(text), None) => text.into_bytes(),
         (None, Some(encoded)) => decode("key_b64", &encoded)?,
@@ -157,7 +166,19 @@ fn parse(line: &[u8]) -> Result<Record, String> {
 }
 
 /// serde_json counts the line as the first of one; the caller knows better.
-fn describe(error: &serde_json::Error) -> String {
+fn describe(error: &serde_json::Error, json: &[u8]) -> String {
+    if error.is_eof() {
+        return "the object does not end on this line".to_owned();
+    }
+    if let Err(wrong) = str::from_utf8(json)
+        && wrong.valid_up_to() < error.column()
+    {
+        let column = wrong.valid_up_to() + 1;
+        return format!("the byte at column {column} is no UTF-8");
+    }
+    if let Some(escape) = lone_surrogate(json, error.column()) {
+        return format!("{escape} is half a character, without its other half");
+    }
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     match text.strip_suffix(&place) {
@@ -166,10 +187,37 @@ fn describe(error: &serde_json::Error) -> String {
     }
 }
 
+/// The escape of half a surrogate pair without the other half, if that is what the parser has met at this column: its own
+/// words for it say something else.
+fn lone_surrogate(json: &[u8], column: usize) -> Option<String> {
+    const ESCAPE: usize = r"\u0000".len();
+    let unit = |at: usize| {
+        let digits = json.get(at..at + ESCAPE)?.strip_prefix(br"\u")?;
+        u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut at = 0;
+    while at < json.len().min(column) {
+        at += match (json[at], unit(at)) {
+            (b'\\', Some(0xd800..0xdc00)) if matches!(unit(at + ESCAPE), Some(0xdc00..0xe000)) => {
+                2 * ESCAPE
+            }
+            // Where it is inside of a value that is stored as written, nobody minds.
+            (b'\\', Some(0xd800..0xe000)) if column <= at + 2 * ESCAPE => {
+                let escape = &json[at..at + ESCAPE];
+                return Some(String::from_utf8_lossy(escape).into_owned());
+            }
+            (b'\\', _) => 2,
+            _ => 1,
+        };
+    }
+    None
+}
+
 /// A string is stored as its text, any other value as its text as written.
 fn value_bytes(raw: &RawValue) -> Result<Vec<u8>, String> {
     if raw.get().starts_with('"') {
-        let text: String = serde_json::from_str(raw.get()).map_err(|error| describe(&error))?;
+        let text: String = serde_json::from_str(raw.get())
+            .map_err(|error| describe(&error, raw.get().as_bytes()))?;
         Ok(text.into_bytes())
     } else {
         Ok(raw.get().as_bytes().to_vec())
@@ -211,7 +259,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
         let wrong = |text: &str| all(text).unwrap_err();
-        assert!(wrong("{\"key\":\"a\",\"value\":1}\n{\"key\":").contains("line 2: EOF"));
+        assert!(
+            wrong("{\"key\":\"a\",\"value\":1}\n{\"key\":")
+                .contains("line 2: the object does not end on this line")
+        );
         assert!(wrong("[\"a\",null,1,null]").contains("an object is expected"));
         assert!(wrong(r#"{"key":"a"}"#).contains("exactly one of value"));
         assert!(wrong(r#"{"key":"a","value":1,"extra":2}"#).contains("unknown field"));

@@ -7,6 +7,7 @@
 
 mod about;
 mod bench;
+mod cases;
 mod commands;
 mod refusals;
 mod streams;
