@@ -1,11 +1,14 @@
 //! What can be asked on the command line.
 
 use crate::spelling::KeyAs;
+use crate::text::size;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ColorChoice, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use kv_log_engine::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A durable key-value store on the command line.
 ///
@@ -18,7 +21,7 @@ use std::path::PathBuf;
 ///
 /// Exit codes:
 ///
-/// 0: done. Also when whoever read the output went away.
+/// 0: done. Also when what changed the store is done, and whoever was to read the report went away.
 ///
 /// 1: no. A key of `get` is absent, without --or; `del` found none of its keys; `scan` found no record, or `export` none
 /// that begins with its prefix. A count, and a limit of 0, are answered with 0.
@@ -33,6 +36,8 @@ use std::path::PathBuf;
 /// room.
 ///
 /// 5: whether a write happened is unknown: look before trying again.
+///
+/// 141: whoever read the output went away before its end, as with other programs that SIGPIPE ends; nothing is said then.
 ///
 /// With --json each command prints the shape that its help shows, one object a line. Bytes that are no UTF-8 stand in
 /// base64 under the name with `_b64` behind it: `key_b64`, `value_b64`, `prev_b64`, `path_b64`. Standard error then has
@@ -56,9 +61,9 @@ pub(crate) struct Args {
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 
-    /// Wait so many seconds for a store that somebody else has open.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0, global = true)]
-    pub(crate) lock_timeout: u64,
+    /// Wait so long for a store that somebody else has open: seconds, or a number with ms, s, m or h, as in 500ms or 1.5s.
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_time, global = true)]
+    pub(crate) lock_timeout: Duration,
 
     /// Colour on standard error. `auto` means on a terminal, unless NO_COLOR or CLICOLOR_FORCE say otherwise.
     #[arg(long, value_name = "WHEN", default_value_t = ColorChoice::Auto, global = true)]
@@ -108,7 +113,7 @@ pub(crate) enum Command {
     /// With --json: `{"path": PATH, "created": true}`
     Init {
         /// The size at which a segment is sealed, for example 64MiB.
-        #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+        #[arg(long, value_parser = parse_segment_size, value_name = "SIZE")]
         segment_size: Option<u64>,
     },
     /// Print the values of keys. One key: exactly its bytes. Several: key, tab, value.
@@ -235,7 +240,7 @@ pub(crate) enum Command {
     /// Sizes and counts, and how much of each segment is live.
     ///
     /// With --json: `{"path", "keys", "last_seqno", "bytes", "live_bytes", "index_bytes", "open_segment_files",
-    /// "poisoned", "key_codec", "value_codec", "tag", "segments": [{"id", "bytes", "live_bytes", "active"}],
+    /// "poisoned", "key_codec", "key_type", "value_codec", "value_type", "tag", "segments": [{"id", "bytes", "live_bytes", "active"}],
     /// "since_open": {"groups", "batches", "records", "frame_bytes", "failed_groups", "rotations"}}`
     Stats,
     /// Read and check everything; changes no data.
@@ -263,12 +268,40 @@ pub(crate) struct Spelling {
     pub(crate) key_as: KeyAs,
 }
 
+/// A time, in seconds where no unit is given.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let seconds = match &text[number.len()..] {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3600.0,
+        other => return Err(format!("unknown unit {other:?}; use ms, s, m or h")),
+    };
+    // What `parse` takes besides digits and a point, such as an exponent or a sign, is no time that somebody means.
+    let digits = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let number = number.parse::<f64>().ok().filter(|_| digits);
+    let number = number.ok_or("a time is a number, perhaps with ms, s, m or h behind it")?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_too_long| "too long".to_owned())
+}
+
+/// The size of a segment, within what a store takes.
+fn parse_segment_size(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text)?;
+    if (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        let (least, most) = (size(SEGMENT_BYTES_MIN), size(SEGMENT_BYTES_MAX));
+        Err(format!("a segment has {least} to {most}"))
+    }
+}
+
 /// A number of bytes, with an optional binary unit.
 fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits
         .parse()
-        .map_err(|error| format!("{error}; a size is a number and perhaps KiB, MiB or GiB"))?;
+        .map_err(|_no_number| "a size is a number, perhaps with KiB, MiB or GiB behind it")?;
     let unit = match &text[digits.len()..] {
         "" | "B" => 1,
         "KiB" | "K" => 1 << 10,
@@ -307,6 +340,31 @@ mod tests {
         assert_eq!(parse_size("4096"), Ok(4096));
         assert!(parse_size("64MB").is_err());
         assert!(parse_size("99999999999GiB").is_err());
+        assert!(parse_segment_size("1").is_err());
+        assert_eq!(parse_segment_size("1KiB"), Ok(1024));
+    }
+
+    #[test]
+    fn a_time_is_in_seconds_or_has_a_unit() {
+        for (text, ms) in [
+            ("0", 0),
+            ("2", 2_000),
+            ("1.5", 1_500),
+            ("1.5s", 1_500),
+            (".5", 500),
+            ("500ms", 500),
+            ("2m", 120_000),
+            ("0.5h", 1_800_000),
+        ] {
+            let expected = Ok(Duration::from_millis(ms));
+            assert_eq!(parse_time(text), expected, "{text}");
+        }
+        for wrong in [
+            "", "s", "-1", "+1", "1e3", "inf", "NaN", "1.2.3", "1 s", "1d", "1S",
+        ] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_time(&"9".repeat(40)), Err("too long".to_owned()));
     }
 
     #[test]

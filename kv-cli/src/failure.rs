@@ -5,13 +5,19 @@ use kv_trait::{Effect, Error, ErrorKind};
 use std::io;
 use std::process::ExitCode;
 
+/// What a shell says of a program that SIGPIPE has ended.
+const SIGPIPE: u8 = 128 + 13;
 const DO_NOT_REPEAT: &str = "it is done: do not repeat it";
 
 /// Why a command ended early.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The store said no.
-    Store(Error),
+    Store {
+        error: Error,
+        /// What helps here, where the kind of the error alone does not tell.
+        hint: Option<&'static str>,
+    },
     /// Standard input, standard output or a file beside the store failed.
     Stream { what: String, source: io::Error },
     /// What was given is wrong.
@@ -31,7 +37,7 @@ pub(crate) enum Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::Store(error)
+        Self::Store { error, hint: None }
     }
 }
 
@@ -59,19 +65,22 @@ impl Failure {
         }
     }
 
-    /// A reader that went away is no failure.
-    pub(crate) fn is_broken_pipe(&self) -> bool {
+    /// The exit code if nothing failed but that the reader of the output went away: there is nobody to tell. What changed
+    /// the store is done, whoever hears of it; where the output was all there was to do, the code is that of the other
+    /// programs, which SIGPIPE ends.
+    pub(crate) fn without_reader(&self) -> Option<ExitCode> {
+        let broken = |source: &io::Error| source.kind() == io::ErrorKind::BrokenPipe;
         match self {
-            Self::Stream { source, .. } => source.kind() == io::ErrorKind::BrokenPipe,
-            Self::Done { cause, .. } => cause.is_broken_pipe(),
-            _ => false,
+            Self::Stream { source, .. } if broken(source) => Some(ExitCode::from(SIGPIPE)),
+            Self::Done { cause, .. } => cause.without_reader().map(|_| ExitCode::SUCCESS),
+            _ => None,
         }
     }
 
     /// What became of the write that failed; of reads it is *nothing*.
     fn effect(&self) -> Effect {
         match self {
-            Self::Store(error) => error.effect(),
+            Self::Store { error, .. } => error.effect(),
             Self::Stream { .. } | Self::Input { .. } | Self::Usage(_) => Effect::Nothing,
             Self::Import { cause, .. } => cause.effect(),
             Self::Done { .. } => Effect::Applied,
@@ -80,7 +89,7 @@ impl Failure {
 
     pub(crate) fn message(&self) -> String {
         match self {
-            Self::Store(error) => {
+            Self::Store { error, .. } => {
                 let became = match error.effect() {
                     Effect::Nothing => "",
                     Effect::Unknown => "; whether it was written is unknown",
@@ -105,14 +114,8 @@ impl Failure {
 
     pub(crate) fn hint(&self) -> String {
         match self {
-            Self::Store(error) => match error.effect() {
-                Effect::Nothing => match error.kind() {
-                    // The contract's advice is for programs, and cannot name an option of the command line.
-                    ErrorKind::Locked => {
-                        "end the other process, or wait for it with --lock-timeout SECONDS"
-                    }
-                    kind => kind.advice(),
-                },
+            Self::Store { error, hint } => match error.effect() {
+                Effect::Nothing => hint.unwrap_or_else(|| advice(error.kind())),
                 Effect::Unknown => {
                     "read what is there before trying again: it was written whole or not at all"
                 }
@@ -131,7 +134,7 @@ impl Failure {
 
     fn kind(&self) -> &'static str {
         match self {
-            Self::Store(error) => error.kind().as_str(),
+            Self::Store { error, .. } => error.kind().as_str(),
             Self::Stream { .. } => ErrorKind::Io.as_str(),
             Self::Input { .. } | Self::Usage(_) => ErrorKind::InvalidInput.as_str(),
             Self::Import { cause, .. } | Self::Done { cause, .. } => cause.kind(),
@@ -140,8 +143,8 @@ impl Failure {
 
     fn code(&self) -> u8 {
         match self {
-            Self::Store(error) if error.effect() == Effect::Unknown => 5,
-            Self::Store(error) => match error.kind() {
+            Self::Store { error, .. } if error.effect() == Effect::Unknown => 5,
+            Self::Store { error, .. } => match error.kind() {
                 ErrorKind::InvalidInput | ErrorKind::TooLarge | ErrorKind::Codec => 2,
                 ErrorKind::Corrupt => 3,
                 _ => 4,
@@ -176,6 +179,20 @@ impl Failure {
     }
 }
 
+/// The contract's advice is for programs: it cannot name a command or an option.
+const fn advice(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Locked => "end the other process, or wait for it with --lock-timeout",
+        ErrorKind::NotFound => "check the path, or create a store there with `kvlog init`",
+        ErrorKind::Corrupt => {
+            "`kvlog verify` names all damage and the keys at risk; keep the files as they are, and restore a backup"
+        }
+        ErrorKind::StorageFull => "free some space, and try again",
+        ErrorKind::UnsupportedFormat => "use the version that this store was made with",
+        kind => kind.advice(),
+    }
+}
+
 fn on_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -187,8 +204,8 @@ mod tests {
     #[test]
     fn an_unknown_outcome_has_its_own_exit_code_whatever_failed() {
         let failed = Error::new(ErrorKind::Io, "cannot sync 00000001.seg");
-        let unknown = Failure::Store(failed.clone().with_effect(Effect::Unknown));
-        assert_eq!((Failure::Store(failed).code(), unknown.code()), (4, 5));
+        let unknown = Failure::from(failed.clone().with_effect(Effect::Unknown));
+        assert_eq!((Failure::from(failed).code(), unknown.code()), (4, 5));
         let import = Failure::Import {
             durable: 7,
             cause: Box::new(unknown),
@@ -207,9 +224,9 @@ mod tests {
             let error = Error::new(ErrorKind::Io, "cannot read 00000001.seg").with_effect(effect);
             let import = Failure::Import {
                 durable: 7,
-                cause: Box::new(Failure::Store(error.clone())),
+                cause: Box::new(Failure::from(error.clone())),
             };
-            [Failure::Store(error), import].map(|failure| {
+            [Failure::from(error), import].map(|failure| {
                 let json: serde_json::Value = serde_json::from_str(&failure.to_json()).unwrap();
                 assert_eq!(json["error"]["message"], failure.message());
                 assert_eq!(json["error"]["hint"], failure.hint());
@@ -245,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_kinds_of_errors_have_their_exit_codes() {
-        let code = |kind| Failure::Store(Error::new(kind, "")).code();
+        let code = |kind| Failure::from(Error::new(kind, "")).code();
         for kind in [
             ErrorKind::InvalidInput,
             ErrorKind::TooLarge,

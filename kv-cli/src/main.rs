@@ -1,8 +1,8 @@
 //! `kvlog`: a durable key-value store on the command line, at the level of bytes.
 //!
 //! `args` says what can be asked, `spelling` what a key is, `commands` does it, `input` and `output` turn JSON lines into bytes and back,
-//! `terminal` and `progress` speak to people, `failure` turns errors into one line and an exit code.
-#![forbid(unsafe_code)]
+//! `terminal` and `progress` speak to people, `failure` turns errors into one line and an exit code, `startup` looks at what
+//! was handed to the process.
 
 mod args;
 mod commands;
@@ -11,6 +11,7 @@ mod input;
 mod output;
 mod progress;
 mod spelling;
+mod startup;
 mod terminal;
 mod text;
 
@@ -35,21 +36,21 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(code) => code,
-        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
-        // With standard error gone there is nobody left to tell; the exit code still does.
-        Err(failure) => match terminal::report(&failure, json) {
-            Ok(()) | Err(_) => failure.exit_code(),
-        },
+        Err(failure) => failure.without_reader().unwrap_or_else(|| {
+            // With standard error gone there is nobody left to tell; the exit code still does.
+            match terminal::report(&failure, json) {
+                Ok(()) | Err(_) => failure.exit_code(),
+            }
+        }),
     }
 }
 
 /// Help and version go to standard output; anything else that the parser answers is wrong usage.
 fn without_command(answer: &clap::Error) -> Result<ExitCode, Failure> {
     match answer.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => answer
-            .print()
-            .map(|()| ExitCode::SUCCESS)
-            .map_err(output::cannot_write),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => output::refuse_closed()
+            .and_then(|()| answer.print().map_err(output::cannot_write))
+            .map(|()| ExitCode::SUCCESS),
         _ => Err(Failure::Usage(answer.render().to_string())),
     }
 }

@@ -1,6 +1,7 @@
 //! Bytes out: exact to a pipe, escaped to a terminal, or as JSON.
 
 use crate::failure::Failure;
+use crate::startup::stdout_was_closed;
 use crate::text::{escaped, harmless, harmless_json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -29,6 +30,7 @@ impl Output {
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        refuse_closed()?;
         self.stream.write_all(bytes).map_err(cannot_write)
     }
 
@@ -77,6 +79,14 @@ impl Output {
     pub(crate) fn finish(mut self) -> Result<(), Failure> {
         self.stream.flush().map_err(cannot_write)
     }
+}
+
+/// Bytes for a standard output that is closed would be lost without an error.
+pub(crate) fn refuse_closed() -> Result<(), Failure> {
+    if stdout_was_closed() {
+        return Err(cannot_write(std::io::Error::other("it is closed")));
+    }
+    Ok(())
 }
 
 pub(crate) fn cannot_write(source: std::io::Error) -> Failure {

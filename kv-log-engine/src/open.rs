@@ -206,7 +206,7 @@ fn make_directory(directory: &Path, options: &Options) -> Result<()> {
     match storage.create_dir(directory) {
         Err(source) if source.kind() == io::ErrorKind::NotFound => {
             let message = format!(
-                "the directory {} does not exist; create it first",
+                "the directory {} does not exist",
                 parent(directory).display()
             );
             return Err(Error::new(ErrorKind::NotFound, message).with_source(source));

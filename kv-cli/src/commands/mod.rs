@@ -10,13 +10,15 @@ use crate::args::{Args, Command};
 use crate::failure::Failure;
 use crate::spelling::plain;
 use crate::terminal;
+use crate::text::counted;
 use kv_log_engine::{Create, Engine, Options, Scan, TornTail};
 use kv_trait::{Error, ErrorKind};
+use std::error::Error as _;
 use std::ffi::OsString;
+use std::io::ErrorKind::NotADirectory;
 use std::ops::Bound;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 type Outcome = Result<ExitCode, Failure>;
 
@@ -110,7 +112,7 @@ fn path(args: &Args) -> Result<&Path, Failure> {
 }
 
 fn options(args: &Args) -> Options {
-    Options::new().lock_timeout(Duration::from_secs(args.lock_timeout))
+    Options::new().lock_timeout(args.lock_timeout)
 }
 
 /// A torn tail of no bytes.
@@ -139,7 +141,14 @@ fn torn_tail(torn: &TornTail) -> String {
 }
 
 fn open(args: &Args, create: Create) -> Result<Engine, Failure> {
-    let store = Engine::open(path(args)?, options(args).create(create))?;
+    open_with(args, create, options(args))
+}
+
+fn open_with(args: &Args, create: Create, options: Options) -> Result<Engine, Failure> {
+    let store = Engine::open(path(args)?, options.create(create)).map_err(|error| {
+        let hint = hint_for_open(&error, create);
+        Failure::Store { error, hint }
+    })?;
     let report = store.recovery_report();
     if let Some(torn) = &report.torn_tail {
         note(args, &torn_tail(torn));
@@ -151,7 +160,40 @@ fn open(args: &Args, create: Create) -> Result<Engine, Failure> {
         );
         note(args, &message);
     }
+    // Told once: who made a store in the wrong directory should hear it at once, not each time.
+    if report.created && !report.foreign.is_empty() {
+        note(args, &beside(store.path(), &report.foreign));
+    }
     Ok(store)
+}
+
+/// What helps depends on what was to be done: who wants to make a store is not told to make one first.
+fn hint_for_open(error: &Error, create: Create) -> Option<&'static str> {
+    let io = error.source().and_then(|source| source.downcast_ref());
+    let io = io.map(std::io::Error::kind);
+    match (error.kind(), io) {
+        (ErrorKind::NotFound, Some(NotADirectory)) => Some("check the path"),
+        (ErrorKind::NotFound, Some(_)) if create != Create::Never => {
+            Some("create that directory first, or check the path")
+        }
+        (ErrorKind::NotFound, None) if create != Create::Never => Some("give another path"),
+        (ErrorKind::InvalidInput, _) if create == Create::New => Some("give another path"),
+        _ => None,
+    }
+}
+
+/// The names that a new store was made beside.
+fn beside(path: &Path, foreign: &[String]) -> String {
+    const SHOWN_MAX: usize = 3;
+    let shown = foreign[..foreign.len().min(SHOWN_MAX)].join(", ");
+    let more = match foreign.len().saturating_sub(SHOWN_MAX) {
+        0 => String::new(),
+        more => format!(" and {}", counted(more as u64, "other")),
+    };
+    let path = path.display();
+    format!(
+        "the store was made in a directory that holds more, which is left alone: {shown}{more} in {path}"
+    )
 }
 
 fn open_to_write(args: &Args, create: bool, force_raw: bool) -> Result<Engine, Failure> {
@@ -176,7 +218,13 @@ fn note(args: &Args, message: &str) {
 fn types(store: &Engine) -> Option<String> {
     let recorded = store.fingerprint();
     let raw = recorded.key().name() == "raw" && recorded.value().name() == "raw";
-    (!raw).then(|| format!("{} keys, {} values", recorded.key(), recorded.value()))
+    (!raw).then(|| {
+        format!(
+            "keys: {}, values: {}",
+            recorded.key_type(),
+            recorded.value_type()
+        )
+    })
 }
 
 /// Raw bytes among typed ones would be misread by the program that owns the store.
@@ -185,9 +233,12 @@ fn refuse_typed(store: &Engine, force: bool) -> Result<(), Failure> {
         return Ok(());
     };
     let message = format!(
-        "the store was written by a program with typed values ({types}); raw bytes need --force-raw"
+        "the store was made by a program for its own types ({types}), which bytes from here may not be"
     );
-    Err(Error::new(ErrorKind::UnsupportedFormat, message).into())
+    Err(Failure::Store {
+        error: Error::new(ErrorKind::UnsupportedFormat, message),
+        hint: Some("let that program write, or pass --force-raw if these bytes are what it writes"),
+    })
 }
 
 fn close(store: &Engine) -> Result<(), Failure> {

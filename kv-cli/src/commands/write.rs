@@ -1,6 +1,6 @@
 //! What changes a store key by key: `init`, `set` and `del`.
 
-use super::{NO, Outcome, close, note, options, path};
+use super::{NO, Outcome, close, note, open_with, options, path};
 use crate::args::Args;
 use crate::failure::Failure;
 use crate::output::{Output, put_bytes, put_path};
@@ -16,11 +16,11 @@ use std::ops::Bound;
 use std::process::ExitCode;
 
 pub(super) fn init(args: &Args, segment_size: Option<u64>) -> Outcome {
-    let mut options = options(args).create(Create::New);
+    let mut options = options(args);
     if let Some(bytes) = segment_size {
         options = options.segment_bytes(bytes);
     }
-    let store = Engine::open(path(args)?, options)?;
+    let store = open_with(args, Create::New, options)?;
     close(&store)
         .and_then(|()| report_init(args, &store))
         .map_err(|cause| cause.after("the store is created", None))?;

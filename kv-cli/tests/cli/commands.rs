@@ -279,12 +279,37 @@ fn what_is_no_store_is_named() {
     std::fs::remove_file(bench.store()).unwrap();
     std::fs::create_dir(bench.store()).unwrap();
     std::fs::write(bench.store().join("notes.txt"), b"text").unwrap();
+    assert!(bench.bad(4, &["get", "k"]).contains("notes.txt"));
+    std::fs::create_dir(bench.store().join("LOCK")).unwrap();
+    let taken = bench.bad(4, &["init"]);
     assert!(
-        bench
-            .bad(4, &["set", "--create", "k", "v"])
-            .contains("notes.txt")
+        taken.ends_with("cannot be a store: LOCK in it is no file (give another path)\n"),
+        "{taken}"
     );
-    bench.bad(4, &["get", "k"]);
+}
+
+/// The root of a volume holds `lost+found`: it could hold no store.
+#[test]
+fn a_store_is_made_beside_other_names_and_says_so_once() {
+    let bench = Bench::new();
+    std::fs::create_dir_all(bench.store().join("lost+found")).unwrap();
+    for name in [".DS_Store", "a\x1b[31m", "z", "zz"] {
+        std::fs::write(bench.store().join(name), b"mine").unwrap();
+    }
+    let output = bench.run(&["set", "--create", "k", "v"]);
+    let said = format!(
+        "note: the store was made in a directory that holds more, which is left alone: .DS_Store, a\\x1b[31m, \
+         lost+found and 2 others in {}\n",
+        bench.store().display()
+    );
+    assert_eq!(
+        (output.status.code(), text(&output.stderr)),
+        (Some(0), said)
+    );
+    let output = bench.run(&["get", "k"]);
+    assert_eq!((&*output.stdout, &*output.stderr), (&b"v"[..], &b""[..]));
+    assert_eq!(std::fs::read(bench.store().join("z")).unwrap(), b"mine");
+    assert!(text(&bench.good(&["verify"])).contains("note: lost+found is not the store's; "));
 }
 
 #[test]
@@ -331,7 +356,7 @@ fn an_export_of_a_typed_store_says_that_types_are_not_carried() {
         (output.status.code(), text(&output.stderr)),
         (
             Some(0),
-            "note: the types are not carried (raw/1 keys, postcard/1 values), only the bytes: to keep them, let the \
+            "note: the types are not carried (keys: text or bytes, values: u64), only the bytes: to keep them, let the \
              program create the new store and import with --force-raw\n"
                 .to_owned()
         )
@@ -404,7 +429,7 @@ fn verify_tells_damage_from_a_torn_tail() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn a_reader_that_goes_away_is_no_error_message() {
     let bench = Bench::new();
     bench.good(&["import", "--create", sample().to_str().unwrap()]);
     let mut export = bench.command(&["export"]);
@@ -417,7 +442,7 @@ fn a_reader_that_goes_away_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(
         (output.status.code(), text(&output.stderr)),
-        (Some(0), String::new())
+        (Some(141), String::new())
     );
 }
 

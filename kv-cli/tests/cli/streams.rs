@@ -19,12 +19,11 @@ fn unread(bench: &Bench, arguments: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn a_reader_that_went_away_is_quiet_success_and_damage_is_not() {
+fn a_reader_that_went_away_is_told_nothing_and_the_exit_code_says_it() {
     let bench = Bench::new();
     bench.good(&["import", "--create", sample().to_str().unwrap()]);
     for arguments in [
         &["get", "abyss"][..],
-        &["set", "abyss", "v", "--prev"],
         &["scan"],
         &["scan", "--count", "--json"],
         &["export"],
@@ -37,9 +36,18 @@ fn a_reader_that_went_away_is_quiet_success_and_damage_is_not() {
     ] {
         assert_eq!(
             unread(&bench, arguments),
-            (0, String::new()),
-            "{arguments:?}"
+            (141, String::new()),
+            "{arguments:?}: as SIGPIPE would end it"
         );
+    }
+    for arguments in [
+        &["set", "abyss", "v", "--prev"][..],
+        &["import", sample().to_str().unwrap()],
+        &["set", "abyss", "v", "--json"],
+        &["del", "3270-common", "--json"],
+    ] {
+        let done = unread(&bench, arguments);
+        assert_eq!(done, (0, String::new()), "{arguments:?}: it is done");
     }
     assert_eq!(
         bench.good(&["get", "abyss"]),
@@ -359,6 +367,47 @@ fn a_killed_reader_loses_nothing() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(
         (first, output.status.code(), output.stderr.len()),
-        (*b"{", Some(0), 0)
+        (*b"{", Some(141), 0)
     );
+}
+
+/// The standard library puts /dev/null in its place, and everything was written there.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_standard_output_is_an_error() {
+    let bench = Bench::new();
+    bench.good(&["set", "--create", "k", "v"]);
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "exec \"$@\" >&-", "sh"])
+            .arg(env!("CARGO_BIN_EXE_kvlog"))
+            .arg("-p")
+            .arg(bench.store())
+            .args(arguments);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        (output.status.code().unwrap(), text(&output.stderr))
+    };
+    for arguments in [
+        &["export"][..],
+        &["get", "k"],
+        &["scan", "--count"],
+        &["stats"],
+        &["verify"],
+        &["man"],
+        &["--help"],
+    ] {
+        let said = "error: cannot write to standard output: it is closed \
+                    (look at the cause, mend it, and try again)\n";
+        assert_eq!(run(arguments), (4, said.to_owned()), "{arguments:?}");
+    }
+    assert_eq!(run(&["set", "k", "w"]), (0, String::new()), "says nothing");
+    let (code, said) = run(&["import", sample().to_str().unwrap()]);
+    assert_eq!(code, 4);
+    assert!(
+        said.contains("it is closed; 2,000 records durable ("),
+        "{said}"
+    );
+    let null = bench.command(&["export"]).stdout(Stdio::null()).status();
+    assert_eq!(null.unwrap().code(), Some(0), "/dev/null is open");
 }

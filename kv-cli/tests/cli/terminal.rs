@@ -193,9 +193,9 @@ fn errors_are_coloured_on_a_terminal_and_where_it_is_asked_for() {
         let seen = watch(command, false, on_terminal);
         assert_eq!(seen.code, 4);
         let coloured = seen.err.starts_with(RED)
-            && seen
-                .err
-                .ends_with("\x1b[2m(check the path, or create a store there first)\x1b[0m\n");
+            && seen.err.ends_with(
+                "\x1b[2m(check the path, or create a store there with `kvlog init`)\x1b[0m\n",
+            );
         assert_eq!(coloured, seen.err.contains('\x1b'), "{:?}", seen.err);
         assert!(coloured || seen.err.starts_with("error: there is no store at /"));
         coloured
