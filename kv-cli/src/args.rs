@@ -245,11 +245,15 @@ pub(crate) enum Command {
     Stats,
     /// Read and check everything; changes no data.
     ///
+    /// Names all damage: the file, where, why, and the keys at risk, which are those whose last record cannot be read. Damage
+    /// is exit code 3. What an open would repair is named and left as it is.
+    ///
     /// Takes the store's lock, as the other commands do, but needs no permission to write: where it has it, it leaves its
-    /// name in the file LOCK. What an open would repair is named and left as it is. Damage is exit code 3.
+    /// name in the file LOCK.
     ///
     /// With --json: `{"clean", "segments", "frames", "records", "keys", "torn_tail", "foreign": [NAME],
-    /// "debris": [NAME], "problems": [{"kind", "message"}]}`; the torn tail is null or `{"path", "offset", "bytes", "cause"}`.
+    /// "debris": [NAME], "damages": [{"path", "offset", "end", "cause", "records", "keys_at_risk": [{"key": KEY}],
+    /// "more_keys", "unnamed_records"}], "more_damages"}`; the torn tail is null or `{"path", "offset", "bytes", "cause"}`.
     Verify,
     /// Print a completion script for a shell.
     Completions { shell: Shell },

@@ -65,6 +65,10 @@ fn the_table_of_bounds_is_true() {
         ("manifest content, bytes", MANIFEST_BODY_BYTES_MAX as u128),
         ("segments", SEGMENTS_MAX as u128),
         (
+            "damages listed by `verify`; more are counted",
+            crate::VerifyReport::DAMAGES_MAX as u128,
+        ),
+        (
             "wait for a store of the same process that is closing, ms",
             CLOSING_WAIT_MAX.as_millis(),
         ),

@@ -93,7 +93,7 @@ impl Engine {
     /// `NotFound`: there is no store, or something else. `Locked`: the message names the owner. `Corrupt`,
     /// `UnsupportedFormat`: file, offset and cause. `StorageFull`, `Io`: the disk refused. A refused open changes no store.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
-        let opened = open::open(path.as_ref(), &options, true)?;
+        let opened = open::open(path.as_ref(), &options)?;
         Self::serve(opened, options)
     }
 

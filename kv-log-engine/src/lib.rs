@@ -71,4 +71,4 @@ pub use options::{Create, Options, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEG
 pub use recovery::{RecoveryReport, TornTail};
 pub use scan::Scan;
 pub use stats::{SegmentStats, Stats};
-pub use verify::{VerifyReport, verify};
+pub use verify::{Damage, VerifyReport, verify};

@@ -28,6 +28,17 @@ pub(crate) struct Opened {
     pub(crate) fingerprint: Fingerprint,
 }
 
+/// A store that is locked, and not yet read.
+#[derive(Debug)]
+pub(crate) struct Located {
+    pub(crate) lock: StoreLock,
+    pub(crate) files: Arc<SegmentFiles>,
+    /// What stands in its directory.
+    pub(crate) names: Vec<DirEntry>,
+    created: bool,
+    unsynced_parent: Option<PathBuf>,
+}
+
 /// An absolute path without `..`, because the store's own name in its parent must be synced.
 ///
 /// # Errors
@@ -48,12 +59,27 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Locks and reads the store, and makes it first where the options allow it; `serves` says whether the store will be served: then the owner's
-/// name must get into LOCK. Where it is only read, a LOCK that cannot be written will do.
+/// Locks and reads a store that will be served, and makes it first where the options allow it.
 ///
 /// # Errors
 /// `NotFound`, `Locked`, `Corrupt`, `UnsupportedFormat`, `StorageFull`, `Io`: nothing of a store that was there has changed.
-pub(crate) fn open(path: &Path, options: &Options, serves: bool) -> Result<Opened> {
+pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened> {
+    let located = locate(path, options, true)?;
+    let (recovered, fingerprint) = read(&located, options)?;
+    Ok(Opened {
+        lock: located.lock,
+        files: located.files,
+        recovered,
+        fingerprint,
+    })
+}
+
+/// Locks a store, and makes it first where the options allow it. `serves` says whether it will be served: then the owner's
+/// name must get into LOCK. Where it is only read, a LOCK that cannot be written will do.
+///
+/// # Errors
+/// As for [`open`].
+pub(crate) fn locate(path: &Path, options: &Options, serves: bool) -> Result<Located> {
     options.check()?;
     let directory = absolute(path)?;
     let storage = &*options.storage;
@@ -94,10 +120,28 @@ pub(crate) fn open(path: &Path, options: &Options, serves: bool) -> Result<Opene
         }
     }
     let names = list(&directory, options)?;
-    let mut recovered = recovery::recover(&files, &names)?;
-    recovered.report.created = created;
-    recovered.report.unsynced_parent = unsynced_parent;
-    let mut fingerprint = recorded_fingerprint(&recovered.manifest, &directory)?;
+    Ok(Located {
+        lock,
+        files,
+        names,
+        created,
+        unsynced_parent,
+    })
+}
+
+/// Reads a store that is locked.
+///
+/// # Errors
+/// `Corrupt`, `UnsupportedFormat`, `Io`.
+pub(crate) fn read(located: &Located, options: &Options) -> Result<(Recovered, Fingerprint)> {
+    let files = &located.files;
+    let mut recovered = recovery::recover(files, &located.names)?;
+    recovered.report.created = located.created;
+    recovered
+        .report
+        .unsynced_parent
+        .clone_from(&located.unsynced_parent);
+    let mut fingerprint = recorded_fingerprint(&recovered.manifest, files.directory())?;
     match &options.fingerprint {
         Some(wanted) if options.adopt_types => {
             fingerprint.adopt(wanted)?;
@@ -116,12 +160,7 @@ pub(crate) fn open(path: &Path, options: &Options, serves: bool) -> Result<Opene
     if let Some(segment_bytes) = options.segment_bytes {
         recovered.manifest.segment_bytes = segment_bytes;
     }
-    Ok(Opened {
-        lock,
-        files,
-        recovered,
-        fingerprint,
-    })
+    Ok((recovered, fingerprint))
 }
 
 /// Makes the store's own name durable, and those in it. Returns the parent if it may not be read: a store that is there already

@@ -1,12 +1,22 @@
-//! Verifying a store without changing it: OPEN 1 to 6, then every live record read once more, then nothing.
+//! Verifying a store without changing it: everything that an open reads, then every live record once more.
+//!
+//! An open stops at the first damage, because it may not serve what is behind it. Here the rest is read all the same
+//! ([`survey`]), so that whoever has to restore a store knows everything that is lost.
 //!
 //! LOCK is no part of what is verified: it gets the name of this process, so that nobody is told of an owner who left
 //! long ago, and if it cannot be written the store is verified all the same.
 
+mod damage;
+mod survey;
+
+pub use damage::Damage;
+
 use crate::index::Published;
-use crate::open;
+use crate::open::{self, Located};
 use crate::options::{Create, Options};
-use crate::recovery::{RecoveryReport, TornTail};
+use crate::recovery::{Recovered, RecoveryReport, TornTail};
+use crate::store::layout::MANIFEST;
+use damage::Damages;
 use kv_trait::{Error, ErrorKind, Result};
 use std::ops::Bound;
 use std::path::Path;
@@ -15,29 +25,34 @@ use std::path::Path;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// Live segments read.
+    /// Live segments.
     pub segments: u64,
     /// Batches read.
     pub frames: u64,
     /// Records read, replaced ones and tombstones included.
     pub records: u64,
-    /// Keys that hold a value.
+    /// Keys that hold a value, as far as it can be read.
     pub live_keys: u64,
     /// The never-acknowledged end of the active segment, if there is one: no damage. The next open cuts it.
     pub torn_tail: Option<TornTail>,
-    /// Names in the directory that are not the store's.
+    /// Names in the directory that are, or may be, somebody's: left alone.
     pub foreign: Vec<String>,
-    /// Files that nothing refers to any more: no damage. The next open deletes them.
+    /// Files of ours that nothing refers to any more: no damage. The next open deletes them.
     pub debris: Vec<String>,
-    /// Damage, each with file, offset and cause.
-    pub problems: Vec<Error>,
+    /// Damage, each with file, offset, cause and the keys at risk: the first [`VerifyReport::DAMAGES_MAX`].
+    pub damages: Vec<Damage>,
+    /// How many more there are.
+    pub more_damages: u64,
 }
 
 impl VerifyReport {
+    /// So many damages are listed; more are counted.
+    pub const DAMAGES_MAX: usize = 256;
+
     /// Whether nothing is damaged.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.problems.is_empty()
+        self.damages.is_empty()
     }
 
     fn of(report: RecoveryReport) -> Self {
@@ -49,11 +64,7 @@ impl VerifyReport {
             torn_tail: report.torn_tail,
             foreign: report.foreign,
             debris: report.debris,
-            problems: report
-                .damaged_manifest_copy
-                .map(|what| Error::new(ErrorKind::Corrupt, format!("MANIFEST: {what}")))
-                .into_iter()
-                .collect(),
+            ..Self::default()
         }
     }
 }
@@ -61,31 +72,53 @@ impl VerifyReport {
 /// Reads and verifies everything that the store at `path` names. Takes the store's lock and says so in `LOCK`; changes
 /// nothing else. Blocks.
 ///
-/// Needs no permission to write, except where LOCK is missing. Damage is part of the report; only what keeps the store from being read at all is an error.
+/// Needs no permission to write, except where LOCK is missing. Damage is part of the report, all of it: only what keeps the
+/// store from being read at all is an error.
 ///
 /// # Errors
 /// `NotFound`, `Locked`, `Io`, `UnsupportedFormat`.
 pub fn verify(path: impl AsRef<Path>, options: Options) -> Result<VerifyReport> {
     let options = options.create(Create::Never);
-    let opened = match open::open(path.as_ref(), &options, false) {
-        Ok(opened) => opened,
-        Err(damage) if damage.kind() == ErrorKind::Corrupt => {
-            return Ok(VerifyReport {
-                problems: vec![damage],
-                ..VerifyReport::default()
-            });
+    let located = match open::locate(path.as_ref(), &options, false) {
+        Err(lost) if lost.kind() == ErrorKind::Corrupt => {
+            let directory = open::absolute(path.as_ref())?;
+            let mut damages = Damages::default();
+            damages.push(Damage::of(&directory.join(MANIFEST), 0, None, lost));
+            return Ok(damages.into_report(VerifyReport::default()));
         }
-        Err(error) => return Err(error),
+        located => located?,
     };
-    let recovered = opened.recovered;
-    let mut report = VerifyReport::of(recovered.report);
+    match open::read(&located, &options) {
+        Ok((recovered, _)) => verify_recovered(&located, recovered),
+        Err(first) if first.kind() == ErrorKind::Corrupt => survey::survey(&located, first),
+        Err(error) => Err(error),
+    }
+}
+
+/// Nothing keeps the store from being opened: what can still be wrong is a copy of the manifest, or a record that has gone
+/// bad meanwhile.
+fn verify_recovered(located: &Located, recovered: Recovered) -> Result<VerifyReport> {
+    let mut damages = Damages::default();
+    if let Some(what) = &recovered.report.damaged_manifest_copy {
+        let cause = Error::new(ErrorKind::Corrupt, format!("MANIFEST: {what}"));
+        let path = located.files.directory().join(MANIFEST);
+        damages.push(Damage::of(&path, 0, None, cause));
+    }
     let published = Published::new(recovered.tree, recovered.segments, recovered.live_bytes);
     let view = published.view();
     for (key, entry) in view.range(Bound::Unbounded, Bound::Unbounded) {
-        match view.segment(&entry).read_value(&entry, &key) {
-            Err(damage) if damage.kind() == ErrorKind::Corrupt => report.problems.push(damage),
+        let segment = view.segment(&entry);
+        match segment.read_value(&entry, &key) {
+            Err(cause) if cause.kind() == ErrorKind::Corrupt => {
+                let start = entry.location.offset;
+                let end = start + u64::from(entry.location.record_bytes);
+                let mut damage = Damage::of(&segment.path(), start, Some(end), cause);
+                damage.records = 1;
+                let at = damages.push(damage);
+                damages.put_at_risk(at, &key, entry.seqno);
+            }
             read => drop(read?),
         }
     }
-    Ok(report)
+    Ok(damages.into_report(VerifyReport::of(recovered.report)))
 }

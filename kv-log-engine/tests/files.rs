@@ -54,7 +54,7 @@ fn what_was_acknowledged_is_there_after_every_kind_of_end() {
         }
     }
     let report = verify(&path, Options::new()).unwrap();
-    assert!(report.is_clean(), "{:?}", report.problems);
+    assert!(report.is_clean(), "{:?}", report.damages);
     assert_eq!(report.live_keys, expected.len() as u64);
     assert!(report.segments > 10);
 }
@@ -160,10 +160,12 @@ fn only_a_store_is_opened_and_reading_makes_none() {
     let foreign = directory.path().join("foreign");
     std::fs::create_dir(&foreign).unwrap();
     std::fs::write(foreign.join("notes.txt"), b"text").unwrap();
-    let refused = Engine::open(&foreign, Options::new()).unwrap_err();
+    let refused = Engine::open(&foreign, never()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NotFound);
     assert!(refused.to_string().contains("notes.txt"), "{refused}");
     assert_eq!(std::fs::read_dir(&foreign).unwrap().count(), 1);
+    let made = Engine::open(&foreign, Options::new()).unwrap();
+    assert_eq!(made.recovery_report().foreign, ["notes.txt"]);
 }
 
 #[test]

@@ -69,7 +69,10 @@ fn attempt(disk: &SimDisk, path: &str, bytes: &[u8], tried: &mut Tried, what: &s
             }
             match verify(STORE, options(&disk, 3, 2048)) {
                 Ok(report) => {
-                    report.problems.iter().for_each(by_name);
+                    report
+                        .damages
+                        .iter()
+                        .for_each(|damage| by_name(&damage.cause));
                     !report.is_clean()
                 }
                 Err(error) => {

@@ -3,9 +3,9 @@
 use super::{DAMAGED, Outcome, close, cut_short, open, options, path};
 use crate::args::Args;
 use crate::failure::Failure;
-use crate::output::{Output, put_path};
+use crate::output::{Output, put_bytes, put_path};
 use crate::text::{bar, counted, grouped, percent, size};
-use kv_log_engine::{Create, Engine, Stats, VerifyReport, verify};
+use kv_log_engine::{Create, Damage, Engine, Stats, VerifyReport, verify};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::process::ExitCode;
@@ -135,8 +135,12 @@ fn show_report(args: &Args, report: &VerifyReport) -> Result<(), Failure> {
         output.json(&report_json(report))?;
         return output.finish();
     }
-    for problem in &report.problems {
-        output.line(&format!("damage: {problem}"))?;
+    for damage in &report.damages {
+        output.line(&format!("damage: {damage}"))?;
+    }
+    if report.more_damages > 0 {
+        let more = counted(report.more_damages, "more place");
+        output.line(&format!("damage: {more}, not listed"))?;
     }
     if let Some(torn) = report.torn_tail.as_ref().filter(|torn| torn.bytes == 0) {
         output.line(&format!("note: {}", cut_short(torn)))?;
@@ -170,9 +174,10 @@ fn show_report(args: &Args, report: &VerifyReport) -> Result<(), Failure> {
         if report.is_clean() {
             output.line(&format!("good: {read}"))?;
         } else {
-            let problems = counted(report.problems.len() as u64, "problem");
+            let places = report.damages.len() as u64 + report.more_damages;
+            let places = counted(places, "place");
             output.line(&format!(
-                "damaged: {problems}; keep the files as they are, and restore a backup"
+                "damaged: {places}; what can be read: {read}; keep the files as they are, and restore a backup"
             ))?;
         }
     }
@@ -186,11 +191,7 @@ fn report_json(report: &VerifyReport) -> Value {
             json!({ "offset": torn.offset, "bytes": torn.bytes, "cause": torn.cause }),
         )
     });
-    let problems: Vec<_> = report
-        .problems
-        .iter()
-        .map(|problem| json!({ "kind": problem.kind().as_str(), "message": problem.to_string() }))
-        .collect();
+    let damages: Vec<_> = report.damages.iter().map(damage_json).collect();
     json!({
         "clean": report.is_clean(),
         "segments": report.segments,
@@ -200,6 +201,25 @@ fn report_json(report: &VerifyReport) -> Value {
         "torn_tail": torn,
         "foreign": report.foreign,
         "debris": report.debris,
-        "problems": problems,
+        "damages": damages,
+        "more_damages": report.more_damages,
     })
+}
+
+fn damage_json(damage: &Damage) -> Value {
+    let key = |key: &Vec<u8>| {
+        let mut object = Map::new();
+        put_bytes(&mut object, "key", key);
+        Value::Object(object)
+    };
+    let value = json!({
+        "offset": damage.offset,
+        "end": damage.end,
+        "cause": damage.cause.to_string(),
+        "records": damage.records,
+        "keys_at_risk": damage.keys.iter().map(key).collect::<Vec<_>>(),
+        "more_keys": damage.more_keys,
+        "unnamed_records": damage.unnamed_records,
+    });
+    at_path(&damage.path, value)
 }

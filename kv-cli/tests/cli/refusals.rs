@@ -288,7 +288,8 @@ fn damage_is_exit_code_3_from_every_command_that_meets_it() {
     );
     assert!(
         report
-            .ends_with("\ndamaged: 1 problem; keep the files as they are, and restore a backup\n"),
+            .ends_with("; keys at risk: \"k\"\ndamaged: 1 place; what can be read: 1 segment, 0 batches, 0 records, 0 keys; \
+                        keep the files as they are, and restore a backup\n"),
         "{report}"
     );
     let output = bench.run(&["verify", "--json"]);
@@ -297,10 +298,13 @@ fn damage_is_exit_code_3_from_every_command_that_meets_it() {
         (output.status.code(), &report["clean"]),
         (Some(3), &false.into())
     );
-    assert_eq!(report["problems"][0]["kind"], "corrupt");
+    assert_eq!(
+        report["damages"][0]["keys_at_risk"],
+        serde_json::json!([{ "key": "k" }])
+    );
     let (kept, message) = (
         std::fs::read(&segment).unwrap(),
-        report["problems"][0]["message"].as_str().unwrap(),
+        report["damages"][0]["cause"].as_str().unwrap(),
     );
     assert!(
         kept == damaged && message.contains(" is corrupt at offset 80: "),

@@ -82,12 +82,27 @@ pub(crate) fn walk(
     window: &mut Window<'_>,
     salt: &Salt,
     start: Boundary,
+    boundary: impl FnMut(Boundary) -> Result<()>,
+    visit: impl FnMut(u64, Record<'_>, u32),
+) -> Result<Walk> {
+    walk_on(window, salt, start, None, boundary, visit)
+}
+
+/// Walks on behind damage, perhaps within a group: `group` is the mark and the attempt that the frame at `start` may
+/// repeat.
+///
+/// # Errors
+/// As for [`walk`].
+pub(crate) fn walk_on(
+    window: &mut Window<'_>,
+    salt: &Salt,
+    start: Boundary,
+    mut group: Option<(u64, u64)>,
     mut boundary: impl FnMut(Boundary) -> Result<()>,
     mut visit: impl FnMut(u64, Record<'_>, u32),
 ) -> Result<Walk> {
     let mut at = start;
     let mut contents = Contents::default();
-    let mut group: Option<(u64, u64)> = None;
     boundary(at)?;
     let stop = loop {
         if at.offset >= window.limit() {
@@ -247,7 +262,34 @@ pub(crate) fn search(window: &mut Window<'_>, salt: &Salt, end: u64, resume: u64
     Ok(tail)
 }
 
-fn header_at(window: &mut Window<'_>, salt: &Salt, at: u64) -> Result<Option<FrameHeader>> {
+/// The next header at or behind `from` that verifies, with its place.
+///
+/// # Errors
+/// An I/O error, or a header of a later version.
+pub(crate) fn next_verified(
+    window: &mut Window<'_>,
+    salt: &Salt,
+    from: u64,
+) -> Result<Option<(u64, FrameHeader)>> {
+    let mut at = from.checked_next_multiple_of(FRAME_ALIGN).unwrap_or(from);
+    while at < window.limit() {
+        if let Some(header) = header_at(window, salt, at)? {
+            return Ok(Some((at, header)));
+        }
+        at += FRAME_ALIGN;
+    }
+    Ok(None)
+}
+
+/// The header at this place, if it verifies.
+///
+/// # Errors
+/// An I/O error, or a header of a later version.
+pub(crate) fn header_at(
+    window: &mut Window<'_>,
+    salt: &Salt,
+    at: u64,
+) -> Result<Option<FrameHeader>> {
     let path = window.path();
     let bytes = window.up_to(at, FRAME_HEADER_BYTES)?;
     FrameHeader::decode(bytes, salt, at)

@@ -23,7 +23,7 @@ const SALT_AT: usize = 32;
 ///
 /// # Errors
 /// `Corrupt`: a segment newer than the manifest holds frames, so the manifest is older than the data.
-pub(super) fn unnamed_files(
+pub(crate) fn unnamed_files(
     files: &SegmentFiles,
     manifest: &Manifest,
     names: &[DirEntry],
@@ -133,7 +133,7 @@ fn behind_header(file: &dyn StorageFile, path: &Path, salt: &Salt) -> Result<Tai
 }
 
 /// The salt of a segment whose header does not verify, as it stands there: damage elsewhere in the header leaves it good.
-fn unproven_salt(file: &dyn StorageFile, path: &Path) -> Result<Option<Salt>> {
+pub(crate) fn unproven_salt(file: &dyn StorageFile, path: &Path) -> Result<Option<Salt>> {
     let mut bytes = SegmentHeader::buffer();
     let found =
         exact::read_up_to(file, &mut bytes, 0).map_err(|source| fault::io("read", path, source))?;

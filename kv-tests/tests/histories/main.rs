@@ -55,6 +55,7 @@ fn last_byte(disk: &SimDisk, path: &str) -> usize {
         .unwrap()
 }
 
+mod damage;
 mod files;
 mod names;
 mod owners;
