@@ -14,11 +14,11 @@ fn every_transcript_is_true() {
         .case("tests/cmd/*.trycmd");
 }
 
-/// The lines of the README's block about the command line, without their remarks.
-fn readme_lines() -> Vec<String> {
+/// The lines of the README's first block under this heading, without their remarks.
+fn readme_lines(heading: &str) -> Vec<String> {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
-    let (_, section) = readme.split_once("\n## On the command line\n").unwrap();
+    let (_, section) = readme.split_once(&format!("\n## {heading}\n")).unwrap();
     let (_, block) = section.split_once("\n```sh\n").unwrap();
     let (block, _) = block.split_once("\n```\n").unwrap();
     let command = |line: &str| line.split(" #").next().unwrap().trim_end().to_owned();
@@ -28,14 +28,18 @@ fn readme_lines() -> Vec<String> {
 #[cfg(unix)]
 #[test]
 fn the_readme_does_what_it_says() {
+    // An empty directory: nothing has to be there for the first command, wherever cargo puts what it builds.
     let directory = tempfile::tempdir().unwrap();
-    let store = "target/packages.kv";
-    std::fs::create_dir(directory.path().join("target")).unwrap();
+    let first = readme_lines("Two commands").swap_remove(0);
+    let words: Vec<&str> = first.split(' ').collect();
+    let (cargo, given) = words.split_at(words.iter().position(|word| *word == "--").unwrap());
+    assert_eq!(cargo.join(" "), "cargo run --release -p kv-cli");
+    let ["--", arguments @ .., "kv-cli/examples/packages.jsonl"] = given else {
+        panic!("the README's first command imports the sample: {first}");
+    };
+    let store = arguments[1];
     let mut import = kvlog();
-    import
-        .current_dir(&directory)
-        .args(["-p", store, "import", "--create"])
-        .arg(sample());
+    import.current_dir(&directory).args(arguments).arg(sample());
     assert!(import.output().unwrap().status.success());
 
     let packages = sample_contents();
@@ -74,10 +78,10 @@ fn the_readme_does_what_it_says() {
         ),
     ];
 
-    let mut lines = readme_lines().into_iter();
+    let mut lines = readme_lines("On the command line").into_iter();
     assert_eq!(
         lines.next().as_deref(),
-        Some(r#"alias kvlog="$PWD/target/release/kvlog""#)
+        Some(r#"alias kvlog="cargo run --release -q -p kv-cli --""#)
     );
     assert_eq!(
         lines.next(),
