@@ -48,7 +48,7 @@ use std::time::Duration;
 #[command(name = "kvlog", version, arg_required_else_help = true)]
 pub(crate) struct Args {
     /// The store's directory.
-    // Not the parser for paths: that one takes an empty variable for wrong usage, whatever else was given.
+    // The parser for paths would take an empty variable for wrong usage, whatever else was given.
     #[arg(short, long, env = "KVLOG_PATH", global = true, value_hint = ValueHint::DirPath,
         value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) path: Option<PathBuf>,

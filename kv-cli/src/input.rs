@@ -17,10 +17,10 @@ const COPIES: usize = 3;
 /// Some editors begin a file with it; it says nothing in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Less than this is not asked for first.
+/// Smaller amounts are not asked for before they are taken.
 const SMALL_BYTES: usize = 1 << 20;
 
-/// Whether so many bytes can be had. For what is about to be done by code that cannot be told that there are none.
+/// Whether so many bytes can be had. Asked before code runs that cannot be told that there are none.
 fn is_room_for(bytes: usize) -> bool {
     bytes < SMALL_BYTES || Vec::<u8>::new().try_reserve_exact(bytes).is_ok()
 }
@@ -79,7 +79,7 @@ impl<R: BufRead> Records<R> {
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            // Without its end, or a line that was cut would be wrong at the beginning of the next one.
+            // The parser is not shown the line's end: it would place what is wrong with a line that was cut on the next one.
             return parse(line.trim_ascii_end())
                 .map(Some)
                 .map_err(|message| self.wrong(&message));
@@ -201,7 +201,7 @@ fn lone_surrogate(json: &[u8], column: usize) -> Option<String> {
             (b'\\', Some(0xd800..0xdc00)) if matches!(unit(at + ESCAPE), Some(0xdc00..0xe000)) => {
                 2 * ESCAPE
             }
-            // Where it is inside of a value that is stored as written, nobody minds.
+            // Half a pair is no error inside of a value that is stored as written: only the one at the column is meant.
             (b'\\', Some(0xd800..0xe000)) if column <= at + 2 * ESCAPE => {
                 let escape = &json[at..at + ESCAPE];
                 return Some(String::from_utf8_lossy(escape).into_owned());

@@ -27,7 +27,7 @@ impl Progress {
         Self { bar }
     }
 
-    /// For a command whose answer goes to the same terminal.
+    /// Progress that nobody sees: the command's answer goes to the same terminal.
     pub(crate) fn hidden() -> Self {
         Self {
             bar: ProgressBar::hidden(),

@@ -1,4 +1,4 @@
-//! Whether standard output was closed when the process began (`kvlog export >&-`).
+//! A look at standard output before `main`: whether it was closed when the process began (`kvlog export >&-`).
 //!
 //! The standard library opens /dev/null in the place of a closed standard stream before `main`, so that everything
 //! written to it would be lost without an error. Only who looks earlier sees it. The place for that is the list of

@@ -97,7 +97,7 @@ impl Engine {
         Self::serve(opened, options)
     }
 
-    /// OPEN 7 to 10.
+    /// Repairs what the open found, and serves it.
     fn serve(opened: Opened, options: Options) -> Result<Self> {
         let Opened {
             lock,

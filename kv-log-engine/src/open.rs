@@ -1,4 +1,5 @@
-//! From a path to an owned, recovered store, made first where that is allowed. `recovery` reads and repairs; this decides what there is.
+//! From a path to an owned, recovered store, made first where that is allowed. `recovery` reads and repairs; this decides
+//! what there is.
 
 use crate::fault;
 use crate::format::StoreId;
@@ -101,7 +102,7 @@ pub(crate) fn locate(path: &Path, options: &Options, serves: bool) -> Result<Loc
     } else {
         None
     };
-    // Looked at again: before the lock another process may have been at work.
+    // The names may have changed: before the lock another process may have been at work.
     if judge(&names) != Directory::Store {
         names = list(&directory, options)?;
     }
@@ -213,7 +214,7 @@ fn look_at(directory: &Path, options: &Options) -> Result<Vec<DirEntry>> {
         Directory::Store => Ok(names),
         without => {
             if let Err(damage) = unfinished(directory, &names, options) {
-                // Without the lock: a creation that was under way when the names were read may be finished by now.
+                // The names were read without the lock: a creation that was under way then may be finished by now.
                 let names = list(directory, options)?;
                 let creates = options.create != Create::Never;
                 return match judge(&names) {
@@ -235,7 +236,7 @@ fn look_at(directory: &Path, options: &Options) -> Result<Vec<DirEntry>> {
 
 /// What a directory without a manifest holds. A store that lost its manifest is damaged, not absent.
 fn unfinished(directory: &Path, names: &[DirEntry], options: &Options) -> Result<Unfinished> {
-    // Not kept: what was opened to judge a leftover must not be taken for the segment of that name later.
+    // These open files are not kept: what was opened to judge a leftover must not be taken for the segment of that name.
     let files = SegmentFiles::new(Arc::clone(&options.storage), directory.to_path_buf());
     survey::unfinished(&files, names)
 }

@@ -46,7 +46,7 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// So many damages are listed; more are counted.
+    /// The damages that are listed; more are counted.
     pub const DAMAGES_MAX: usize = 256;
 
     /// Whether nothing is damaged.

@@ -123,7 +123,7 @@ pub(super) fn verify_store(args: &Args) -> Outcome {
         ExitCode::from(DAMAGED)
     };
     match show_report(args, &report) {
-        // Whether somebody reads to the end or not: damage is what the exit code is about.
+        // Damage is what the exit code is about, whether somebody reads to the end or not.
         Err(failure) if failure.without_reader().is_some() && !report.is_clean() => Ok(code),
         shown => shown.map(|()| code),
     }

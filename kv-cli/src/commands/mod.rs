@@ -160,7 +160,7 @@ fn open_with(args: &Args, create: Create, options: Options) -> Result<Engine, Fa
         );
         note(args, &message);
     }
-    // Told once: who made a store in the wrong directory should hear it at once, not each time.
+    // Whoever made a store in the wrong directory should hear it at once, and not each time.
     if report.created && !report.foreign.is_empty() {
         note(args, &beside(store.path(), &report.foreign));
     }

@@ -37,7 +37,7 @@ pub(super) fn get(args: &Args, keys: &[Vec<u8>], or: Option<&[u8]>, null: bool) 
     if missing.is_empty() || or.is_some() {
         return Ok(ExitCode::SUCCESS);
     }
-    // In JSON the value is null already.
+    // JSON has said it already: the value is null.
     if !args.json {
         for key in missing {
             note(args, &format!("no value for {}", escaped(key)));

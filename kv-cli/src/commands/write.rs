@@ -47,7 +47,7 @@ pub(super) fn set(
     value: &OsStr,
     prev: bool,
 ) -> Outcome {
-    // Without a name there is nothing to wait for the input for.
+    // A command without a store fails before it waits for its input.
     path(args)?;
     let batch = batch_of(key, value)?;
     let store = open()?;
@@ -123,7 +123,7 @@ pub(super) fn del(
     let mut batch = Batch::new();
     let distinct: BTreeSet<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     for key in distinct {
-        // Only whether it is there: a value that cannot be read can be removed.
+        // The key is looked for, its value is not read: one that cannot be read can be removed.
         let only = (Bound::Included(key), Bound::Included(key));
         if store.scan(only)?.next_key().is_some() {
             batch.delete(key)?;

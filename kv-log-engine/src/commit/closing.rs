@@ -17,7 +17,7 @@ pub(crate) struct Closer<W> {
 }
 
 impl<W: GroupWriter> CommitQueue<W> {
-    /// CLOSE 1: no new batches, the line is told; waits for the lead, and keeps it.
+    /// Begins a close: no new batches, the line is told; waits for the lead, and keeps it.
     ///
     /// # Errors
     /// `Closed`: another close came first. `InvalidInput`: a waker calls this on the thread that leads.
@@ -46,7 +46,7 @@ impl<W: GroupWriter> CommitQueue<W> {
         Ok(Closer { writer })
     }
 
-    /// CLOSE 1: finishes what was admitted, under the closer's own lead.
+    /// Finishes what was admitted, under the closer's own lead.
     fn finish_admitted(&self, mut writer: W) -> W {
         let mut term = Term::new();
         let finished = guarded(|| {

@@ -136,7 +136,7 @@ impl LogWriter {
         }
     }
 
-    /// CLOSE 2 to 4. The caller holds the lead and keeps it.
+    /// Marks the end and makes the manifest say so. The caller holds the lead and keeps it.
     ///
     /// # Errors
     /// Everything acknowledged is safe in each case: effect *nothing*. `Poisoned`: nothing was written.

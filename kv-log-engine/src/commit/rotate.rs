@@ -127,7 +127,7 @@ impl Rotation {
         }
     }
 
-    /// ROTATE 1: a new segment with an id that was never handed out, unless its file was debris.
+    /// Makes a new segment with an id that was never handed out, unless its file was debris.
     fn create_segment(&mut self, active: &Active) -> Result<SegmentWriter> {
         let next_seqno = active.segment.end().next_seqno;
         let manifest = &self.manifest;
@@ -153,7 +153,7 @@ impl Rotation {
         }
     }
 
-    /// ROTATE 3: the sealed segment with its length and chain, the new one with its header as floor.
+    /// The manifest of a rotation: the sealed segment with its length and chain, the new one with its header as floor.
     fn manifest_with(&self, active: &Active, next: &SegmentWriter) -> Manifest {
         let mut manifest = self.manifest_at_end(active);
         let end = active.segment.end();
@@ -182,7 +182,7 @@ impl Rotation {
         manifest
     }
 
-    /// SWAP 1: the contents with the floor raised to END.
+    /// The manifest's contents with the floor raised to END.
     fn manifest_at_end(&self, active: &Active) -> Manifest {
         let mut manifest = self.manifest.clone();
         let end = active.segment.end();
@@ -221,7 +221,7 @@ impl Rotation {
         }
     }
 
-    /// CLOSE 2 to 4. The caller holds the lead and keeps it.
+    /// Marks the end and makes the manifest say so. The caller holds the lead and keeps it.
     ///
     /// # Errors
     /// Everything acknowledged is safe in each case: effect *nothing*. `Poisoned`: nothing was written.

@@ -25,7 +25,7 @@ pub struct RecoveryReport {
     pub damaged_manifest_copy: Option<String>,
     /// Files of ours that nothing refers to any more: deleted by the open.
     pub debris: Vec<String>,
-    /// Names in the directory that are not ours: left alone.
+    /// Names in the directory that are, or may be, somebody's: left alone.
     pub foreign: Vec<String>,
     /// The directory that holds the store's own name, if this process may not read it: whether that name is durable is not
     /// known to this open. A store that was made where it stands, and not moved or copied there, has a durable name.

@@ -52,9 +52,10 @@ struct Entry {
 static REGISTRY: Mutex<BTreeMap<FileId, Entry>> = Mutex::new(BTreeMap::new());
 /// Numbers the entries: those of a directory follow each other, and a handle may outlive its own.
 static NEXT_OPENING: AtomicU64 = AtomicU64::new(0);
-/// A claim became an owner, or was given up.
+/// Tells those who wait that a claim became an owner, or was given up.
 static CLAIM_DECIDED: Condvar = Condvar::new();
-/// An owner is gone. Not told of claims: each of those who wait makes one at every try, and would wake all others.
+/// Tells those who wait that an owner is gone. Claims are not told here: each waiter makes one at every try, and would
+/// wake all others.
 static OWNER_GONE: Condvar = Condvar::new();
 
 /// Which entry of the registry, of all that there ever are in this process.
@@ -223,7 +224,7 @@ impl StoreLock {
     }
 
     /// Writes who holds the lock into the file: for other people's messages, and to know a copy of our own descriptor.
-    /// Where that fails the file is emptied if it can be, so that it does not go on naming the owner before.
+    /// The file is emptied where that fails and it can be, so that it does not go on naming the owner before.
     ///
     /// # Errors
     /// `Io`. A full disk is not an error: the store works without the message.
@@ -234,7 +235,7 @@ impl StoreLock {
         let Err(source) = written else {
             return Ok(());
         };
-        // Where even that fails, the first cause is the one to tell.
+        // The first cause is the one to tell, also where the file cannot be emptied.
         match self.file.set_len(0) {
             _ if source.kind() == io::ErrorKind::StorageFull => Ok(()),
             Ok(()) | Err(_) => Err(fault::io("write", &self.path, source)),
@@ -258,7 +259,7 @@ impl StoreLock {
     }
 }
 
-/// Until an owner in this process is gone; other processes do not say when they are.
+/// Waits until an owner in this process is gone; other processes do not say when they are.
 fn wait_for_change(at_most: Duration) {
     let registry = lock(&REGISTRY);
     let waited = OWNER_GONE.wait_timeout(registry, at_most);
@@ -286,9 +287,9 @@ fn holder_text(host: &dyn Host) -> String {
 }
 
 struct Holder {
-    /// For messages.
+    /// The holder as messages name it.
     text: String,
-    /// Number and key; unknown of a version that wrote no key.
+    /// The process by number and key; unknown where a version that wrote no key holds the lock.
     process: Option<(u32, u64)>,
 }
 
@@ -337,7 +338,7 @@ fn open_or_create(
                 created => created,
             }
         }
-        // Whatever keeps it from being written: if it cannot be read either, that is the error to tell.
+        // Any reason not to write will do: if it cannot be read either, that is the error to tell.
         Err(_no_writing) if !serves => storage.open(path, OpenMode::Read),
         opened => opened,
     };

@@ -7,9 +7,9 @@ use kv_trait::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// So many keys are listed for one damage.
+/// The keys that are listed for one damage; more are counted.
 const KEYS_MAX: usize = 64;
-/// The listed keys of all damages have so many bytes.
+/// The bytes of all listed keys together.
 const KEY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes that are not what was written there, and what is lost with them.

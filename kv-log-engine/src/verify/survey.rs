@@ -50,7 +50,7 @@ pub(super) fn survey(located: &Located, first: Error) -> Result<VerifyReport> {
         Err(error) => return Err(error),
     }
     if survey.damages.is_empty() {
-        // Whatever the open has seen and this reading has not.
+        // The open has seen what this reading has not.
         survey.damages.push(Damage::of(&path, 0, None, first));
     }
     Ok(survey.into_report())
@@ -71,12 +71,12 @@ struct Survey {
 struct Log<'f> {
     window: Window<'f>,
     salt: Salt,
-    /// So far it was durable, as the manifest says.
+    /// The offset up to which the manifest says that it was durable.
     floor: u64,
     sealed: bool,
     /// The number of its first record.
     base_seqno: Seqno,
-    /// Above the numbers of the records that the manifest knows to be in it.
+    /// A number above those of the records that the manifest knows to be in it.
     next_seqno: Seqno,
 }
 

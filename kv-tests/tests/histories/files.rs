@@ -214,7 +214,7 @@ fn a_log_that_does_not_lead_to_the_floor_by_its_chain_is_refused() {
     assert!(cause.contains("floor"), "{cause}");
 }
 
-// ROTATE 1: a segment that was made ready by a rotation which then failed says which seqno it begins with.
+// A segment that was made ready by a rotation which then failed says which seqno it begins with.
 #[test]
 fn a_segment_made_ready_too_early_is_not_used_later() {
     let disk = SimDisk::new();

@@ -42,7 +42,7 @@ struct Encoder<'s, 'a> {
 }
 
 impl<'s, 'a> Encoder<'s, 'a> {
-    /// Of `announced` fields, or of any number.
+    /// A sequence or a map of `announced` elements, or of any number.
     fn fields(self, announced: Option<usize>) -> Result<Fields<'s, 'a>, Failure> {
         Ok(Fields {
             depth: deeper(self.depth)?,

@@ -28,7 +28,7 @@ use tracer::{Trace, Tracer};
 
 /// The longest text of a shape, in bytes. A longer one is cut and ends in a hash of the whole.
 pub const SHAPE_BYTES_MAX: usize = 1500;
-/// After so many runs what is left unvisited stays so.
+/// The runs of a tracer: what was not visited by then stays opaque.
 const RUNS_MAX: u32 = 1024;
 /// Requests over all runs: some milliseconds.
 const STEPS_MAX: u32 = 200_000;

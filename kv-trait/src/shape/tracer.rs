@@ -53,7 +53,7 @@ struct Turn {
 }
 
 impl Trace {
-    /// For types that are values.
+    /// A tracer for types that are values.
     pub(super) fn of_values() -> Self {
         Self {
             maps: true,
