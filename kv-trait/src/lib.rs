@@ -32,7 +32,7 @@ mod runtime;
 mod shape;
 mod store;
 
-pub use codec::{Codec, Postcard, Raw};
+pub use codec::{Codec, Json, Postcard, Probed, Raw};
 pub use error::{Effect, Error, ErrorKind, Result};
 pub use fingerprint::{CodecId, Fingerprint};
 pub use key::{ByteKey, Key, KeyOf};

@@ -135,7 +135,7 @@ fn a_store_with_as_many_segments_as_it_may_have_refuses_and_stays_good() {
     store.close().unwrap();
     drop(store);
     let store = Engine::open("/db", options()).unwrap();
-    assert_eq!(store.stats().live_keys, written.into());
+    assert_eq!(store.stats().live_keys, u64::from(written));
 }
 
 #[test]

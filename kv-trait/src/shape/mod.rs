@@ -78,6 +78,51 @@ impl fmt::Display for Shape {
     }
 }
 
+/// What made-up values say of a type that is to be written and read again.
+pub(crate) struct Trial {
+    /// It asks for what the encoding cannot answer.
+    pub(crate) refused: Option<&'static str>,
+    /// Every variant was made up whole, nothing was left empty for its depth, and all of it went there and back.
+    pub(crate) is_whole: bool,
+}
+
+impl Trial {
+    /// Makes values of `T` up, the least and fuller ones, and sends each `there_and_back`. A panic in `T`'s code is caught.
+    pub(crate) fn of<T: DeserializeOwned>(there_and_back: impl Fn(&T) -> bool) -> Self {
+        let mut trial = Self {
+            refused: None,
+            is_whole: true,
+        };
+        for made_up in [MadeUp::Least, MadeUp::Full] {
+            let mut trace = Trace::of_values();
+            trace.made_up = Some(made_up);
+            let mut lost = false;
+            trace.run_all(|trace| {
+                if let Ok(value) = T::deserialize(Tracer::new(trace)) {
+                    let back = there_and_back(&value);
+                    lost |= !back;
+                    if back {
+                        trace.note_good();
+                    }
+                }
+                trace.refused.is_none()
+            });
+            trial.refused = trial.refused.or(trace.refused);
+            trial.is_whole &= !lost && (made_up == MadeUp::Least || trace.saw_all());
+        }
+        trial
+    }
+}
+
+/// How much is made up in each run, where that does not follow from the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MadeUp {
+    /// Zeros, empty strings and sequences, no options.
+    Least,
+    /// Ones, and something in everything.
+    Full,
+}
+
 /// What stands at a place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {

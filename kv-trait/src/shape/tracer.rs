@@ -4,11 +4,11 @@
 //! Each enum at each place hands out its variants in turn. An enum deep inside itself hands out the next of its
 //! variants without counting, so that a recursive type comes to its end.
 
-use super::{Kind, Notes, inner_place};
+use super::{Kind, MadeUp, Notes, inner_place};
 use crate::key::failure::{ASKS_ANY, ASKS_IDENTIFIER, ASKS_IGNORED, Failure, HOLDS_MAP, deeper};
 use serde::de::value::U32Deserializer;
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Requests in one run after which options are none and sequences empty.
 const STEPS_SOFT: u32 = 2_000;
@@ -38,6 +38,14 @@ pub(crate) struct Trace {
     maps: bool,
     /// The enums around the present request, with the variant each is in.
     inside: Vec<EnumInside>,
+    /// In every run, whichever it is.
+    pub(super) made_up: Option<MadeUp>,
+    /// The variants taken in this run, and in runs that came to a good end.
+    taken: Vec<(u64, &'static str, usize)>,
+    good: HashSet<(u64, &'static str, usize)>,
+    any_good: bool,
+    /// Something was left out for its depth or for the number of requests.
+    left_out: bool,
 }
 
 struct EnumInside {
@@ -66,6 +74,21 @@ impl Trace {
         self.steps_before = self.steps_total();
         self.steps = 0;
         self.inside.clear();
+        self.taken.clear();
+    }
+
+    /// This run came to a good end.
+    pub(super) fn note_good(&mut self) {
+        self.any_good = true;
+        self.good.extend(self.taken.iter().copied());
+    }
+
+    /// Whether runs with a good end have seen every variant, and nothing was left out.
+    pub(super) fn saw_all(&self) -> bool {
+        let seen = |(key, turn): (&(u64, &'static str), &Turn)| {
+            (0..turn.count).all(|variant| self.good.contains(&(key.0, key.1, variant)))
+        };
+        self.any_good && !self.left_out && self.enums.iter().all(seen)
     }
 
     /// Whether every variant of every enum that was met had its turn.
@@ -79,7 +102,11 @@ impl Trace {
 
     /// The first run makes up the least: zeros, empty strings, no options.
     fn is_frugal(&self) -> bool {
-        self.run == 0 || self.steps > STEPS_SOFT
+        let by_plan = match self.made_up {
+            None => self.run == 0,
+            Some(made_up) => made_up == MadeUp::Least,
+        };
+        by_plan || self.steps > STEPS_SOFT
     }
 
     fn variant(
@@ -95,6 +122,7 @@ impl Trace {
         let same = |around: &&EnumInside| around.name == name && around.variants == variants;
         let mut around = self.inside.iter().rev().filter(same);
         if let (Some(inner), Some(_)) = (around.next(), around.nth(SELF_NESTED_MAX - 1)) {
+            self.left_out = true;
             return Ok((inner.chosen + 1) % count);
         }
         let turn = self
@@ -102,11 +130,14 @@ impl Trace {
             .entry((place, name))
             .or_insert(Turn { next: 0, count });
         let taken = turn.next;
-        if taken < count {
+        let taken = if taken < count {
             turn.next += 1;
-            return Ok(taken);
-        }
-        Ok(usize::try_from(self.run).unwrap_or(0) % count)
+            taken
+        } else {
+            usize::try_from(self.run).unwrap_or(0) % count
+        };
+        self.taken.push((place, name, taken));
+        Ok(taken)
     }
 }
 
@@ -160,8 +191,10 @@ impl<'t> Tracer<'t> {
         Err(Failure::Unsupported(cause))
     }
 
-    fn fills(&self) -> bool {
-        self.filled < FILLED_MAX && !self.trace.is_frugal()
+    fn fills(&mut self) -> bool {
+        let fills = self.filled < FILLED_MAX && !self.trace.is_frugal();
+        self.trace.left_out |= !fills;
+        fills
     }
 
     fn fields(mut self, kind: Kind, count: usize) -> Result<Fields<'t>, Failure> {
