@@ -23,8 +23,8 @@ use crate::store::lock::{self, OpeningId};
 use kv_trait::{Effect, Error, ErrorKind, Fingerprint, KEY_BYTES_MAX, Result};
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 /// A handle to an open store. Clones share it; any number of threads may use it.
 ///
@@ -155,9 +155,10 @@ impl Engine {
             opening,
             closed: AtomicBool::new(false),
         };
-        Ok(Self {
-            handle: Arc::new(handle),
-        })
+        let handle = Arc::new(handle);
+        let handles: Weak<Handle> = Arc::downgrade(&handle);
+        lock::mark_open(opening, handles);
+        Ok(Self { handle })
     }
 
     /// The value of `key`, or `None`. Never a value that a power cut at this instant could take back.

@@ -11,11 +11,12 @@ use crate::storage::{FileId, OpenMode, Storage, StorageFile, exact};
 use crate::store::layout::LOCK;
 use crate::sync::lock_std as lock;
 use kv_trait::{Error, ErrorKind, Result};
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 /// How long an open waits for a store of the same process that is closing.
@@ -46,7 +47,11 @@ struct Entry {
     process_id: u32,
     opening: u64,
     standing: Standing,
+    /// Counts the handles of an open store, for messages; keeps none alive.
+    handles: Option<Handles>,
 }
+
+type Handles = Weak<dyn Any + Send + Sync>;
 
 /// Guards the stores open in this process. Innermost of all locks: nothing is called under it.
 static REGISTRY: Mutex<BTreeMap<FileId, Entry>> = Mutex::new(BTreeMap::new());
@@ -96,6 +101,7 @@ impl Registration {
                         process_id,
                         opening,
                         standing: Standing::Claimed,
+                        handles: None,
                     };
                     registry.insert(directory, entry);
                     let id = OpeningId { directory, opening };
@@ -137,6 +143,36 @@ pub(crate) fn mark_closing(id: OpeningId) {
         && entry.opening == id.opening
     {
         entry.standing = Standing::Owned(Owned::Closing);
+    }
+}
+
+/// Says what the handles of a store share, so that a refusal can tell how many there are.
+pub(crate) fn mark_open(id: OpeningId, handles: Handles) {
+    if let Some(entry) = lock(&REGISTRY).get_mut(&id.directory)
+        && entry.opening == id.opening
+    {
+        entry.handles = Some(handles);
+    }
+}
+
+/// Who has the store open. Mostly that is a task which has not ended yet, though its runtime was told to.
+fn open_here(directory: FileId, process_id: u32) -> String {
+    let registry = lock(&REGISTRY);
+    let handles = registry
+        .get(&directory)
+        .and_then(|entry| entry.handles.as_ref());
+    let count = handles.map_or(0, Weak::strong_count);
+    drop(registry);
+    let who = format!("this process ({process_id}), which has it open");
+    match count {
+        0 => who,
+        1 => format!(
+            "{who}: 1 handle is alive, maybe in a task that has not ended yet (`Options::lock_timeout` waits for it)"
+        ),
+        _ => format!(
+            "{who}: {count} handles are alive, maybe in tasks that have not ended yet (`Options::lock_timeout` waits for \
+             them)"
+        ),
     }
 }
 
@@ -193,10 +229,7 @@ impl StoreLock {
                     }
                 },
                 Err(Owned::Open) => (
-                    locked(
-                        directory,
-                        &format!("this process ({process_id}), which has it open"),
-                    ),
+                    locked(directory, &open_here(directory_id, process_id)),
                     Duration::ZERO,
                 ),
                 Err(Owned::Opening) => (

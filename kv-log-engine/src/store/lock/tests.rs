@@ -108,7 +108,7 @@ fn an_open_beside_one_that_succeeds_is_told_of_it() {
     gate.open();
     let owner = first.join().unwrap().unwrap();
     let message = refusal(second);
-    assert!(message.ends_with("which has it open"), "{message}");
+    assert!(message.contains("which has it open"), "{message}");
     drop(owner);
 }
 
@@ -140,8 +140,24 @@ fn dropping_a_closed_store_does_not_mark_the_next_owner_as_closing() {
     let second = Engine::open("/db", options(&disk)).unwrap();
     drop(first);
     let message = refusal(opening(options(&disk)));
-    assert!(message.ends_with("which has it open"), "{message}");
+    assert!(message.contains("which has it open"), "{message}");
     drop(second);
+}
+
+/// Mostly it is a task that has not ended yet, and nothing said so.
+#[test]
+fn a_refusal_counts_the_handles_that_are_alive_and_names_the_way_to_wait() {
+    let disk = SimDisk::new();
+    let first = Engine::open("/db", options(&disk)).unwrap();
+    let second = first.clone();
+    let message = refusal(opening(options(&disk)));
+    assert!(message.contains("2 handles are alive"), "{message}");
+    assert!(message.contains("`Options::lock_timeout`"), "{message}");
+    drop(first);
+    let message = refusal(opening(options(&disk)));
+    assert!(message.contains("1 handle is alive"), "{message}");
+    drop(second);
+    drop(Engine::open("/db", options(&disk)).unwrap());
 }
 
 fn everything_but_the_lock(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
