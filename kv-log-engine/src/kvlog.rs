@@ -19,6 +19,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::path::Path;
+use std::task::Poll;
 
 /// A durable store of keys `K` and values `V` on the runtime `R`, values encoded by the codec `C`.
 ///
@@ -217,7 +218,7 @@ where
         Q: KeyOf<K> + Sync + ?Sized,
     {
         self.runtime.pool()?;
-        poll_fn(|cx| self.runtime.poll_proceed(cx)).await;
+        self.proceed().await;
         let key = key::encode_borrowed::<K, Q>(key)?;
         match self.handle().locate(&key)? {
             Some(found) => self.read(found).await.map(Some),
@@ -362,6 +363,20 @@ where
     #[must_use]
     pub const fn engine(&self) -> &Engine {
         self.handle()
+    }
+
+    /// Gives way once if the runtime asks for it, and then goes on: a budget that only comes back when the task is polled
+    /// anew never comes back inside a `block_on` of somebody else's.
+    async fn proceed(&self) {
+        let mut gave_way = false;
+        poll_fn(|cx| {
+            if gave_way {
+                return Poll::Ready(());
+            }
+            gave_way = true;
+            self.runtime.poll_proceed(cx)
+        })
+        .await;
     }
 
     fn put_batch<Q: KeyOf<K> + ?Sized>(&self, key: &Q, value: &V) -> Result<Batch> {

@@ -32,7 +32,8 @@
 
 pub use kv_log_engine::{self as engine, Create, Engine, Options, RecoveryReport, Stats};
 pub use kv_trait::{
-    ByteKey, Codec, Effect, Error, ErrorKind, KVStore, KeyOf, Postcard, Raw, Result, Runtime, key,
+    ByteKey, Codec, Effect, Error, ErrorKind, Json, KVStore, KeyOf, Postcard, Raw, Result, Runtime,
+    key,
 };
 
 use kv_trait::{BlockingWork, PoolId};

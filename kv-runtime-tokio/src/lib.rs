@@ -26,19 +26,36 @@
 //! use kv_runtime_tokio::{KVLog, KVStore};
 //! use std::sync::Arc;
 //!
-//! async fn visit(counters: Arc<dyn KVStore<String, u64>>, page: &str) -> kv_runtime_tokio::Result<u64> {
-//!     let visits = counters.get(&page.to_owned()).await?.unwrap_or_default() + 1;
-//!     counters.put(&page.to_owned(), &visits).await?;
-//!     Ok(visits)
+//! /// Signs a user in, and says on which machine he was before. However many sign in at once: what `set` answers with
+//! /// is what it replaced. A `get` and then a `set` would lose what others write in between.
+//! async fn sign_in(
+//!     sessions: Arc<dyn KVStore<String, String>>,
+//!     user: &str,
+//!     machine: &str,
+//! ) -> kv_runtime_tokio::Result<Option<String>> {
+//!     sessions.set(&user.to_owned(), &machine.to_owned()).await
 //! }
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let directory = tempfile::tempdir()?;
-//! # let path = directory.path().join("counters.kv");
-//! let store: KVLog<String, u64> = KVLog::load(path).await?;
-//! assert_eq!(visit(Arc::new(store.clone()), "/index.html").await?, 1);
-//! assert_eq!(visit(Arc::new(store), "/index.html").await?, 2);
+//! # let path = directory.path().join("sessions.kv");
+//! let store: KVLog<String, String> = KVLog::load(path).await?;
+//! assert_eq!(sign_in(Arc::new(store.clone()), "ada", "desk").await?, None);
+//! assert_eq!(sign_in(Arc::new(store.clone()), "ada", "phone").await?.as_deref(), Some("desk"));
+//! # // As many as like: the answers form one chain, and no write is lost.
+//! # let mut tasks = tokio::task::JoinSet::new();
+//! # for task in 0..100 {
+//! #     let sessions = Arc::new(store.clone());
+//! #     tasks.spawn(async move { sign_in(sessions, "ada", &task.to_string()).await });
+//! # }
+//! # let mut machines: std::collections::BTreeSet<_> = (0..100).map(|task| task.to_string()).collect();
+//! # machines.insert("phone".to_owned());
+//! # while let Some(before) = tasks.join_next().await {
+//! #     let before = before??.expect("somebody was there");
+//! #     assert!(machines.remove(&before), "{before} was replaced twice");
+//! # }
+//! # assert_eq!(store.get("ada").await?, machines.pop_first());
 //! # Ok(()) }
 //! ```
 //!
@@ -58,7 +75,8 @@
 
 pub use kv_log_engine::{self as engine, Create, Engine, Options, RecoveryReport, Stats};
 pub use kv_trait::{
-    ByteKey, Codec, Effect, Error, ErrorKind, KVStore, KeyOf, Postcard, Raw, Result, Runtime, key,
+    ByteKey, Codec, Effect, Error, ErrorKind, Json, KVStore, KeyOf, Postcard, Raw, Result, Runtime,
+    key,
 };
 
 use kv_trait::{BlockingWork, PoolId};
@@ -112,7 +130,13 @@ impl Runtime for Tokio {
     }
 
     fn poll_proceed(&self, cx: &mut Context<'_>) -> Poll<()> {
-        pin!(tokio::task::consume_budget()).poll(cx)
+        let proceed = pin!(tokio::task::consume_budget()).poll(cx);
+        if proceed.is_pending() {
+            // tokio calls the waker when it has control again. Somebody who polls inside the task with an executor of his
+            // own gives it none, and would never be woken.
+            cx.waker().wake_by_ref();
+        }
+        proceed
     }
 }
 

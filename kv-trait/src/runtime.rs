@@ -98,6 +98,9 @@ pub trait Runtime: Clone + fmt::Debug + Send + Sync + 'static {
     fn spawn_blocking(&self, work: BlockingWork) -> Result<()>;
 
     /// Whether a task that could go on without waiting should: the runtime's cooperative budget, where it has one.
-    /// `Pending` has arranged for the task to be woken.
+    /// `Pending` has arranged for the task to be woken, at once or by somebody who does not wait for the task.
+    ///
+    /// A store gives way once and then goes on, whatever the second answer would be: a budget that comes back only when the
+    /// executor polls the task anew does not come back for a task that polls by itself, in a `block_on` of its own.
     fn poll_proceed(&self, cx: &mut Context<'_>) -> Poll<()>;
 }

@@ -19,6 +19,7 @@ pub mod failures;
 mod help;
 pub mod order;
 pub mod restarts;
+pub mod values;
 pub mod wakers;
 
 use crate::any::Place;
@@ -324,6 +325,8 @@ properties! { ($)
     failures::a_read_error_is_no_absence [Faults];
     failures::a_prior_value_that_cannot_be_read_is_no_refusal [Faults, PowerCut];
     failures::a_read_error_while_opening_loses_nothing [Faults, Reopen];
+    values::a_large_value_keeps_its_place [];
+    values::a_foreign_executor_inside_a_task_is_not_kept_waiting [];
 }
 
 #[cfg(test)]
