@@ -15,8 +15,8 @@ const _: () = assert!(size_of::<Condition>() as u64 <= CONDITION_BYTES);
 
 /// Records that become durable and visible together or not at all, in the order they were added.
 ///
-/// Encoding and checksums happen here, on the caller's thread, outside every lock. A batch without records is legal
-/// and writes nothing.
+/// Records are encoded here, on the caller's thread, outside every lock, and so are the checksums of small ones; those of
+/// large ones are left to whoever writes the group. A batch without records is legal and writes nothing.
 ///
 /// ```
 /// use kv_log_engine::{Batch, Engine, Options, storage::sim::SimDisk};
@@ -89,15 +89,34 @@ impl Batch {
         self.push(RecordKind::Tombstone, key, &[])
     }
 
+    /// Adds: `key` holds what `encode` appends, which is written where it stays.
+    pub(crate) fn put_with(
+        &mut self,
+        key: &[u8],
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        check_length("key", key.len(), KEY_BYTES_MAX)?;
+        self.frame
+            .push_with(RecordKind::Put, key, encode, |frame, value_bytes| {
+                check_length("value", value_bytes, VALUE_BYTES_MAX)?;
+                Self::check_room(frame, key.len(), value_bytes)
+            })
+    }
+
     fn push(&mut self, kind: RecordKind, key: &[u8], value: &[u8]) -> Result<()> {
         check_length("key", key.len(), KEY_BYTES_MAX)?;
         check_length("value", value.len(), VALUE_BYTES_MAX)?;
-        if !self.frame.has_room(key, value) {
-            let message = format!("a batch holds at most {FRAME_BODY_BYTES_MAX} bytes");
-            return Err(Error::new(ErrorKind::TooLarge, message));
-        }
+        Self::check_room(&self.frame, key.len(), value.len())?;
         self.frame.push(kind, key, value);
         Ok(())
+    }
+
+    fn check_room(frame: &FrameBuffer, key_bytes: usize, value_bytes: usize) -> Result<()> {
+        if frame.has_room(key_bytes, value_bytes) {
+            return Ok(());
+        }
+        let message = format!("a batch holds at most {FRAME_BODY_BYTES_MAX} bytes");
+        Err(Error::new(ErrorKind::TooLarge, message))
     }
 
     /// Asks for the values that were there before ([`Receipt::priors`]).
@@ -213,5 +232,10 @@ pub(crate) struct Prior {
 impl Prior {
     pub(crate) fn read(&self) -> Result<Vec<u8>> {
         self.segment.read_value(&self.entry, &self.key)
+    }
+
+    /// What `decode` makes of the value.
+    pub(crate) fn read_with<T>(&self, decode: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        self.segment.read_value_with(&self.entry, &self.key, decode)
     }
 }

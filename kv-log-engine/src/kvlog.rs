@@ -11,13 +11,13 @@ use crate::index::Published;
 use crate::options::Options;
 use crate::recovery::RecoveryReport;
 use crate::stats::Stats;
+use kv_trait::codec::{Probed, encode_checked};
 use kv_trait::key::{self, Key, KeyOf};
-use kv_trait::{
-    Codec, Effect, Fingerprint, KVStore, Postcard, Result, Runtime, VALUE_BYTES_MAX, async_trait,
-};
+use kv_trait::{Codec, Effect, Fingerprint, KVStore, Postcard, Result, Runtime, async_trait};
 use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::task::Poll;
 
@@ -31,8 +31,11 @@ use std::task::Poll;
 /// All methods are cancel safe. Writes take their place in the order when they are first polled.
 ///
 /// # Blocking
-/// No method blocks the thread that polls it: append, sync and reads from the disk run on the runtime's blocking threads.
-/// A `get` of a key that is absent is ready at once.
+/// No method waits on the thread that polls it: append, sync, checksums of large values, reads from the disk and decoding
+/// run on the runtime's blocking threads. A `get` of a key that is absent is ready at once. What is left is work in
+/// proportion to the arguments: a write encodes its value at its first poll, because it only borrows it and has its place
+/// in the order from then on. For values of many megabytes that is tens of milliseconds; [`KVLog::put_owned`] takes such a
+/// value and encodes it on a blocking thread.
 ///
 /// So a blocking thread is what a call needs, and code that runs on one must not wait for a call there, with `block_on`:
 /// when every thread of the pool does, no call of them is ever answered. Such code has [`KVLog::engine`], whose methods
@@ -47,6 +50,8 @@ pub struct KVLog<K, V, R, C = Postcard> {
     runtime: R,
     /// Frees a large index on the runtime: what drops a handle knows no bounds of `R`.
     free: fn(&R, Published),
+    /// Whether values must be read back before they are taken.
+    probed: Probed,
     types: PhantomData<fn(K, V, C)>,
 }
 
@@ -56,6 +61,7 @@ impl<K, V, R: Clone, C> Clone for KVLog<K, V, R, C> {
             engine: self.engine.clone(),
             runtime: self.runtime.clone(),
             free: self.free,
+            probed: self.probed,
             types: PhantomData,
         }
     }
@@ -127,7 +133,7 @@ where
     ///
     /// # Errors
     /// `Locked`, `Corrupt`, `UnsupportedFormat` (other types included), `StorageFull`, `Io`; `InvalidInput`: `K` cannot be a
-    /// key; `Unavailable`: this is not polled inside the runtime.
+    /// key, or `V` cannot be a value in this codec ([`Codec::probe`]); `Unavailable`: this is not polled inside the runtime.
     pub async fn load(path: impl AsRef<Path> + Send) -> Result<Self> {
         Self::load_with(path, Options::new()).await
     }
@@ -166,14 +172,17 @@ where
         runtime.pool()?;
         let path = path.as_ref().to_path_buf();
         let open = move || {
+            let probed = C::probe()?;
             let fingerprint = Fingerprint::of::<K, V, C>(options.tag.as_deref())?;
-            Engine::open(path, options.fingerprint(fingerprint))
+            let engine = Engine::open(path, options.fingerprint(fingerprint))?;
+            Ok((engine, probed))
         };
-        let engine = hop(&runtime, open).await?;
+        let (engine, probed) = hop(&runtime, open).await?;
         Ok(Self {
             engine: Some(engine),
             runtime,
             free: free_on,
+            probed,
             types: PhantomData,
         })
     }
@@ -193,6 +202,7 @@ where
             engine: self.engine.clone(),
             runtime,
             free: free_on,
+            probed: self.probed,
             types: PhantomData,
         }
     }
@@ -273,6 +283,48 @@ where
     {
         let batch = self.put_batch(key, value)?;
         self.write(batch).await.map(drop)
+    }
+
+    /// Like [`KVLog::put`], for large values: the value is encoded on a blocking thread, and dropped there.
+    ///
+    /// It takes its place in the order when that is done, not when it is first polled. So of two writes of one task that
+    /// is polled before the other was awaited, either may come first; whoever awaits one before the next notices nothing.
+    ///
+    /// ```
+    /// # mod my { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/runtime.rs")); }
+    /// # my::with_store(async |store| {
+    /// store.put_owned("visits", 1).await?;
+    /// assert_eq!(store.set_owned("visits", 2).await?, Some(1));
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropped before the value is encoded: nothing happened. Dropped later: as for [`KVLog::set`].
+    ///
+    /// # Errors
+    /// As for [`KVLog::put`].
+    pub async fn put_owned<Q>(&self, key: &Q, value: V) -> Result<()>
+    where
+        Q: KeyOf<K> + Sync + ?Sized,
+    {
+        let batch = self.put_batch_elsewhere(key, value).await?;
+        self.write(batch).await.map(drop)
+    }
+
+    /// Like [`KVLog::set`], with the order and the encoding of [`KVLog::put_owned`].
+    ///
+    /// # Cancel safety
+    /// As for [`KVLog::put_owned`].
+    ///
+    /// # Errors
+    /// As for [`KVLog::set`].
+    pub async fn set_owned<Q>(&self, key: &Q, value: V) -> Result<Option<V>>
+    where
+        Q: KeyOf<K> + Sync + ?Sized,
+    {
+        let batch = self.put_batch_elsewhere(key, value).await?.with_priors();
+        let receipt = self.write(batch).await?;
+        self.prior(receipt).await
     }
 
     /// Removes `key`; resolves with the value that was there, once its removal is durable and visible.
@@ -381,12 +433,20 @@ where
 
     fn put_batch<Q: KeyOf<K> + ?Sized>(&self, key: &Q, value: &V) -> Result<Batch> {
         let key = key::encode_borrowed::<K, Q>(key)?;
-        let mut bytes = Vec::new();
-        C::encode(value, &mut bytes)?;
-        crate::batch::check_length("value", bytes.len(), VALUE_BYTES_MAX)?;
-        let mut batch = Batch::new();
-        batch.put(&key, &bytes)?;
-        Ok(batch)
+        put_batch::<V, C>(&key, value, self.probed)
+    }
+
+    /// The same on a blocking thread.
+    async fn put_batch_elsewhere<Q: KeyOf<K> + Sync + ?Sized>(
+        &self,
+        key: &Q,
+        value: V,
+    ) -> Result<Batch> {
+        self.runtime.pool()?;
+        let key = key::encode_borrowed::<K, Q>(key)?;
+        let probed = self.probed;
+        let encode = move || Ok(caught(|| put_batch::<V, C>(&key, &value, probed)));
+        resumed(hop(&self.runtime, encode).await?)
     }
 
     fn delete_batch<Q: KeyOf<K> + ?Sized>(key: &Q) -> Result<Batch> {
@@ -411,10 +471,27 @@ where
         }
     }
 
+    /// Reads, checks and decodes on a blocking thread.
     async fn read(&self, found: Prior) -> Result<V> {
-        let bytes = hop(&self.runtime, move || found.read()).await?;
-        C::decode(&bytes)
+        let read = move || found.read_with(|bytes| caught(|| C::decode(bytes)));
+        resumed(hop(&self.runtime, read).await?)
     }
+}
+
+/// The value's own code, on a thread that is not its caller's. What it touches is not looked at after a panic.
+fn caught<T>(code: impl FnOnce() -> T) -> std::thread::Result<T> {
+    catch_unwind(AssertUnwindSafe(code))
+}
+
+/// A panic in it is for the caller who brought the value or asked for it.
+fn resumed<T>(outcome: std::thread::Result<T>) -> T {
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+fn put_batch<V, C: Codec<V>>(key: &[u8], value: &V, probed: Probed) -> Result<Batch> {
+    let mut batch = Batch::new();
+    batch.put_with(key, |out| encode_checked::<V, C>(value, probed, out))?;
+    Ok(batch)
 }
 
 #[async_trait]

@@ -23,7 +23,7 @@ pub type Store<E> = KVLog<Key, Value, <E as Executor>::Runtime>;
 
 /// Small, so that a test of some hundred writes sees rotations.
 const SEGMENT_BYTES: u64 = 16 * 1024;
-/// Dozens of segments' worth.
+/// Dozens of segments' worth, and beyond what is summed on the caller's thread.
 const LARGE_VALUE_BYTES: usize = 1024 * 1024 + 1;
 
 /// Where a store of values that are no [`Value`]s would be.

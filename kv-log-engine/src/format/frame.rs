@@ -201,19 +201,67 @@ impl FrameBuffer {
     }
 
     /// Whether one more record of this size stays within the limit of a body.
-    pub(crate) fn has_room(&self, key: &[u8], value: &[u8]) -> bool {
-        self.body_bytes as usize + RECORD_HEADER_BYTES + key.len() + value.len()
+    pub(crate) const fn has_room(&self, key_bytes: usize, value_bytes: usize) -> bool {
+        self.body_bytes as usize + RECORD_HEADER_BYTES + key_bytes + value_bytes
             <= FRAME_BODY_BYTES_MAX
     }
 
     /// Appends a record. The caller has checked its lengths and [`FrameBuffer::has_room`].
     pub(crate) fn push(&mut self, kind: record::RecordKind, key: &[u8], value: &[u8]) {
-        self.bytes
-            .truncate(FRAME_HEADER_BYTES + self.body_bytes as usize);
+        self.unpad();
         record::encode(&mut self.bytes, kind, key, value);
+        self.count_record();
+    }
+
+    /// Appends a record whose value `encode` appends, in its place at once. `check` is told the value's length before the
+    /// record counts. After an error the frame is as it was.
+    ///
+    /// # Errors
+    /// Those of `encode` and `check`.
+    pub(crate) fn push_with<E>(
+        &mut self,
+        kind: record::RecordKind,
+        key: &[u8],
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+        check: impl FnOnce(&Self, usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.unpad();
+        let start = self.bytes.len();
+        record::begin(&mut self.bytes, key);
+        let value_at = self.bytes.len();
+        let encoded = encode(&mut self.bytes).and_then(|()| {
+            // Whoever encodes has no business in front of its value.
+            check(self, self.bytes.len().saturating_sub(value_at))
+        });
+        if self.bytes.len() < value_at {
+            self.bytes.resize(value_at, 0);
+        }
+        match encoded {
+            Ok(()) => {
+                record::end(&mut self.bytes[start..], kind, key);
+                self.count_record();
+            }
+            Err(_) => {
+                self.bytes.truncate(start);
+                self.pad();
+            }
+        }
+        encoded
+    }
+
+    fn count_record(&mut self) {
         let body = self.bytes.len() - FRAME_HEADER_BYTES;
         self.body_bytes = u32::try_from(body).expect("bodies are bounded by has_room");
         self.record_count += 1;
+        self.pad();
+    }
+
+    fn unpad(&mut self) {
+        self.bytes
+            .truncate(FRAME_HEADER_BYTES + self.body_bytes as usize);
+    }
+
+    fn pad(&mut self) {
         let padded = self.bytes.len().next_multiple_of(8);
         self.bytes.resize(padded, 0);
     }
@@ -249,10 +297,10 @@ impl FrameBuffer {
         let mut at = FRAME_HEADER_BYTES;
         let mut seqno = place.first_seqno;
         for _ in 0..self.record_count {
-            let rest = &mut self.bytes[at..];
-            let header =
-                RecordHeader::decode(rest).expect("this buffer encoded the records itself");
-            let sum = record::finish(rest, &place.salt, place.offset + at as u64, seqno);
+            let header = RecordHeader::decode(&self.bytes[at..])
+                .expect("this buffer encoded the records itself");
+            let record = &mut self.bytes[at..at + header.record_bytes()];
+            let sum = record::finish(record, &place.salt, place.offset + at as u64, seqno);
             sums.extend_from_slice(&sum.to_le_bytes());
             at += header.record_bytes();
             seqno = seqno.next();

@@ -1,7 +1,7 @@
 //! One record: a put or a tombstone. FORMAT.md, "Record".
 //!
-//! The caller's thread encodes a record and sums its bytes; the leader, who knows salt, offset and seqno, fills in
-//! the seqno and continues the same sum over the three. No byte is summed twice, and a record is valid only in the
+//! The caller's thread encodes a record and sums its bytes, unless they are many; the leader, who knows salt, offset and
+//! seqno, fills in the seqno and continues the same sum over the three. No byte is summed twice, and a record is valid only in the
 //! place and at the time it was written.
 
 use super::cursor::Cursor;
@@ -126,20 +126,39 @@ pub(crate) struct Record<'a> {
 ///
 /// The caller has checked the lengths against the limits.
 pub(crate) fn encode(out: &mut Vec<u8>, kind: RecordKind, key: &[u8], value: &[u8]) {
-    debug_assert!(key.len() <= KEY_BYTES_MAX && value.len() <= VALUE_BYTES_MAX);
     let start = out.len();
     out.reserve(RECORD_HEADER_BYTES + key.len() + value.len());
-    out.extend_from_slice(&[0; SUMMED_AT]);
-    out.push(kind.code());
-    out.push(0);
-    out.extend_from_slice(&KEYSPACE_DEFAULT.to_le_bytes());
-    out.extend_from_slice(&length_field(key.len()));
-    out.extend_from_slice(&length_field(value.len()));
-    out.extend_from_slice(&[0; 8]);
-    out.extend_from_slice(key);
+    begin(out, key);
     out.extend_from_slice(value);
-    let crc = content_crc(&out[start..]);
-    out[start + CRC_AT..start + SUMMED_AT].copy_from_slice(&crc.to_le_bytes());
+    end(&mut out[start..], kind, key);
+}
+
+/// Appends room for the header, and the key. The value comes next, and then [`end`].
+pub(crate) fn begin(out: &mut Vec<u8>, key: &[u8]) {
+    out.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
+    out.extend_from_slice(key);
+}
+
+/// Writes the header of the record that `record` is, and sums it unless it is long.
+pub(crate) fn end(record: &mut [u8], kind: RecordKind, key: &[u8]) {
+    let value_bytes = record.len() - RECORD_HEADER_BYTES - key.len();
+    debug_assert!(key.len() <= KEY_BYTES_MAX && value_bytes <= VALUE_BYTES_MAX);
+    record[SUMMED_AT..SUMMED_AT + 2].copy_from_slice(&[kind.code(), 0]);
+    record[SUMMED_AT + 2..8].copy_from_slice(&KEYSPACE_DEFAULT.to_le_bytes());
+    record[8..12].copy_from_slice(&length_field(key.len()));
+    record[12..SEQNO_AT].copy_from_slice(&length_field(value_bytes));
+    record[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + key.len()].copy_from_slice(key);
+    if !is_summed_late(record.len()) {
+        let crc = content_crc(record);
+        record[CRC_AT..SUMMED_AT].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+/// A longer record is summed by the leader, who may take his time: the caller's thread may be an executor's.
+const SUMMED_BY_CALLER_MAX: usize = 64 * 1024;
+
+const fn is_summed_late(record_bytes: usize) -> bool {
+    record_bytes > SUMMED_BY_CALLER_MAX
 }
 
 fn length_field(length: usize) -> [u8; 4] {
@@ -165,11 +184,16 @@ fn place_crc(content: u32, salt: &Salt, offset: u64, seqno: Seqno) -> u32 {
     crc32c::crc32c_append(content, &place)
 }
 
-/// Gives the record at the start of `record` its seqno and its place, and returns the finished sum.
+/// Gives the record that `record` is its seqno and its place, and returns the finished sum.
 pub(crate) fn finish(record: &mut [u8], salt: &Salt, offset: u64, seqno: Seqno) -> u32 {
-    let mut content = [0; 4];
-    content.copy_from_slice(&record[CRC_AT..SUMMED_AT]);
-    let crc = place_crc(u32::from_le_bytes(content), salt, offset, seqno);
+    let content = if is_summed_late(record.len()) {
+        content_crc(record)
+    } else {
+        let mut content = [0; 4];
+        content.copy_from_slice(&record[CRC_AT..SUMMED_AT]);
+        u32::from_le_bytes(content)
+    };
+    let crc = place_crc(content, salt, offset, seqno);
     record[CRC_AT..SUMMED_AT].copy_from_slice(&crc.to_le_bytes());
     record[SEQNO_AT..RECORD_HEADER_BYTES].copy_from_slice(&seqno.get().to_le_bytes());
     crc

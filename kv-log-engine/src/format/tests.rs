@@ -215,6 +215,44 @@ fn marks_and_footers_round_trip() {
     assert_eq!(bytes.len() as u64, frame::FOOTER_FRAME_BYTES);
 }
 
+/// The caller may be on an executor's thread; the leader never is.
+#[test]
+fn a_long_record_is_summed_by_the_leader_and_a_short_one_by_its_caller() {
+    for (value_bytes, summed) in [(60 * 1024, true), (70 * 1024, false)] {
+        let value = vec![7; value_bytes];
+        let mut record = Vec::new();
+        record::encode(&mut record, RecordKind::Put, b"k", &value);
+        assert_eq!(record[..4] != [0; 4], summed, "{value_bytes}");
+        record::finish(&mut record, &SALT, 160, Seqno::new(5));
+        let verified = record::verify(&record, &SALT, 160, Seqno::new(5)).unwrap();
+        assert_eq!(verified.value, value);
+    }
+}
+
+#[test]
+fn a_value_is_encoded_in_its_place_or_not_at_all() {
+    let mut one = FrameBuffer::new();
+    one.push(RecordKind::Put, b"a", b"before");
+    let mut other = one.clone();
+    one.push(RecordKind::Put, b"key", b"value");
+    let append = |out: &mut Vec<u8>| {
+        out.extend_from_slice(b"value");
+        Ok::<_, u8>(())
+    };
+    let untouched = other.bytes().to_vec();
+    let fails = |out: &mut Vec<u8>| append(out).and(Err(1));
+    let refused = other.push_with(RecordKind::Put, b"key", fails, |_, _| Ok(()));
+    assert_eq!(refused, Err(1));
+    let refused = other.push_with(RecordKind::Put, b"key", append, |_, length| {
+        Err(u8::try_from(length).unwrap())
+    });
+    assert_eq!(refused, Err(5));
+    assert_eq!((other.bytes(), other.record_count()), (&untouched[..], 1));
+    let taken = other.push_with(RecordKind::Put, b"key", append, |_, _| Ok(()));
+    assert_eq!(taken, Ok(()));
+    assert_eq!(other.bytes(), one.bytes());
+}
+
 #[test]
 fn unknown_kinds_and_flags_are_named_not_taken_for_damage() {
     let mut bytes = Vec::new();

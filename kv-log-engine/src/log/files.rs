@@ -130,6 +130,27 @@ impl Segment {
     /// # Errors
     /// `Io`: the file could not be read. `Corrupt`: the bytes are not the record that was written.
     pub(crate) fn read_value(&self, entry: &Entry, key: &[u8]) -> Result<Vec<u8>> {
+        let mut bytes = self.read_record(entry)?;
+        let header_and_key = bytes.len() - self.verified(&bytes, entry, key)?.len();
+        bytes.drain(..header_and_key);
+        Ok(bytes)
+    }
+
+    /// What `decode` makes of that value.
+    ///
+    /// # Errors
+    /// As for [`Segment::read_value`].
+    pub(crate) fn read_value_with<T>(
+        &self,
+        entry: &Entry,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T> {
+        let bytes = self.read_record(entry)?;
+        self.verified(&bytes, entry, key).map(decode)
+    }
+
+    fn read_record(&self, entry: &Entry) -> Result<Vec<u8>> {
         let location = entry.location;
         let file = self.files.file(self.id)?;
         let mut bytes = vec![0; location.record_bytes as usize];
@@ -140,15 +161,18 @@ impl Segment {
                 fault::io_at("read", &self.path(), location.offset, source)
             }
         })?;
-        let record = record::verify(&bytes, &self.salt, location.offset, entry.seqno)
-            .map_err(|defect| fault::defect(&self.path(), location.offset, defect))?;
+        Ok(bytes)
+    }
+
+    fn verified<'b>(&self, bytes: &'b [u8], entry: &Entry, key: &[u8]) -> Result<&'b [u8]> {
+        let offset = entry.location.offset;
+        let record = record::verify(bytes, &self.salt, offset, entry.seqno)
+            .map_err(|defect| fault::defect(&self.path(), offset, defect))?;
         if record.key != key {
-            let what = format!("the record at offset {} has another key", location.offset);
+            let what = format!("the record at offset {offset} has another key");
             return Err(fault::corrupt(&self.path(), what));
         }
-        let header_and_key = bytes.len() - record.value.len();
-        bytes.drain(..header_and_key);
-        Ok(bytes)
+        Ok(record.value)
     }
 }
 
