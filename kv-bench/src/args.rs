@@ -1,0 +1,92 @@
+//! The command line.
+
+use crate::store::Outcome;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// kvlog beside its peers in one run: interleaved rounds, a child process and a fresh directory for each measurement,
+/// every acknowledged write synced, and a check that nothing was lost.
+#[derive(Debug, Parser)]
+#[command(name = "kv-bench", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Measures kvlog's parts, beside their targets.
+    Micro(MicroOptions),
+    /// One step, in a process of its own.
+    #[command(hide = true)]
+    Child {
+        /// A job as JSON.
+        job: String,
+    },
+}
+
+/// What to run.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RunOptions {
+    /// Only these workloads: W1 to W8.
+    #[arg(long, value_delimiter = ',', value_name = "W")]
+    pub(crate) workloads: Vec<String>,
+    /// Only these: names of rows, such as fjall-gc, or of engines, such as fjall, for all of its rows.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub(crate) peers: Vec<String>,
+    /// How often each measurement is made.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub(crate) rounds: u32,
+    /// How long each one lasts, where the clock ends it.
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
+    pub(crate) seconds: f64,
+    /// Keys that are loaded for reads, opens and scans.
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    pub(crate) keys: u64,
+    /// One short round of everything: shows that it works, measures nothing.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Where the stores are made. On a memory file system syncs are free, and the figures mean nothing.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Appends a line of JSON for each measurement.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// Which parts.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MicroOptions {
+    /// replay, pause; all of them if none is named.
+    #[arg(value_name = "PART")]
+    pub(crate) parts: Vec<String>,
+    /// Keys of the index, records of the replay and of the batch that must not pause readers.
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    pub(crate) keys: u64,
+    /// How often each measurement is made.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub(crate) rounds: u32,
+    /// Where the stores are made.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+impl RunOptions {
+    /// With what `--quick` means.
+    pub(crate) fn settled(mut self) -> Outcome<Self> {
+        if self.quick {
+            self.rounds = 1;
+            self.seconds = 0.05;
+            self.keys = 5_000;
+        }
+        if !(self.seconds.is_finite() && self.seconds > 0.0) {
+            return Err("--seconds must be more than 0".into());
+        }
+        if self.keys < 1_000 {
+            return Err("--keys must be at least 1000".into());
+        }
+        Ok(self)
+    }
+}
