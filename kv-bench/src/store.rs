@@ -25,14 +25,22 @@ pub(crate) type Record = (Key, Vec<u8>);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scanned {
     pub(crate) records: u64,
-    /// Of keys and values. Each value is looked at, so that nobody wins by not reading.
+    /// Of keys and values.
     pub(crate) bytes: u64,
+    /// Of every byte: who scans reads, and nobody wins by handing out what lies in a map unread.
+    pub(crate) sum: u64,
 }
 
 impl Scanned {
-    pub(crate) const fn add(&mut self, key: &[u8], value: &[u8]) {
+    pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
         self.records += 1;
         self.bytes += key.len() as u64 + value.len() as u64;
+        for bytes in [key, value] {
+            let (words, rest) = bytes.as_chunks::<8>();
+            let words = words.iter().map(|word| u64::from_le_bytes(*word));
+            let rest = rest.iter().map(|byte| u64::from(*byte));
+            self.sum = words.chain(rest).fold(self.sum, u64::wrapping_add);
+        }
     }
 }
 
@@ -211,6 +219,21 @@ mod tests {
         assert_eq!(balance(&to).unwrap(), 6);
         let sum = balance(&from).unwrap().wrapping_add(balance(&to).unwrap());
         assert_eq!(sum, 5);
+    }
+
+    #[test]
+    fn a_scan_has_read_every_byte() {
+        let sum = |value: &[u8]| {
+            let mut scanned = Scanned::default();
+            scanned.add(b"key", value);
+            scanned.sum
+        };
+        let value = [0_u8; 19];
+        for at in 0..value.len() {
+            let mut other = value;
+            other[at] = 1;
+            assert_ne!(sum(&other), sum(&value));
+        }
     }
 
     #[test]
