@@ -111,7 +111,8 @@ fn comparison(text: &mut String, measurements: &[Measurement]) {
             match peer {
                 Some((row, cell)) => {
                     let (value, name) = (number(cell.spread.median), row.name());
-                    format!("{name} {value} | {:.2} | {goal}", ratio(own_cell, cell))
+                    let ratio = shown_ratio(ratio(own_cell, cell));
+                    format!("{name} {value} | {ratio} | {goal}")
                 }
                 None => "- | - | -".to_owned(),
             }
@@ -143,6 +144,16 @@ fn ratio(own: Cell, peer: Cell) -> f64 {
     match own.better {
         Better::Higher => own.spread.median / peer.spread.median,
         Better::Lower => peer.spread.median / own.spread.median,
+    }
+}
+
+fn shown_ratio(ratio: f64) -> String {
+    if !ratio.is_normal() {
+        "-".to_owned() // beside nothing at all
+    } else if ratio >= 0.095 {
+        format!("{ratio:.2}")
+    } else {
+        format!("1/{}", number(ratio.recip()))
     }
 }
 
@@ -410,6 +421,21 @@ mod tests {
         assert_eq!(json["better"], "higher");
         assert_eq!(json["round"], 2);
         assert_eq!(serde_json::from_str::<Measurement>(&text).unwrap(), one);
+    }
+
+    #[test]
+    fn small_ratios_stay_readable() {
+        let cases = [
+            (2.0, "2.00"),
+            (0.1, "0.10"),
+            (0.02, "1/50.0"),
+            (0.0001, "1/10,000"),
+        ];
+        for (ratio, right) in cases {
+            assert_eq!(shown_ratio(ratio), right);
+        }
+        assert_eq!(shown_ratio(f64::INFINITY), "-");
+        assert_eq!(shown_ratio(f64::NAN), "-");
     }
 
     #[test]
