@@ -1,5 +1,8 @@
 //! kvlog's parts by themselves, each beside its target, and beside something that everybody knows in the same run.
 
+mod count;
+mod frame;
+mod index;
 mod pause;
 mod replay;
 
@@ -17,7 +20,12 @@ use tempfile::TempDir;
 
 type Part = fn(&MicroOptions, &TempDir) -> Outcome<Vec<Row>>;
 
-const PARTS: [(&str, Part); 2] = [("replay", replay::measure), ("pause", pause::measure)];
+const PARTS: [(&str, Part); 4] = [
+    ("index", index::measure),
+    ("frame", frame::measure),
+    ("replay", replay::measure),
+    ("pause", pause::measure),
+];
 
 /// What was measured of one part.
 #[derive(Debug)]
@@ -136,6 +144,11 @@ fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let begin = Instant::now();
     let done = work();
     (begin.elapsed(), done)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts fit 53 bits")]
+fn nanos_each(time: Duration, count: u64) -> f64 {
+    time.as_secs_f64() * 1e9 / count as f64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts fit 53 bits")]
