@@ -19,6 +19,11 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Measures kvlog's parts, beside their targets.
     Micro(MicroOptions),
+    /// Prints the tables of what `--json` has written, once more: also of a run that was stopped, or of several.
+    Report {
+        /// The lines of JSON.
+        file: PathBuf,
+    },
     /// One step, in a process of its own.
     #[command(hide = true)]
     Child {

@@ -40,6 +40,7 @@ fn work(arguments: Arguments) -> Outcome {
     match arguments.command {
         None => run::run(arguments.run),
         Some(Command::Micro(options)) => micro::run(&options),
+        Some(Command::Report { file }) => run::report(&file),
         Some(Command::Child { job }) => workloads::run(&serde_json::from_str(&job)?),
     }
 }

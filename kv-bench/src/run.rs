@@ -12,7 +12,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Write, stderr, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// The first lane that [`Task::Age`] writes; the load has lane 0.
@@ -62,8 +62,23 @@ pub(crate) fn run(options: RunOptions) -> Outcome {
     Ok(())
 }
 
+/// The tables of lines of JSON. What is no measurement is the head of a run, or the line that a stop has cut.
+pub(crate) fn report(file: &Path) -> Outcome {
+    let lines = fs::read_to_string(file)
+        .map_err(|source| format!("cannot read {}: {source}", file.display()))?;
+    let measurements: Vec<Measurement> = lines
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    if measurements.is_empty() {
+        return Err(format!("{} holds no measurement", file.display()).into());
+    }
+    stdout().write_all(tables(&measurements).as_bytes())?;
+    Ok(())
+}
+
 /// A sync that reaches no device would make everybody fast.
-pub(crate) fn warn_of_memory(directory: &std::path::Path) -> Outcome {
+pub(crate) fn warn_of_memory(directory: &Path) -> Outcome {
     let kind = system::file_system(directory);
     if let Some(kind) = kind.filter(|kind| system::is_memory(kind)) {
         writeln!(

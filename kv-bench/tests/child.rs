@@ -95,6 +95,28 @@ fn accounts_that_lose_money_are_noticed() {
 }
 
 #[test]
+fn a_run_that_was_stopped_can_still_be_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let lines = directory.path().join("lines");
+    let measured = json!({
+        "workload": "W1", "case": "8 tasks", "contender": "kvlog", "engine": "kvlog", "form": "tasks",
+        "round": 0, "lanes": 8, "metric": "puts/s", "value": 1234.0, "better": "higher",
+        "p50_us": null, "p99_us": null, "flushes_per_write": null, "cpu_own": null, "cpu_other": null,
+        "compared": 9,
+    });
+    let cut = &measured.to_string()[..40];
+    std::fs::write(&lines, format!("{{\"run\":\"today\"}}\n{measured}\n{cut}")).unwrap();
+    let report = |path: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kv-bench"));
+        command.arg("report").arg(path).output().unwrap()
+    };
+    let shown = String::from_utf8(report(&lines).stdout).unwrap();
+    assert!(shown.contains("| kvlog | 1,234 |"), "{shown}");
+    std::fs::write(&lines, cut).unwrap();
+    assert_eq!(report(&lines).status.code(), Some(1));
+}
+
+#[test]
 fn a_child_that_cannot_work_gives_no_answer() {
     let directory = tempfile::tempdir().unwrap();
     let (reply, status) = child(&job(directory.path(), "kvlog", "threads", &json!("mixed")));
