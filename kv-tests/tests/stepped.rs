@@ -89,7 +89,7 @@ fn a_large_index_is_freed_by_the_runtime_and_not_by_who_drops_the_store() {
         drop(other);
         assert_eq!(runtime.queued(), pieces, "{keys} keys");
         let again = open(&runtime, &disk);
-        assert_eq!(again.stats().live_keys, keys.into());
+        assert_eq!(again.stats().live_keys, u64::from(keys));
         runtime.block_on(again.close()).unwrap();
         drop(again);
         assert_eq!(runtime.queued(), 0, "a close has freed it");
