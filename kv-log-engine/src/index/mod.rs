@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `slot` | what stands behind a key, as bytes |
 //! | `block` | the inside of a node: keys and slots in one allocation |
+//! | `gather` | many changes in the order of their keys |
 //! | `node` | splitting, merging, copying |
 //! | `range` | walking in order |
 //! | `tree` | the map |
@@ -13,6 +14,7 @@
 //! | `published` | the view that readers see, exchanged in one step |
 
 mod block;
+mod gather;
 mod node;
 mod published;
 mod range;
@@ -20,6 +22,7 @@ mod retired;
 mod slot;
 mod tree;
 
+pub(crate) use gather::Gather;
 pub(crate) use published::{Change, Closed, Published, View};
 pub(crate) use range::Range;
 pub(crate) use tree::Tree;

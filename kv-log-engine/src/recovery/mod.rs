@@ -17,7 +17,7 @@ use crate::format::ids::{Entry, Location, SegmentId, Seqno};
 use crate::format::manifest::{Manifest, SegmentEntry, SegmentState};
 use crate::format::record::{Record, RecordKind};
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::index::Tree;
+use crate::index::{Gather, Tree};
 use crate::log::files::{Segment, SegmentFiles};
 use crate::log::scan::{self, Boundary, Contents, Stop, Walk};
 use crate::log::window::Window;
@@ -115,6 +115,7 @@ pub(crate) fn recover(
         );
         return Err(fault::corrupt(&active.segment.path(), what));
     }
+    replay.apply_gathered();
     report.frames = replay.frames;
     report.records = replay.records;
     report.live_keys = replay.tree.len() as u64;
@@ -138,6 +139,8 @@ pub(crate) fn recover(
 #[derive(Debug, Default)]
 struct Replay {
     tree: Tree,
+    /// Records that were read and are not in the tree yet.
+    gathered: Gather<Gathered>,
     /// Kept until all is read, where an older record may come after a newer one: they need memory as keys do.
     tombstones: Option<BTreeMap<Box<[u8]>, Seqno>>,
     live_bytes: BTreeMap<SegmentId, u64>,
@@ -145,37 +148,57 @@ struct Replay {
     records: u64,
 }
 
+/// A record without its key.
+#[derive(Clone, Copy, Debug)]
+struct Gathered {
+    kind: RecordKind,
+    entry: Entry,
+}
+
 impl Replay {
-    fn apply(&mut self, segment: SegmentId, offset: u64, record: Record<'_>, record_bytes: u32) {
+    fn visit(&mut self, segment: SegmentId, offset: u64, record: Record<'_>, record_bytes: u32) {
         self.records += 1;
-        if self.has_newer(&record) {
+        let location = Location {
+            segment,
+            offset,
+            record_bytes,
+        };
+        let entry = Entry {
+            location,
+            seqno: record.seqno,
+        };
+        let kind = record.kind;
+        if self.gathered.push(record.key, Gathered { kind, entry }) {
+            self.apply_gathered();
+        }
+    }
+
+    fn apply_gathered(&mut self) {
+        let mut gathered = std::mem::take(&mut self.gathered);
+        gathered.give_out(|key, record| self.apply(key, record));
+        self.gathered = gathered;
+    }
+
+    fn apply(&mut self, key: &[u8], record: &Gathered) {
+        let Gathered { kind, entry } = *record;
+        if self.has_newer(key, entry.seqno) {
             return;
         }
-        let replaced = match record.kind {
+        let replaced = match kind {
             RecordKind::Put => {
                 if let Some(tombstones) = &mut self.tombstones {
-                    tombstones.remove(record.key);
+                    tombstones.remove(key);
                 }
-                *self.live_bytes.entry(segment).or_default() += u64::from(record_bytes);
-                let location = Location {
-                    segment,
-                    offset,
-                    record_bytes,
-                };
-                self.tree.insert(
-                    record.key,
-                    Entry {
-                        location,
-                        seqno: record.seqno,
-                    },
-                )
+                let live = self.live_bytes.entry(entry.location.segment).or_default();
+                *live += u64::from(entry.location.record_bytes);
+                self.tree.insert(key, entry)
             }
             RecordKind::Tombstone if planted!(ResurrectedDelete) => None,
             RecordKind::Tombstone => {
                 if let Some(tombstones) = &mut self.tombstones {
-                    tombstones.insert(record.key.into(), record.seqno);
+                    tombstones.insert(key.into(), entry.seqno);
                 }
-                self.tree.remove(record.key)
+                self.tree.remove(key)
             }
         };
         if let Some(entry) = replaced {
@@ -186,15 +209,15 @@ impl Replay {
 
     /// Whether the key's record was written before one that has been read. In order of seqnos none was, and nothing is
     /// looked up.
-    fn has_newer(&self, record: &Record<'_>) -> bool {
+    fn has_newer(&self, key: &[u8], seqno: Seqno) -> bool {
         if self.tombstones.is_none() && !planted!(SwappedOrder) {
             return false;
         }
         let deleted = self.tombstones.as_ref();
-        let deleted = deleted.and_then(|deleted| deleted.get(record.key).copied());
-        let seen = self.tree.get(record.key).map(|entry| entry.seqno);
+        let deleted = deleted.and_then(|deleted| deleted.get(key).copied());
+        let seen = self.tree.get(key).map(|entry| entry.seqno);
         let seen = seen.max(deleted);
-        seen.is_some_and(|seen| seen >= record.seqno || planted!(SwappedOrder))
+        seen.is_some_and(|seen| seen >= seqno || planted!(SwappedOrder))
     }
 
     fn count(&mut self, contents: &Contents) {
@@ -282,7 +305,7 @@ fn replay_sealed(
         &segment.salt,
         start,
         |_| Ok(()),
-        |offset, record, bytes| replay.apply(segment.id, offset, record, bytes),
+        |offset, record, bytes| replay.visit(segment.id, offset, record, bytes),
     )?;
     replay.count(&walk.contents);
     sealed_as_recorded(&walk, entry).map_err(|defect| fault::defect(&path, walk.end.offset, defect))
@@ -365,7 +388,7 @@ fn replay_active(
             }
             Ok(())
         },
-        |offset, record, bytes| replay.apply(segment.id, offset, record, bytes),
+        |offset, record, bytes| replay.visit(segment.id, offset, record, bytes),
     )?;
     replay.count(&walk.contents);
     let end = walk.end.offset;
