@@ -4,7 +4,7 @@ use crate::batch::CONDITIONS_BYTES_MAX;
 use crate::commit::Limits;
 use crate::format::frame::FRAME_BODY_BYTES_MAX;
 use crate::format::manifest::{MANIFEST_BODY_BYTES_MAX, SEGMENTS_MAX};
-use crate::log::files::OPEN_SEGMENTS_MAX;
+use crate::log::kept::OPEN_SEGMENTS_MAX;
 use crate::log::writer::{DIRECT_BYTES, GROW_BYTES_MAX, GROW_BYTES_MIN, RESERVED_BYTES};
 use crate::options::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::recovery::repair::{QUARANTINE_BYTES_MAX, QUARANTINE_FILES_MAX};

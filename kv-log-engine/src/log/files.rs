@@ -1,41 +1,35 @@
-//! Segments as readers see them, and the bounded set of files kept open for them.
+//! Segments as readers see them, and the files that they are read from.
 
+use super::kept::KeptFiles;
 use crate::fault;
 use crate::format::ids::{Entry, SegmentId};
 use crate::format::record;
 use crate::format::{Salt, segment::file_name};
 use crate::storage::{OpenMode, Storage, StorageFile, exact};
-use crate::sync::lock_std as lock;
 use kv_trait::Result;
-use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
-/// Segment files kept open for readers. The active segment's writer holds one more.
-pub(crate) const OPEN_SEGMENTS_MAX: usize = 64;
-
-/// The open segment files of a store: the most recently read ones stay open.
+/// The segment files of a store, and all else that it opens: the most recently read ones stay open.
 #[derive(Debug)]
 pub(crate) struct SegmentFiles {
-    storage: Arc<dyn Storage>,
+    kept: KeptFiles,
     directory: PathBuf,
-    /// Most recently used first. Guards nothing else, and no I/O happens under it.
-    open: Mutex<VecDeque<(SegmentId, Arc<dyn StorageFile>)>>,
 }
 
 impl SegmentFiles {
     pub(crate) fn new(storage: Arc<dyn Storage>, directory: PathBuf) -> Arc<Self> {
         Arc::new(Self {
-            storage,
+            kept: KeptFiles::new(storage),
             directory,
-            open: Mutex::new(VecDeque::new()),
         })
     }
 
+    /// The storage, which gives files that are kept open up where it has to.
     pub(crate) fn storage(&self) -> &dyn Storage {
-        &*self.storage
+        &self.kept
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -51,46 +45,26 @@ impl SegmentFiles {
     /// # Errors
     /// What opening the file says.
     pub(crate) fn file(&self, id: SegmentId) -> Result<Arc<dyn StorageFile>> {
-        if let Some(file) = self.cached(id) {
+        if let Some(file) = self.kept.find(id) {
             return Ok(file);
         }
         let path = self.path(id);
         let file = self
-            .storage
+            .kept
             .open(&path, OpenMode::Read)
             .map_err(|source| fault::io("open", &path, source))?;
         self.keep(id, Arc::clone(&file));
         Ok(file)
     }
 
-    fn cached(&self, id: SegmentId) -> Option<Arc<dyn StorageFile>> {
-        let mut open = lock(&self.open);
-        let at = open.iter().position(|(known, _)| *known == id)?;
-        if at > 0 {
-            let found = open.remove(at)?;
-            open.push_front(found);
-        }
-        open.front().map(|(_, file)| Arc::clone(file))
-    }
-
     /// Keeps a file open for readers; the one read longest ago is closed where there are too many.
     pub(crate) fn keep(&self, id: SegmentId, file: Arc<dyn StorageFile>) {
-        let evicted = {
-            let mut open = lock(&self.open);
-            open.retain(|(known, _)| *known != id);
-            open.push_front((id, file));
-            if open.len() > OPEN_SEGMENTS_MAX {
-                open.pop_back()
-            } else {
-                None
-            }
-        };
-        drop(evicted); // closing a file is I/O: not under the lock
+        self.kept.keep(id, file);
     }
 
     /// How many files are open for readers now.
     pub(crate) fn open_count(&self) -> usize {
-        lock(&self.open).len()
+        self.kept.count()
     }
 }
 

@@ -3,6 +3,7 @@
 //! Knows frames and files. Knows nothing of keys' order, of tickets, or of which segments make up a store.
 
 pub(crate) mod files;
+pub(crate) mod kept;
 pub(crate) mod scan;
 pub(crate) mod window;
 pub(crate) mod writer;

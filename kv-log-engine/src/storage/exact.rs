@@ -8,6 +8,18 @@ use std::io;
 /// Interruptions of one operation that are borne before it is called failed: a loop must end.
 const INTERRUPTIONS_MAX: u32 = 1000;
 
+/// Whether a call had no effect because this process, or the system, may open no more files.
+pub(crate) fn has_too_many_open_files(error: &io::Error) -> bool {
+    const CODES: &[i32] = if cfg!(windows) {
+        &[4] // ERROR_TOO_MANY_OPEN_FILES
+    } else {
+        &[23, 24] // ENFILE, EMFILE
+    };
+    error
+        .raw_os_error()
+        .is_some_and(|code| CODES.contains(&code))
+}
+
 /// `Ok` if the call may be tried again.
 fn interrupted(count: &mut u32, error: io::Error) -> io::Result<()> {
     *count += 1;

@@ -102,7 +102,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Makes the names in a directory durable (`fsync` of the directory).
     ///
     /// # Errors
-    /// What the operating system says. A failed sync must never be retried.
+    /// What the operating system says. A failed sync must never be retried. `EMFILE`, `ENFILE`: the directory could not be
+    /// opened, so nothing was synced and nothing is in doubt.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
     /// The path to the same directory without symbolic links: its parent is the directory that holds the name.

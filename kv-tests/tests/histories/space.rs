@@ -213,3 +213,59 @@ fn a_large_group_is_written_once() {
     drop(store);
     assert_eq!(contents_of(&open_on(&disk, 2)), expected);
 }
+
+/// A store of this many small segments, each of which was read.
+fn many_segments(disk: &SimDisk, segments: u64) -> Engine {
+    let store = Engine::open(STORE, options(disk, 1, 1024)).unwrap();
+    for number in 0..segments {
+        store.put(&number.to_le_bytes(), &[7; 600]).unwrap();
+    }
+    assert_eq!(store.stats().segments.len() as u64, segments);
+    for number in 0..segments {
+        assert!(store.get(&number.to_le_bytes()).unwrap().is_some());
+    }
+    store
+}
+
+// D11. Beside the files for readers there are the active segment's and LOCK.
+#[test]
+fn files_that_were_read_are_closed_beyond_the_bound() {
+    let disk = SimDisk::new();
+    let store = many_segments(&disk, 90);
+    assert_eq!(store.stats().open_segment_files, 64);
+    assert_eq!(disk.open_files(), 64 + 2);
+    for number in 0..90_u64 {
+        assert!(store.get(&number.to_le_bytes()).unwrap().is_some());
+        assert!(disk.open_files() <= 64 + 2);
+    }
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(disk.open_files(), 0);
+}
+
+// A process that may open twenty files must not keep fourteen of them for readers and refuse every write.
+#[test]
+fn files_kept_for_readers_are_given_up_to_whoever_has_to_open_one() {
+    let disk = SimDisk::new();
+    let store = many_segments(&disk, 30);
+    let expected = contents_of(&store);
+    drop(store);
+    disk.set_open_files_max(20);
+    let store = Engine::open(STORE, options(&disk, 2, 1024)).unwrap();
+    for round in 0..3_u8 {
+        assert_eq!(contents_of(&store), expected);
+        // Each is a rotation: a segment, a manifest, and their directory are opened.
+        for key in 0..4_u8 {
+            store.put(&[key], &[round; 600]).unwrap();
+            store.remove(&[key]).unwrap();
+        }
+        assert!(disk.open_files() <= 20);
+    }
+    // Nothing is left to give up: refused, and good again when there are descriptors.
+    disk.set_open_files_max(2);
+    let refused = store.put(b"k", &[9; 600]).unwrap_err();
+    assert_eq!(refused.effect(), Effect::Nothing);
+    disk.set_open_files_max(20);
+    store.put(b"k", &[9; 600]).unwrap();
+    store.close().unwrap();
+}

@@ -1,7 +1,6 @@
 //! The calls that a store makes: each passes the gates and the faults, changes the medium, and is traced.
 
-use super::fault::ENOSPC;
-use super::fault::os_error;
+use super::fault::{EMFILE, ENOSPC, os_error};
 use super::medium::{Node, Op, SECTOR_BYTES};
 use super::{FaultKind, OpKind, Shared, SimDisk, State};
 use crate::storage::{DirEntry, FileId, FileKind, OpenMode, Storage, StorageFile};
@@ -55,6 +54,7 @@ impl Storage for SimDisk {
         };
         self.shared.enter(kind, path)?;
         let mut state = self.lock();
+        state.may_open()?;
         let inode = match (state.medium.find(path), mode) {
             (Ok(_), OpenMode::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
             (Ok(inode), _) => inode,
@@ -77,6 +77,7 @@ impl Storage for SimDisk {
         state.medium.file(inode)?;
         let handle = state.next_handle;
         state.next_handle += 1;
+        state.open_files += 1;
         Ok(Arc::new(SimFile {
             shared: Arc::clone(&self.shared),
             path: path.to_path_buf(),
@@ -110,6 +111,7 @@ impl Storage for SimDisk {
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         self.shared.enter(OpKind::List, path)?;
         let state = self.lock();
+        state.may_open()?;
         let inode = state.medium.find(path)?;
         let dir = state
             .medium
@@ -172,9 +174,12 @@ impl Storage for SimDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let fault = self.shared.enter(OpKind::SyncDir, path)?;
         let mut state = self.lock();
+        state.may_open()?;
         let dir = state.medium.find(path)?;
         state.medium.dir(dir).ok_or(io::ErrorKind::NotADirectory)?;
         match fault {
+            // It could not be opened, so nothing was synced.
+            Some(FaultKind::Errno(EMFILE)) => Err(os_error(EMFILE)),
             Some(FaultKind::Errno(errno)) => {
                 Shared::do_op(&mut state, Op::FailedSyncDir { dir });
                 Err(os_error(errno))
@@ -333,6 +338,7 @@ impl StorageFile for SimFile {
 impl Drop for SimFile {
     fn drop(&mut self) {
         let mut state = lock(&self.shared.state);
+        state.open_files -= 1;
         if state.process == self.process && state.locks.get(&self.inode) == Some(&self.handle) {
             state.locks.remove(&self.inode);
         }

@@ -79,9 +79,21 @@ struct State {
     no_space_at_sync: bool,
     calls: BTreeMap<OpKind, u64>,
     written_bytes: u64,
+    open_files: u64,
+    open_files_max: u64,
 }
 
 impl State {
+    /// # Errors
+    /// `EMFILE`.
+    fn may_open(&self) -> io::Result<()> {
+        if self.open_files < self.open_files_max {
+            Ok(())
+        } else {
+            Err(fault::os_error(EMFILE))
+        }
+    }
+
     fn used_bytes(&self) -> u64 {
         self.medium.allocated_bytes(self.overwriting)
     }
@@ -125,6 +137,8 @@ impl SimDisk {
             no_space_at_sync: false,
             calls: BTreeMap::new(),
             written_bytes: 0,
+            open_files: 0,
+            open_files_max: u64::MAX,
         };
         Self {
             shared: Arc::new(Shared {
@@ -299,6 +313,17 @@ impl SimDisk {
     #[must_use]
     pub fn written_bytes(&self) -> u64 {
         self.lock().written_bytes
+    }
+
+    /// How many files are open, by all processes together, the dead ones included until they drop them.
+    #[must_use]
+    pub fn open_files(&self) -> u64 {
+        self.lock().open_files
+    }
+
+    /// No more files than this can be open: `EMFILE`. Listing and syncing a directory take one, too.
+    pub fn set_open_files_max(&self, most: u64) {
+        self.lock().open_files_max = most;
     }
 
     /// The paths of all files; directories end in a slash.
