@@ -14,6 +14,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// A record of this key panics when it is published.
+#[cfg(test)]
+pub(super) const PANICS: &[u8] = b"panics when it is published";
+
 /// What a write replaced, with a pin on the segment where it lies.
 pub(super) type Replaced = Option<(Entry, Arc<Segment>)>;
 
@@ -136,6 +140,8 @@ impl Group {
             records.map(move |(at, record, record_bytes)| {
                 let seqno = next;
                 next = next.next();
+                #[cfg(test)]
+                assert_ne!(record.key, PANICS, "planned");
                 let location = Location {
                     segment,
                     offset: frame_at + at,
