@@ -2,6 +2,7 @@
 
 use crate::batch::CONDITIONS_BYTES_MAX;
 use crate::commit::Limits;
+use crate::commit::rotate::NAMES_LOOKED_AT;
 use crate::format::frame::FRAME_BODY_BYTES_MAX;
 use crate::format::manifest::{MANIFEST_BODY_BYTES_MAX, SEGMENTS_MAX};
 use crate::log::kept::OPEN_SEGMENTS_MAX;
@@ -56,6 +57,10 @@ fn the_table_of_bounds_is_true() {
             DIRECT_BYTES.into(),
         ),
         ("room kept behind each group, bytes", RESERVED_BYTES.into()),
+        (
+            "names of a store that is written looked at, at least every, ms",
+            NAMES_LOOKED_AT.as_millis(),
+        ),
         ("segment files open for readers", OPEN_SEGMENTS_MAX as u128),
         ("quarantine, files", QUARANTINE_FILES_MAX as u128),
         (

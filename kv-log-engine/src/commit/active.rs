@@ -78,13 +78,13 @@ impl Active {
     ///
     /// # Errors
     /// What the sync says, effect *unknown*: poisoned. Never synced or written again.
-    pub(super) fn sync(&self, end: Boundary) -> Result<Boundary> {
+    pub(super) fn sync(&self, end: Boundary) -> Result<()> {
         if end.offset > self.segment.end().offset {
             self.segment
                 .sync()
                 .map_err(|error| self.sync_failed(error))?;
         }
-        Ok(end)
+        Ok(())
     }
 
     fn sync_failed(&self, error: Error) -> Error {

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | append: room, no byte of a frame | nothing; the store goes on |
 //! | append: frames | undone (zeros, sync): nothing; if that fails too: poison, unknown |
-//! | sync | poison, unknown; never synced or written again |
+//! | sync; a look at the names | poison, unknown; never synced or written again |
 //! | advance, publish | cannot fail: memory only |
 //!
 //! What the disk may hold: before the append, nothing of the group; between append and sync any part of it, above the
@@ -49,7 +49,7 @@ impl LogWriter {
     ) {
         let mut group = Group::plan(batches, self.active.segment.end(), &self.published);
         let appended = self.append(&mut group);
-        let durable = appended.and_then(|end| self.active.sync(end));
+        let durable = appended.and_then(|end| self.sync(end));
         let outcomes = match durable {
             Ok(end) => {
                 self.advance(&group, end);
@@ -77,6 +77,13 @@ impl LogWriter {
         write_frames(segment, buffer, group, group.start().offset..own_room)
             .map(|()| end)
             .map_err(|error| self.active.undo(own_room, end.offset, error))
+    }
+
+    /// THE sync of the group, and now and then a look whether the names that lead to it are still there.
+    fn sync(&mut self, end: Boundary) -> Result<Boundary> {
+        self.active.sync(end)?;
+        self.rotation.look_at_names(&self.active)?;
+        Ok(end)
     }
 
     /// END, chain and next seqno move together.
@@ -139,7 +146,8 @@ impl LogWriter {
     /// Marks the end and makes the manifest say so. The caller holds the lead and keeps it.
     ///
     /// # Errors
-    /// Everything acknowledged is safe in each case: effect *nothing*. `Poisoned`: nothing was written.
+    /// Everything acknowledged is safe: effect *nothing*. `Poisoned`: nothing was written. Effect *unknown*: somebody
+    /// removed or replaced the store.
     pub(crate) fn close(&mut self) -> Result<()> {
         self.rotation.close(&mut self.active)
     }

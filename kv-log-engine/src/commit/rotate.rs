@@ -16,6 +16,10 @@ use crate::store::manifest::{SwapError, swap};
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// While groups are written, the names that lead to them are looked at as often as this, at least.
+pub(crate) const NAMES_LOOKED_AT: Duration = Duration::from_millis(50);
 
 /// Names that are in the way of a new segment, and are not ours, before the rotation gives up.
 const FOREIGN_NAMES_MAX: u64 = 64;
@@ -35,6 +39,8 @@ pub(crate) struct Rotation {
     next_segment_id: SegmentId,
     /// A new segment whose file is durable and that the manifest does not name yet.
     prepared: Option<SegmentWriter>,
+    /// When the names were looked at last, by the host's clock.
+    names_seen: Option<Duration>,
 }
 
 impl Rotation {
@@ -54,6 +60,7 @@ impl Rotation {
             lock,
             next_segment_id,
             prepared: None,
+            names_seen: None,
         }
     }
 
@@ -80,6 +87,39 @@ impl Rotation {
         self.rotate(active, published)
             .map_err(|error| error.with_effect(Effect::Nothing))?;
         Ok(active.segment.room_for(first_bytes).unwrap_or(first_bytes))
+    }
+
+    /// Looks whether the names of the segment and of LOCK still lead to this store, unless that was done just now. A store
+    /// whose directory was removed goes on to be written and synced, and no later open finds any of it.
+    ///
+    /// # Errors
+    /// They do not: poisoned, effect *unknown*.
+    pub(super) fn look_at_names(&mut self, active: &Active) -> Result<()> {
+        let now = active.host.now();
+        let seen = self.names_seen;
+        if seen.is_some_and(|seen| now.saturating_sub(seen) < NAMES_LOOKED_AT) {
+            return Ok(());
+        }
+        let storage = self.files.storage();
+        let named = active
+            .segment
+            .is_named(storage)
+            .and_then(|segment| Ok(segment && self.lock.is_ours(storage)?));
+        match named {
+            Ok(true) => self.names_seen = Some(now),
+            Ok(false) => return Err(active.poisoned_by(self.replaced())),
+            // Nobody can say: the next group asks again.
+            Err(_cannot_look) => {}
+        }
+        Ok(())
+    }
+
+    fn replaced(&self) -> Error {
+        let message = format!(
+            "the store in {} was removed or replaced while it was open",
+            self.files.directory().display()
+        );
+        Error::new(ErrorKind::Locked, message)
     }
 
     fn rotate(&mut self, active: &mut Active, published: &Published) -> Result<()> {
@@ -203,11 +243,7 @@ impl Rotation {
     fn swap(&mut self, active: &Active, manifest: Manifest) -> Result<()> {
         let files = &self.files;
         if !self.lock.is_ours(files.storage())? {
-            let message = format!(
-                "the LOCK file in {} was replaced: this store may have another owner now",
-                files.directory().display()
-            );
-            return Err(active.poisoned_by(Error::new(ErrorKind::Locked, message)));
+            return Err(active.poisoned_by(self.replaced()));
         }
         match swap(files.storage(), files.directory(), &manifest) {
             Ok(()) => {
@@ -224,11 +260,14 @@ impl Rotation {
     /// Marks the end and makes the manifest say so. The caller holds the lead and keeps it.
     ///
     /// # Errors
-    /// Everything acknowledged is safe in each case: effect *nothing*. `Poisoned`: nothing was written.
+    /// Everything acknowledged is safe: effect *nothing*. `Poisoned`: nothing was written. Effect *unknown*: somebody
+    /// removed or replaced the store.
     pub(super) fn close(&mut self, active: &mut Active) -> Result<()> {
         if let Some(refusal) = active.refusal() {
             return Err(refusal);
         }
+        self.names_seen = None;
+        self.look_at_names(active)?;
         self.close_steps(active)
             .map_err(|error| error.with_effect(Effect::Nothing))
     }

@@ -178,6 +178,19 @@ impl SegmentWriter {
         &self.segment
     }
 
+    /// Whether its name still leads to this file.
+    ///
+    /// # Errors
+    /// The file system refused to say.
+    pub(crate) fn is_named(&self, storage: &dyn Storage) -> Result<bool> {
+        let look = |source| fault::io("look at", &self.path, source);
+        match storage.file_id(&self.path) {
+            Ok(id) => Ok(id == self.file.file_id().map_err(look)?),
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(look(source)),
+        }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

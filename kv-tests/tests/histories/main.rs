@@ -17,6 +17,7 @@ use std::error::Error as _;
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const SEGMENT: &str = "/db/00000001.seg";
 

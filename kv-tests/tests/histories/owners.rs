@@ -104,3 +104,89 @@ fn what_cannot_be_written_can_be_verified() {
     let refused = Engine::open(STORE, options(&disk, 3, 65536)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Io);
 }
+
+/// A store, and its host's clock.
+fn with_clock(disk: &SimDisk) -> (Engine, Arc<SimHost>) {
+    let host = Arc::new(SimHost::new(7));
+    let options = options(disk, 7, 64 * 1024).host(Arc::clone(&host) as _);
+    (Engine::open(STORE, options).unwrap(), host)
+}
+
+/// What `rm -r` does to a store that is open.
+fn remove_all(disk: &SimDisk) {
+    let storage = disk.storage();
+    for path in disk.files().iter().rev().filter(|path| *path != "/db/") {
+        match path.strip_suffix('/') {
+            Some(directory) => storage.remove_dir(directory.as_ref()).unwrap(),
+            None => storage.remove_file(path.as_ref()).unwrap(),
+        }
+    }
+    storage.remove_dir("/db".as_ref()).unwrap();
+}
+
+// D1: the names that lead to the bytes. They can be written and synced for ever without any.
+#[test]
+fn a_store_that_is_removed_under_its_owner_is_missed_while_it_is_written() {
+    for gone in ["/db/LOCK", "/db/00000001.seg", "all"] {
+        let disk = SimDisk::new();
+        let (store, host) = with_clock(&disk);
+        store.put(b"a", b"1").unwrap();
+        if gone == "all" {
+            remove_all(&disk);
+        } else {
+            disk.erase_file(gone).unwrap();
+        }
+        host.advance(Duration::from_millis(50));
+        let error = store.put(b"b", b"2").unwrap_err();
+        assert_eq!(
+            (error.kind(), error.effect()),
+            (ErrorKind::Locked, Effect::Unknown),
+            "{gone}"
+        );
+        assert!(error.to_string().contains("removed or replaced"), "{error}");
+        assert!(store.stats().poisoned);
+        assert_eq!(store.get(b"b").unwrap(), None, "not published");
+        assert_eq!(
+            store.put(b"c", b"3").unwrap_err().kind(),
+            ErrorKind::Poisoned
+        );
+    }
+}
+
+#[test]
+fn a_store_that_is_removed_under_its_owner_is_missed_by_a_close() {
+    let disk = SimDisk::new();
+    let (store, _host) = with_clock(&disk);
+    store.put(b"a", b"1").unwrap();
+    remove_all(&disk);
+    let error = store.close().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (ErrorKind::Locked, Effect::Unknown)
+    );
+}
+
+#[test]
+fn a_lock_file_that_is_replaced_is_missed_while_the_store_is_written() {
+    let disk = SimDisk::new();
+    let (store, host) = with_clock(&disk);
+    store.put(b"a", b"1").unwrap();
+    disk.erase_file("/db/LOCK").unwrap();
+    disk.write_file("/db/LOCK", b"").unwrap();
+    host.advance(Duration::from_millis(50));
+    assert_eq!(store.put(b"b", b"2").unwrap_err().effect(), Effect::Unknown);
+}
+
+// A look that fails says nothing of the names; the next group looks again.
+#[test]
+fn names_that_cannot_be_looked_at_are_looked_at_again() {
+    let disk = SimDisk::new();
+    let (store, host) = with_clock(&disk);
+    store.put(b"a", b"1").unwrap();
+    host.advance(Duration::from_millis(50));
+    disk.inject(Fault::new(FaultKind::Errno(EIO)).on(OpKind::Look));
+    store.put(b"b", b"2").unwrap();
+    assert_eq!(disk.fault_hits(), 1);
+    remove_all(&disk);
+    assert_eq!(store.put(b"c", b"3").unwrap_err().effect(), Effect::Unknown);
+}
