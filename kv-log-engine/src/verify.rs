@@ -7,67 +7,21 @@
 //! long ago, and if it cannot be written the store is verified all the same.
 
 mod damage;
+mod report;
 mod survey;
 
 pub use damage::Damage;
+pub use report::VerifyReport;
 
 use crate::index::Published;
 use crate::open::{self, Located};
 use crate::options::{Create, Options};
-use crate::recovery::{Recovered, RecoveryReport, TornTail};
+use crate::recovery::Recovered;
 use crate::store::layout::MANIFEST;
 use damage::Damages;
 use kv_trait::{Error, ErrorKind, Result};
 use std::ops::Bound;
 use std::path::Path;
-
-/// What [`verify`] found.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct VerifyReport {
-    /// Live segments.
-    pub segments: u64,
-    /// Batches read.
-    pub frames: u64,
-    /// Records read, replaced ones and tombstones included.
-    pub records: u64,
-    /// Keys that hold a value, as far as it can be read.
-    pub live_keys: u64,
-    /// The never-acknowledged end of the active segment, if there is one: no damage. The next open cuts it.
-    pub torn_tail: Option<TornTail>,
-    /// Names in the directory that are, or may be, somebody's: left alone.
-    pub foreign: Vec<String>,
-    /// Files of ours that nothing refers to any more: no damage. The next open deletes them.
-    pub debris: Vec<String>,
-    /// Damage, each with file, offset, cause and the keys at risk: the first [`VerifyReport::DAMAGES_MAX`].
-    pub damages: Vec<Damage>,
-    /// How many more there are.
-    pub more_damages: u64,
-}
-
-impl VerifyReport {
-    /// The damages that are listed; more are counted.
-    pub const DAMAGES_MAX: usize = 256;
-
-    /// Whether nothing is damaged.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.damages.is_empty()
-    }
-
-    fn of(report: RecoveryReport) -> Self {
-        Self {
-            segments: report.segments,
-            frames: report.frames,
-            records: report.records,
-            live_keys: report.live_keys,
-            torn_tail: report.torn_tail,
-            foreign: report.foreign,
-            debris: report.debris,
-            ..Self::default()
-        }
-    }
-}
 
 /// Reads and verifies everything that the store at `path` names. Takes the store's lock and says so in `LOCK`; changes
 /// nothing else. Blocks.
@@ -84,7 +38,7 @@ pub fn verify(path: impl AsRef<Path>, options: Options) -> Result<VerifyReport> 
             let directory = open::absolute(path.as_ref())?;
             let mut damages = Damages::default();
             damages.push(Damage::of(&directory.join(MANIFEST), 0, None, lost));
-            return Ok(damages.into_report(VerifyReport::default()));
+            return Ok(VerifyReport::default().with(damages));
         }
         located => located?,
     };
@@ -120,5 +74,5 @@ fn verify_recovered(located: &Located, recovered: Recovered) -> Result<VerifyRep
             read => drop(read?),
         }
     }
-    Ok(damages.into_report(VerifyReport::of(recovered.report)))
+    Ok(VerifyReport::of(recovered.report).with(damages))
 }

@@ -544,7 +544,11 @@ fn other_types_are_refused_by_their_shape_unless_they_are_adopted() {
         let signed = KVLog::<String, i64>::load_with("/db", options()).await;
         let error = signed.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnsupportedFormat);
-        assert!(error.to_string().contains("1:u64"), "{error}");
+        let told = error.to_string();
+        assert!(
+            told.contains("values are u64, the caller's are i64"),
+            "{told}"
+        );
         // The owner knows better: a newtype with one more variant, say.
         let adopted = KVLog::<String, (u64,)>::load_with("/db", options().adopt_types()).await;
         assert_eq!(adopted.unwrap().get("k").await.unwrap(), Some((300,)));

@@ -1,12 +1,13 @@
 //! Damage as it is reported: where it is, why, and which keys it puts at risk, within bounded memory.
 
-use super::VerifyReport;
 use crate::fault;
 use crate::format::ids::Seqno;
 use kv_trait::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+/// Damages that are listed.
+pub(super) const DAMAGES_MAX: usize = 256;
 /// The keys that are listed for one damage; more are counted.
 const KEYS_MAX: usize = 64;
 /// The bytes of all listed keys together.
@@ -93,7 +94,7 @@ pub(super) type DamageAt = usize;
 
 impl Damages {
     pub(super) fn push(&mut self, damage: Damage) -> DamageAt {
-        if self.listed.len() < VerifyReport::DAMAGES_MAX {
+        if self.listed.len() < DAMAGES_MAX {
             let seqnos = Vec::new();
             self.listed.push(Listed { damage, seqnos });
             self.listed.len() - 1
@@ -140,17 +141,14 @@ impl Damages {
         }
     }
 
-    pub(super) fn into_report(self, report: VerifyReport) -> VerifyReport {
+    /// The listed ones, and how many more there are.
+    pub(super) fn into_parts(self) -> (Vec<Damage>, u64) {
         let damages = self.listed.into_iter().map(|listed| listed.damage);
         let mut damages: Vec<_> = damages.collect();
         for damage in &mut damages {
             damage.keys.sort();
             damage.keys.dedup();
         }
-        VerifyReport {
-            damages,
-            more_damages: self.more,
-            ..report
-        }
+        (damages, self.more)
     }
 }

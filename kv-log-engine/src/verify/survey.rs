@@ -4,8 +4,8 @@
 //! goes on with the next header that verifies, and the numbers of the records before and behind say how many are missing.
 //! What stands between is read as records once more, so that their keys can be named.
 
-use super::VerifyReport;
 use super::damage::{Damage, DamageAt, Damages};
+use super::report::VerifyReport;
 use crate::fault;
 use crate::format::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::ids::{SegmentId, Seqno};
@@ -321,7 +321,7 @@ impl Survey {
         } = self;
         damages.retain_keys(|key, seqno| newest.get(key).is_none_or(|(newer, _)| *newer < seqno));
         report.live_keys = newest.values().filter(|(_, is_value)| *is_value).count() as u64;
-        damages.into_report(report)
+        report.with(damages)
     }
 }
 
