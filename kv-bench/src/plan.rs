@@ -24,8 +24,10 @@ pub(crate) enum Stage {
     Fresh,
     /// `keys` records, loaded for this measurement alone.
     Loaded,
-    /// `keys` records, loaded once for all measurements that only read, and for those that open.
+    /// `keys` records, loaded once for all measurements that only read.
     Shared,
+    /// The same, after a clean close.
+    Closed,
     /// The same, after more puts of a process that was killed.
     Killed,
 }
@@ -134,8 +136,8 @@ fn opens(options: &RunOptions) -> [Case; 3] {
         ..Case::shared("W5", name, Contender::threads(), Task::Open { cold }).over(options)
     };
     [
-        open("warm", false, Stage::Shared),
-        open("cold", true, Stage::Shared),
+        open("warm", false, Stage::Closed),
+        open("cold", true, Stage::Closed),
         open("after a kill", false, Stage::Killed),
     ]
 }

@@ -40,6 +40,8 @@ pub(crate) enum Task {
     Mixed,
     /// A thousand more puts, and no close.
     Age,
+    /// An open and a clean close, so that the next open has nothing to recover.
+    Settle,
     /// An open, with one read.
     Open { cold: bool },
     /// All keys once, and then `rounds` times again in other orders.

@@ -170,8 +170,11 @@ impl Run {
         let row = contender.name();
         writeln!(stderr(), "round {}, {workload} {name}: {row}", round + 1)?;
         match case.stage {
-            Stage::Shared => {
+            Stage::Shared | Stage::Closed => {
                 let directory = self.shared_directory(case, contender.engine, round)?;
+                if case.stage == Stage::Closed {
+                    protocol::run(&self.job(case, contender, Task::Settle, directory.clone()))?;
+                }
                 let reply =
                     protocol::run(&self.job(case, contender, case.task.clone(), directory))?;
                 self.note(case, contender, round, reply.figures, 0)

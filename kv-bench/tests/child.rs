@@ -66,6 +66,9 @@ fn what_a_killed_child_acknowledged_is_found_and_what_is_missing_is_noticed() {
         let expected = reply.unwrap()["expected"].clone();
         assert!(expected["records"].as_u64() > Some(0), "{engine}");
         assert!(holds(&path, engine, &expected), "{engine} {form}");
+        let (settled, _) = child(&job(&path, engine, "threads", &json!("settle")));
+        assert!(settled.is_some(), "{engine}");
+        assert!(holds(&path, engine, &expected), "{engine}: after a close");
 
         let mut one_more = expected.clone();
         one_more["records"] = json!(expected["records"].as_u64().unwrap() + 1);

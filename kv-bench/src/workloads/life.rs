@@ -78,6 +78,12 @@ pub(super) fn age<S: Store>(job: &Job) -> Outcome<(Reply, S)> {
     Ok((reply, store))
 }
 
+/// Whoever read from the store before was killed, and so was whoever wrote to it.
+pub(super) fn settle<S: Store>(job: &Job) -> Outcome<Reply> {
+    S::open(&job.directory)?.close()?;
+    Ok(Reply::default())
+}
+
 /// From nothing to the first answer.
 pub(super) fn open<S: Store>(job: &Job, cold: bool) -> Outcome<(Reply, S)> {
     let values = Values::new(job.value_bytes);

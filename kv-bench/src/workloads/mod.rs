@@ -58,6 +58,7 @@ where
         (Task::Load, _) => reply_and_wait(&life::load::<S>(job)?),
         (Task::Churn { rounds }, _) => reply_and_wait(&life::churn::<S>(job, *rounds)?),
         (Task::Check { expected }, _) => answer(life::check::<S>(job, expected)?),
+        (Task::Settle, _) => reply_and_wait(&life::settle::<S>(job)?),
         (Task::Age, _) => answer(life::age::<S>(job)?),
         (Task::Open { cold }, _) => answer(life::open::<S>(job, *cold)?),
         (Task::Scan { limit }, _) => answer(read::scan::<S>(job, *limit)?),
