@@ -3,12 +3,14 @@
 use crate::batch::CONDITIONS_BYTES_MAX;
 use crate::commit::Limits;
 use crate::commit::rotate::NAMES_LOOKED_AT;
+use crate::format::edit::ENTRY_CONTENT_BYTES_MAX;
 use crate::format::frame::FRAME_BODY_BYTES_MAX;
-use crate::format::manifest::{MANIFEST_BODY_BYTES_MAX, SEGMENTS_MAX};
+use crate::format::manifest::SEGMENTS_MAX;
 use crate::log::kept::OPEN_SEGMENTS_MAX;
 use crate::log::writer::{DIRECT_BYTES, GROW_BYTES_MAX, GROW_BYTES_MIN, RESERVED_BYTES};
 use crate::options::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::recovery::repair::{QUARANTINE_BYTES_MAX, QUARANTINE_FILES_MAX};
+use crate::store::catalog::{MANIFEST_EDITS_BYTES_MIN, MANIFEST_ROOM_BYTES};
 use crate::store::lock::CLOSING_WAIT_MAX;
 use kv_trait::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
@@ -67,7 +69,15 @@ fn the_table_of_bounds_is_true() {
             "quarantine, bytes of one torn tail",
             QUARANTINE_BYTES_MAX.into(),
         ),
-        ("manifest content, bytes", MANIFEST_BODY_BYTES_MAX as u128),
+        ("manifest content, bytes", ENTRY_CONTENT_BYTES_MAX as u128),
+        (
+            "room in the manifest, smallest step, bytes",
+            MANIFEST_ROOM_BYTES.into(),
+        ),
+        (
+            "edits of the manifest behind an image of less, bytes",
+            MANIFEST_EDITS_BYTES_MIN.into(),
+        ),
         ("segments", SEGMENTS_MAX as u128),
         (
             "damages listed by `verify`; more are counted",

@@ -16,9 +16,10 @@ use crate::log::files::SegmentFiles;
 use crate::log::writer::SegmentWriter;
 use crate::open::{self, Opened};
 use crate::options::Options;
-use crate::recovery::{RecoveryReport, repair};
+use crate::recovery::{RecoveryReport, settle};
 use crate::scan::Scan;
 use crate::stats::{Counters, SegmentStats, Stats, read};
+use crate::store::catalog::Catalog;
 use crate::store::lock::{self, OpeningId};
 use kv_trait::{Effect, Error, ErrorKind, Fingerprint, KEY_BYTES_MAX, Result};
 use std::ops::RangeBounds;
@@ -104,8 +105,18 @@ impl Engine {
             files,
             mut recovered,
             fingerprint,
+            changes,
         } = opened;
-        let file = repair::repair(&files, &mut recovered)?;
+        let catalog = Catalog::new(
+            files.shared_storage(),
+            files.directory().to_path_buf(),
+            recovered.manifest.clone(),
+            recovered.next_id,
+        );
+        let must_not_write = recovered.manifest.must_not_write();
+        let refusal = must_not_write.map(|defect| fault::must_not_write(files.directory(), defect));
+        let (file, left) =
+            settle::at_open(&files, &catalog, &mut recovered, changes, refusal.as_ref())?;
         let attempt = random_attempt(&*options.host)?;
         let active = recovered.active;
         let segment = SegmentWriter::resume(
@@ -130,8 +141,9 @@ impl Engine {
             segment,
             Rotation::new(
                 Arc::clone(&files),
-                recovered.manifest,
-                recovered.manifest_in_doubt,
+                catalog,
+                left,
+                refusal,
                 options.segments_max,
                 lock,
             ),

@@ -43,6 +43,12 @@ pub(crate) fn corrupt(path: &Path, what: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Corrupt, format!("{}: {what}", path.display()))
 }
 
+/// The store may be read and not written: a later version wrote something that must be kept in step with every write.
+pub(crate) fn must_not_write(directory: &Path, defect: Defect) -> Error {
+    let message = format!("{} may only be read by this version", directory.display());
+    Error::new(ErrorKind::UnsupportedFormat, message).with_source(defect)
+}
+
 /// The store refuses, because an earlier failure (`cause`) made its state uncertain.
 pub(crate) fn poisoned(cause: &Error) -> Error {
     Error::new(

@@ -3,18 +3,21 @@
 
 use crate::fault;
 use crate::format::StoreId;
-use crate::format::ids::{SegmentId, Seqno};
-use crate::format::manifest::{KeyspaceEntry, Manifest, SegmentEntry, SegmentState};
+use crate::format::ids::{EditNumber, SegmentId, Seqno};
+use crate::format::manifest::{Edit, KeyspaceEntry, Manifest, SegmentEntry, SegmentState};
 use crate::format::record::KEYSPACE_DEFAULT;
+use crate::format::segment::SegmentHeader;
 use crate::log::files::SegmentFiles;
 use crate::log::writer::SegmentWriter;
 use crate::options::{Create, Options, SEGMENT_BYTES_DEFAULT};
 use crate::recovery::survey::{self, Unfinished};
 use crate::recovery::{self, Recovered};
 use crate::storage::DirEntry;
-use crate::store::layout::{Directory, MANIFEST, MANIFEST_NEW, foreign_name, judge, parent};
+use crate::store::catalog::{self, EditError};
+use crate::store::layout::{
+    COPIES_NEW, Directory, MANIFEST, foreign_name, judge, parent, sync_names,
+};
 use crate::store::lock::StoreLock;
-use crate::store::manifest::{SwapError, swap};
 use kv_trait::{Error, ErrorKind, Fingerprint, Result};
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -27,6 +30,15 @@ pub(crate) struct Opened {
     pub(crate) files: Arc<SegmentFiles>,
     pub(crate) recovered: Recovered,
     pub(crate) fingerprint: Fingerprint,
+    pub(crate) changes: Changes,
+}
+
+/// What an open wants the manifest to say: other types, another length of segments.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) edit: Edit,
+    /// Writes will rely on it.
+    pub(crate) count: bool,
 }
 
 /// A store that is locked, and not yet read.
@@ -37,7 +49,6 @@ pub(crate) struct Located {
     /// What stands in its directory.
     pub(crate) names: Vec<DirEntry>,
     created: bool,
-    unsynced_parent: Option<PathBuf>,
 }
 
 /// An absolute path without `..`, because the store's own name in its parent must be synced.
@@ -66,12 +77,13 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
 /// `NotFound`, `Locked`, `Corrupt`, `UnsupportedFormat`, `StorageFull`, `Io`: nothing of a store that was there has changed.
 pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened> {
     let located = locate(path, options, true)?;
-    let (recovered, fingerprint) = read(&located, options)?;
+    let (recovered, fingerprint, changes) = read(&located, options)?;
     Ok(Opened {
         lock: located.lock,
         files: located.files,
         recovered,
         fingerprint,
+        changes,
     })
 }
 
@@ -96,12 +108,6 @@ pub(crate) fn locate(path: &Path, options: &Options, serves: bool) -> Result<Loc
     if serves {
         named?;
     }
-    // Who only looks at what is there needs no name to last; a medium for reading only may know no such sync.
-    let unsynced_parent = if serves {
-        sync_names(&directory, judge(&names), options)?
-    } else {
-        None
-    };
     // The names may have changed: before the lock another process may have been at work.
     if judge(&names) != Directory::Store {
         names = list(&directory, options)?;
@@ -112,6 +118,8 @@ pub(crate) fn locate(path: &Path, options: &Options, serves: bool) -> Result<Loc
         Directory::Store if options.create == Create::New => return Err(exists(&directory)),
         Directory::Store => {}
         Directory::Unmade if options.create != Create::Never => {
+            // What is made here is of no use under a name that a power cut takes.
+            sync_names(storage, &directory, false)?;
             create(&files, &names, options)?;
             created = true;
         }
@@ -126,7 +134,6 @@ pub(crate) fn locate(path: &Path, options: &Options, serves: bool) -> Result<Loc
         files,
         names,
         created,
-        unsynced_parent,
     })
 }
 
@@ -134,60 +141,37 @@ pub(crate) fn locate(path: &Path, options: &Options, serves: bool) -> Result<Loc
 ///
 /// # Errors
 /// `Corrupt`, `UnsupportedFormat`, `Io`.
-pub(crate) fn read(located: &Located, options: &Options) -> Result<(Recovered, Fingerprint)> {
+pub(crate) fn read(
+    located: &Located,
+    options: &Options,
+) -> Result<(Recovered, Fingerprint, Changes)> {
     let files = &located.files;
     let mut recovered = recovery::recover(files, &located.names)?;
     recovered.report.created = located.created;
-    recovered
-        .report
-        .unsynced_parent
-        .clone_from(&located.unsynced_parent);
+    let mut changes = Changes::default();
     let mut fingerprint = recorded_fingerprint(&recovered.manifest, files.directory())?;
     match &options.fingerprint {
         Some(wanted) if options.adopt_types => {
             fingerprint.adopt(wanted)?;
-            // Recorded by the manifest swap of this very open.
             let text = fingerprint.to_text();
             for keyspace in &mut recovered.manifest.keyspaces {
                 if keyspace.id == KEYSPACE_DEFAULT && keyspace.fingerprint != text {
                     keyspace.fingerprint.clone_from(&text);
-                    recovered.manifest_changed = true;
+                    changes.edit.keyspace(keyspace);
+                    changes.count = true;
                 }
             }
         }
         Some(wanted) => fingerprint.check(wanted)?,
         None => {}
     }
-    if let Some(segment_bytes) = options.segment_bytes {
+    if let Some(segment_bytes) = options.segment_bytes
+        && segment_bytes != recovered.manifest.segment_bytes
+    {
         recovered.manifest.segment_bytes = segment_bytes;
+        changes.edit.settings(segment_bytes);
     }
-    Ok((recovered, fingerprint))
-}
-
-/// Makes the store's own name durable, and those in it. Returns the parent if it may not be read: a store that is there already
-/// was named durably when it was made, unless somebody moved it, so this is told and does not keep anybody from it.
-fn sync_names(directory: &Path, found: Directory, options: &Options) -> Result<Option<PathBuf>> {
-    let storage = &*options.storage;
-    let real = storage
-        .resolve(directory)
-        .map_err(|source| fault::io("look at", directory, source))?;
-    let parent = parent(&real);
-    if planted!(NamesBelieved) {
-        return Ok(None);
-    }
-    let unsynced = match storage.sync_dir(&parent) {
-        Ok(()) => None,
-        Err(source)
-            if source.kind() == io::ErrorKind::PermissionDenied && found == Directory::Store =>
-        {
-            Some(parent)
-        }
-        Err(source) => return Err(fault::io("sync", &parent, source)),
-    };
-    storage
-        .sync_dir(directory)
-        .map_err(|source| fault::io("sync", directory, source))?;
-    Ok(unsynced)
+    Ok((recovered, fingerprint, changes))
 }
 
 /// Looks at what is there, before anything is locked or made. The directory itself is made here, where that is allowed.
@@ -300,8 +284,10 @@ fn create(files: &Arc<SegmentFiles>, names: &[DirEntry], options: &Options) -> R
     let storage = files.storage();
     let directory = files.directory();
     let leftovers = unfinished(directory, names, options)?;
-    let new = names.iter().any(|entry| entry.name == MANIFEST_NEW);
-    let new = new.then(|| directory.join(MANIFEST_NEW));
+    let new = COPIES_NEW
+        .iter()
+        .filter(|new| names.iter().any(|entry| entry.name == **new))
+        .map(|new| directory.join(new));
     let debris = leftovers.debris.iter().map(|id| files.path(*id));
     for path in debris.chain(new) {
         storage
@@ -322,31 +308,37 @@ fn create(files: &Arc<SegmentFiles>, names: &[DirEntry], options: &Options) -> R
     let segment_bytes = options.segment_bytes.unwrap_or(SEGMENT_BYTES_DEFAULT);
     let first_seqno = Seqno::ZERO.next();
     let salt = crate::format::Salt(random()?);
-    let first = SegmentWriter::create(files, store_id, first_id, salt, first_seqno, segment_bytes)?;
-    let fingerprint = options.fingerprint.clone().unwrap_or_else(Fingerprint::raw);
-    let manifest = Manifest {
+    let incarnation = StoreId(random()?);
+    let header = SegmentHeader {
         store_id,
-        incarnation: StoreId(random()?),
-        created_unix_ms: options.host.unix_ms(),
-        segment_bytes,
-        next_seqno: first_seqno,
-        next_segment_id: first_id.next(),
-        keyspaces: vec![KeyspaceEntry {
-            id: KEYSPACE_DEFAULT,
-            fingerprint: fingerprint.to_text(),
-        }],
-        segments: vec![SegmentEntry {
-            id: first_id,
-            salt,
-            state: SegmentState::Active,
-            base_seqno: first_seqno,
-            end: first.end().offset,
-            chain: first.end().chain,
-            min_seqno: first_seqno,
-            max_seqno: Seqno::ZERO,
-        }],
+        incarnation,
+        salt,
+        id: first_id,
+        base_seqno: first_seqno,
+        edit: EditNumber::ZERO,
     };
-    swap(storage, directory, &manifest).map_err(SwapError::into_error)
+    let first = SegmentWriter::create(files, &header, segment_bytes)?;
+    let fingerprint = options.fingerprint.clone().unwrap_or_else(Fingerprint::raw);
+    let created_unix_ms = options.host.unix_ms();
+    let mut manifest = Manifest::new(store_id, incarnation, created_unix_ms, segment_bytes);
+    manifest.edit = EditNumber::ZERO.next();
+    manifest.next_seqno = first_seqno;
+    manifest.next_file_id = first_id.next();
+    manifest.keyspaces.push(KeyspaceEntry {
+        id: KEYSPACE_DEFAULT,
+        fingerprint: fingerprint.to_text(),
+    });
+    manifest.segments.push(SegmentEntry {
+        id: first_id,
+        salt,
+        state: SegmentState::Active,
+        base_seqno: first_seqno,
+        end: first.end().offset,
+        chain: first.end().chain,
+        min_seqno: first_seqno,
+        max_seqno: Seqno::ZERO,
+    });
+    catalog::create(storage, directory, &manifest).map_err(EditError::into_error)
 }
 
 fn recorded_fingerprint(manifest: &Manifest, directory: &Path) -> Result<Fingerprint> {

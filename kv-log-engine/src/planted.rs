@@ -68,6 +68,16 @@ faults! {
     UndoSkipped,
     /// A failed sync does not poison the store.
     NotPoisoned,
+    /// A change of the manifest is written to its first copy only.
+    OneCopyOnly,
+    /// The numbers of the manifest's edits are not compared.
+    EditNumberIgnored,
+    /// The mark of a close is believed, whichever edit it names.
+    CleanMarkBelieved,
+    /// An open removes debris before its new manifest is durable.
+    UnlinkedInDoubt,
+    /// No edit raises the bound of ids before a file is made.
+    IdsNotRaised,
 }
 
 /// 0: none; otherwise one above the fault.

@@ -43,7 +43,7 @@ pub fn verify(path: impl AsRef<Path>, options: Options) -> Result<VerifyReport> 
         located => located?,
     };
     match open::read(&located, &options) {
-        Ok((recovered, _)) => verify_recovered(&located, recovered),
+        Ok((recovered, ..)) => verify_recovered(&located, recovered),
         Err(first) if first.kind() == ErrorKind::Corrupt => survey::survey(&located, first),
         Err(error) => Err(error),
     }
@@ -54,8 +54,10 @@ pub fn verify(path: impl AsRef<Path>, options: Options) -> Result<VerifyReport> 
 fn verify_recovered(located: &Located, recovered: Recovered) -> Result<VerifyReport> {
     let mut damages = Damages::default();
     if let Some(what) = &recovered.report.damaged_manifest_copy {
-        let cause = Error::new(ErrorKind::Corrupt, format!("MANIFEST: {what}"));
-        let path = located.files.directory().join(MANIFEST);
+        // It begins with the name of the copy.
+        let name = what.split(':').next().unwrap_or(MANIFEST);
+        let path = located.files.directory().join(name);
+        let cause = Error::new(ErrorKind::Corrupt, what.clone());
         damages.push(Damage::of(&path, 0, None, cause));
     }
     let published = Published::new(recovered.tree, recovered.segments, recovered.live_bytes);

@@ -6,7 +6,9 @@
 )]
 
 #[cfg(unix)]
-use kv_log_engine::storage::{DirEntry, FileId, OpenMode, OsStorage, Storage, StorageFile};
+use kv_log_engine::storage::{
+    DirEntry, Directory, FileId, OpenMode, OsStorage, Storage, StorageFile,
+};
 use kv_log_engine::{Batch, Create, Engine, Options, verify};
 use kv_trait::{Effect, ErrorKind};
 use std::ops::Bound;
@@ -218,6 +220,9 @@ impl Storage for Noting {
         synced.push(path.to_path_buf());
         drop(synced);
         self.files.sync_dir(path)
+    }
+    fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn Directory>> {
+        self.files.open_dir(path)
     }
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         self.files.resolve(path)

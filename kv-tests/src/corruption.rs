@@ -5,15 +5,15 @@
 //! | region | flipped | cut there |
 //! |---|---|---|
 //! | `LOCK` | right | right |
-//! | either copy of `MANIFEST` | right: the other copy verifies | refused: neither copy is where it was |
+//! | `MANIFEST`, `MANIFEST.2` | right: the other copy verifies | right: the other copy verifies |
 //! | a sealed segment, up to its recorded length | refused | refused |
 //! | the active segment, up to its floor | refused | refused |
 //! | the active segment, from the floor to the start of the last group | refused: a later header proves it | the groups before the cut, and a torn tail is reported |
 //! | the last group of a store that was not closed | the groups before it, and a torn tail is reported; refused if the header of a torn write behind it proves it | the groups before it, and a torn tail is reported |
 //! | zeros or a torn tail behind the last group | right | right |
 //!
-//! A closed store has its floor at its end: no byte of it is unproven. What a cut of a crashed store's active segment
-//! takes with it cannot be told from a length that was never durable; it is reported, not refused.
+//! A closed store has its floor where the mark of its close begins: no byte before it is unproven, and nothing is lost with
+//! the mark. What a cut of a crashed store's active segment takes with it cannot be told from a length that was never durable; it is reported, not refused.
 
 use crate::oracle::Contents;
 use crate::workload::{STORE, contents_of, options};
@@ -95,7 +95,8 @@ pub enum Verdict {
 pub type Counts = BTreeMap<(&'static str, Verdict), u64>;
 
 const SEGMENT_BYTES: u64 = 2048;
-const HEADER_BYTES: usize = 80;
+const HEADER_BYTES: usize = 104;
+const CLEAN_MARK_BYTES: usize = 88;
 
 fn open(disk: &SimDisk) -> Result<Engine, Error> {
     Engine::open(STORE, options(disk, 5, SEGMENT_BYTES))
@@ -126,7 +127,7 @@ pub fn small_store(end: End) -> SmallStore {
             store.remove(&key).expect("the disk is good");
             contents.remove(&key);
         } else {
-            let value = vec![number; 60 + 15 * usize::from(number)];
+            let value = vec![number; 30 + 15 * usize::from(number)];
             store.put(&key, &value).expect("the disk is good");
             contents.insert(key, value);
         }
@@ -145,7 +146,7 @@ pub fn small_store(end: End) -> SmallStore {
     match end {
         End::Closed => {
             store.close().expect("the disk is good");
-            let end = active_end(&store).1;
+            let end = active_end(&store).1 - CLEAN_MARK_BYTES;
             last_group = (end, end);
         }
         End::PowerCut => disk.power_cut_losing_all(),
@@ -154,12 +155,12 @@ pub fn small_store(end: End) -> SmallStore {
             disk.power_cut_losing_all();
             // Its second half never arrived.
             let mut file = disk.read_file(&active).expect("it is there");
-            file[last_group.1 + 150..].fill(0);
+            file[last_group.1 + 166..].fill(0);
             disk.write_file(&active, &file).expect("it is there");
         }
     }
     drop(store);
-    // Sealing and creating are the only swaps so far: the floor is the header of the active segment.
+    // Sealing and creating are the only edits so far: the floor is the header of the active segment.
     let floor = if end == End::Closed {
         last_group.1
     } else {
@@ -175,6 +176,10 @@ pub fn small_store(end: End) -> SmallStore {
         floor,
         last_group,
     }
+}
+
+fn is_manifest(file: &str) -> bool {
+    file.ends_with("MANIFEST") || file.ends_with("MANIFEST.2")
 }
 
 fn newest_segment(disk: &SimDisk) -> String {
@@ -195,7 +200,7 @@ impl SmallStore {
     fn flipped(&self, file: &str, at: usize) -> (&'static str, Verdict) {
         if file.ends_with("LOCK") {
             ("lock", Verdict::Right)
-        } else if file.ends_with("MANIFEST") {
+        } else if is_manifest(file) {
             ("manifest", Verdict::Right)
         } else if file != self.active {
             ("sealed segment", Verdict::Refused)
@@ -212,9 +217,7 @@ impl SmallStore {
 
     /// Region and allowed verdict of a file cut to a length.
     fn cut(&self, file: &str, length: usize) -> (&'static str, Verdict) {
-        if file.ends_with("MANIFEST") {
-            ("manifest, cut", Verdict::Refused)
-        } else if file == self.active && length >= self.floor && length < self.last_group.1 {
+        if file == self.active && length >= self.floor && length < self.last_group.1 {
             ("active segment of a crashed store, cut", Verdict::Torn)
         } else {
             self.flipped(file, length)
@@ -246,8 +249,6 @@ impl SmallStore {
         let name = file.rsplit('/').next().unwrap_or(file);
         let offset = offset_in(message);
         let place = match damage {
-            // Either copy may be the one that is named.
-            _ if file.ends_with("MANIFEST") => offset.is_some(),
             Damage::FlippedAt(at) => offset == Some(self.unit_of(file, at)),
             Damage::CutTo(length) => {
                 offset.is_some_and(|offset| offset <= length)

@@ -14,9 +14,11 @@ use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 
 const MANIFEST_KEY: &[u8; 16] = b"kvlog manifest 0";
-const SEGMENT_HEADER: usize = 80;
-const FRAME_HEADER: usize = 64;
-const RECORD_HEADER: usize = 24;
+const ENTRY_HEADER: usize = 40;
+const SEGMENT_HEADER: usize = 104;
+const FRAME_HEADER: usize = 80;
+const RECORD_HEADER: usize = 28;
+const FOOTER_FRAME: usize = 128;
 
 /// Why a store cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,12 @@ pub struct FileContents {
     pub end: u64,
     /// Bytes behind it up to the last that is not zero: never acknowledged.
     pub torn_bytes: u64,
+    /// The number of the manifest's last edit.
+    pub edit: u64,
+    /// Whether the store ended cleanly.
+    pub clean: bool,
+    /// Items of the manifest that this reader does not know and may pass over, as they stand there.
+    pub carried: Vec<u8>,
 }
 
 type Read<T> = Result<T, Unreadable>;
@@ -124,6 +132,7 @@ fn siphash(key: &[u8; 16], parts: &[&[u8]]) -> u64 {
 }
 
 /// A segment as the manifest names it.
+#[derive(Clone, PartialEq, Eq)]
 struct Named {
     id: u64,
     salt: [u8; 16],
@@ -131,13 +140,27 @@ struct Named {
     base_seqno: u64,
     end: usize,
     chain: u64,
+    lowest: u64,
+    highest: u64,
 }
 
+#[derive(Clone, Default, PartialEq, Eq)]
 struct Manifest {
+    edit: u64,
     store_id: [u8; 16],
+    incarnation: [u8; 16],
     next_seqno: u64,
+    next_file_id: u64,
     fingerprint: String,
-    segments: Vec<Named>,
+    segments: BTreeMap<u64, Named>,
+    carried: Vec<u8>,
+}
+
+/// One copy of the manifest: what it says, and where its log ends.
+struct Copy {
+    file: File,
+    manifest: Manifest,
+    end: usize,
 }
 
 /// Reads the store in a directory.
@@ -145,15 +168,17 @@ struct Manifest {
 /// # Errors
 /// The first thing that `docs/FORMAT.md` does not allow.
 pub fn read(directory: &Path) -> Read<FileContents> {
-    let manifest = read_manifest(&File::open(directory.join("MANIFEST"))?)?;
+    let (manifest, both) = read_manifest(directory)?;
     let mut contents = FileContents {
         fingerprint: manifest.fingerprint.clone(),
         segments: manifest.segments.len() as u64,
+        edit: manifest.edit,
+        carried: manifest.carried.clone(),
         ..FileContents::default()
     };
     // The highest seqno of a key wins, wherever its record lies.
     let mut latest: BTreeMap<Vec<u8>, (u64, Option<Vec<u8>>)> = BTreeMap::new();
-    for named in &manifest.segments {
+    for named in manifest.segments.values() {
         let file = File::open(directory.join(format!("{:08}.seg", named.id)))?;
         let walked = walk(&file, &manifest, named, &mut |record| {
             contents.records += 1;
@@ -172,6 +197,10 @@ pub fn read(directory: &Path) -> Read<FileContents> {
             contents.end = walked.end as u64;
             contents.torn_bytes =
                 last.map_or(0, |last| (last + 1).saturating_sub(walked.end)) as u64;
+            contents.clean = both
+                && walked.closed_at == Some(manifest.edit)
+                && contents.torn_bytes == 0
+                && walked.end + FOOTER_FRAME <= file.bytes.len();
         }
     }
     contents.live = latest
@@ -181,70 +210,189 @@ pub fn read(directory: &Path) -> Read<FileContents> {
     Ok(contents)
 }
 
-fn read_manifest(file: &File) -> Read<Manifest> {
-    let half = file.bytes.len() / 2;
-    let (first, second) = (read_copy(file, 0), read_copy(file, half));
-    match (first, second) {
-        (Ok(first), Ok(_)) => {
-            if file.bytes[..half] == file.bytes[half..] {
-                Ok(first)
-            } else {
-                file.wrong(half, "both copies verify and they differ")
+/// The manifest, and whether both copies end with the same edit.
+fn read_manifest(directory: &Path) -> Read<(Manifest, bool)> {
+    let [first, second] = ["MANIFEST", "MANIFEST.2"].map(|name| read_copy(directory.join(name)));
+    let (best, other) = match (first?, second?) {
+        (Ok(first), Ok(second)) if second.manifest.edit > first.manifest.edit => {
+            (second, Some(first))
+        }
+        (Ok(first), second) => (first, second.ok()),
+        (Err(_), Ok(second)) => (second, None),
+        (Err(error), Err(_)) => return Err(error),
+    };
+    let last = best.manifest.edit;
+    for copy in [Some(&best), other.as_ref()].into_iter().flatten() {
+        for at in (copy.end..copy.file.bytes.len()).step_by(8) {
+            if entry(&copy.file, at)?.is_ok_and(|entry| entry.number > last) {
+                return copy.file.wrong(at, "an edit behind damage, in both copies");
             }
         }
-        (Ok(copy), Err(_)) | (Err(_), Ok(copy)) => Ok(copy),
-        (Err(error), Err(_)) => Err(error),
+    }
+    let both = other
+        .as_ref()
+        .is_some_and(|copy| copy.manifest.edit == last);
+    match other {
+        Some(other) if both && other.manifest != best.manifest => {
+            other.file.wrong(0, "both copies verify and they differ")
+        }
+        _ => Ok((best.manifest, both)),
     }
 }
 
-fn read_copy(file: &File, start: usize) -> Read<Manifest> {
-    if file.range(start, 8)? != b"KVLOGMAN" {
-        return file.wrong(start, "no manifest's magic");
+struct Entry<'f> {
+    image: bool,
+    number: u64,
+    chain: u64,
+    check: u64,
+    content: &'f [u8],
+    content_at: usize,
+    next: usize,
+}
+
+/// An entry whose check holds; what is wrong with it otherwise.
+///
+/// # Errors
+/// A later version wrote it.
+fn entry(file: &File, at: usize) -> Read<Read<Entry<'_>>> {
+    let checked = (|| {
+        if file.range(at, 8)? != b"KVLOGMAN" {
+            return file.wrong(at, "no entry of a manifest");
+        }
+        let length = file.size(at + 12)?;
+        if length > 16 * 1024 * 1024 {
+            return file.wrong(at + 12, "too long for an entry");
+        }
+        let behind = at + ENTRY_HEADER + length;
+        let covered = file.range(at, ENTRY_HEADER + length)?;
+        let check = file.u64(behind)?;
+        let next = (behind + 8).next_multiple_of(8);
+        let padding = file.range(behind + 8, next - behind - 8)?;
+        let offset = (at as u64).to_le_bytes();
+        if siphash(MANIFEST_KEY, &[&offset, covered]) != check || padding.iter().any(|b| *b != 0) {
+            return file.wrong(at, "the check of this entry is wrong");
+        }
+        Ok((check, next, length))
+    })();
+    let (check, next, length) = match checked {
+        Ok(found) => found,
+        Err(wrong) => return Ok(Err(wrong)),
+    };
+    let kind = file.u32(at + 24)?;
+    if file.u32(at + 8)? != 0 || kind > 1 || file.u32(at + 28)? != 0 {
+        return file.wrong(at, "an entry of a later version");
     }
-    if file.u32(start + 8)? != 0 || file.u64(start + 16)? != 0 {
-        return file.wrong(start + 8, "a later version");
+    Ok(Ok(Entry {
+        image: kind == 0,
+        number: file.u64(at + 16)?,
+        chain: file.u64(at + 32)?,
+        check,
+        content: file.range(at + ENTRY_HEADER, length)?,
+        content_at: at + ENTRY_HEADER,
+        next,
+    }))
+}
+
+/// A copy, as far as it verifies; what is wrong with its image otherwise.
+///
+/// # Errors
+/// What is under a check that holds makes no sense, or is of a later version.
+fn read_copy(path: PathBuf) -> Read<Read<Copy>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) => return Ok(Err(error)),
+    };
+    let image = match entry(&file, 0)? {
+        Ok(image) => image,
+        Err(error) => return Ok(Err(error)),
+    };
+    if !image.image {
+        return Ok(file.wrong(0, "no image"));
     }
-    let length = file.size(start + 12)?;
-    let covered = file.range(start, 32 + length)?;
-    if siphash(MANIFEST_KEY, &[covered]) != file.u64(start + 32 + length)? {
-        return file.wrong(start, "the check of this copy is wrong");
+    let mut manifest = Manifest::default();
+    if image.content.len() < 24 || image.content[..8] != [0; 8] {
+        return file.wrong(ENTRY_HEADER, "features of a later version");
     }
-    let store_id = file.array(start + 32)?;
-    let next_seqno = file.u64(start + 32 + 48)?;
-    let mut at = start + 32 + 64;
-    let keyspaces = file.u32(at)?;
-    at += 4;
-    let mut fingerprint = String::new();
-    for _ in 0..keyspaces {
-        let length = usize::from(file.u16(at + 4)?);
-        fingerprint = String::from_utf8_lossy(file.range(at + 6, length)?).into_owned();
-        at += 6 + length;
+    apply(&file, &mut manifest, &image, 24)?;
+    let (mut end, mut chain) = (image.next, image.check);
+    while let Ok(edit) = entry(&file, end)? {
+        if edit.image || edit.number != manifest.edit + 1 || edit.chain != chain {
+            break;
+        }
+        apply(&file, &mut manifest, &edit, 0)?;
+        (end, chain) = (edit.next, edit.check);
     }
-    let count = file.u32(at)?;
-    at += 4;
-    let mut segments = Vec::new();
-    for _ in 0..count {
-        let end = file.u64(at + 40)?;
-        segments.push(Named {
-            id: file.u64(at)?,
-            salt: file.array(at + 8)?,
-            active: file.u32(at + 24)? == 1,
-            base_seqno: file.u64(at + 32)?,
-            end: usize::try_from(end)
-                .or_else(|_| file.wrong(at + 40, "too long for this machine"))?,
-            chain: file.u64(at + 48)?,
-        });
-        at += 88;
+    let active = manifest.segments.values().filter(|named| named.active);
+    let highest = manifest.segments.keys().next_back();
+    if active.count() != 1 || highest.is_none_or(|id| *id >= manifest.next_file_id) {
+        return file.wrong(0, "segments that make no sense");
     }
-    if segments.iter().filter(|named| named.active).count() != 1 {
-        return file.wrong(start, "not exactly one active segment");
+    Ok(Ok(Copy {
+        manifest,
+        end,
+        file,
+    }))
+}
+
+fn apply(file: &File, manifest: &mut Manifest, entry: &Entry<'_>, skip: usize) -> Read<()> {
+    manifest.edit = entry.number;
+    let mut at = entry.content_at + skip;
+    let end = entry.content_at + entry.content.len();
+    while at < end {
+        let (kind, class, length) = (file.u16(at)?, file.u16(at + 2)?, file.size(at + 4)?);
+        let body = at + 8;
+        let behind = body.saturating_add(length);
+        let known = match kind {
+            1 => Some(40),
+            2 => Some(8),
+            3 => Some(16),
+            4 => Some(10 + usize::from(file.u16(body + 8)?)),
+            5 => Some(72),
+            _ => None,
+        };
+        if behind > end || known.is_some_and(|known| known != length) {
+            return file.wrong(at, "an item of another length");
+        }
+        match kind {
+            1 => {
+                manifest.store_id = file.array(body)?;
+                manifest.incarnation = file.array(body + 16)?;
+            }
+            2 => {}
+            3 => {
+                manifest.next_seqno = file.u64(body)?;
+                manifest.next_file_id = file.u64(body + 8)?;
+            }
+            4 => {
+                let text = file.range(body + 10, length - 10)?;
+                manifest.fingerprint = String::from_utf8_lossy(text).into_owned();
+            }
+            5 => {
+                let end = usize::try_from(file.u64(body + 40)?)
+                    .or_else(|_| file.wrong(body + 40, "too long for this machine"))?;
+                let named = Named {
+                    id: file.u64(body)?,
+                    salt: file.array(body + 8)?,
+                    active: file.u32(body + 24)? == 1,
+                    base_seqno: file.u64(body + 32)?,
+                    end,
+                    chain: file.u64(body + 48)?,
+                    lowest: file.u64(body + 56)?,
+                    highest: file.u64(body + 64)?,
+                };
+                manifest.segments.insert(named.id, named);
+            }
+            // To read is all that this does: what must not be written may be passed over, too.
+            _ if class == 1 => {}
+            _ if class == 2 => {
+                let item = file.range(at, behind - at)?;
+                manifest.carried.extend_from_slice(item);
+            }
+            _ => return file.wrong(at, "an item of a later version"),
+        }
+        at = behind;
     }
-    Ok(Manifest {
-        store_id,
-        next_seqno,
-        fingerprint,
-        segments,
-    })
+    Ok(())
 }
 
 struct ReadRecord {
@@ -257,6 +405,8 @@ struct ReadRecord {
 struct Walked {
     end: usize,
     next_seqno: u64,
+    /// What a clean mark at the end names.
+    closed_at: Option<u64>,
 }
 
 struct Header {
@@ -286,14 +436,21 @@ fn walk(
     if file.range(0, 8)? != b"KVLOGSEG" || file.u32(8)? != 0 {
         return file.wrong(0, "no segment of version 0");
     }
-    let header_check = siphash(&named.salt, &[file.range(0, 72)?]);
-    if file.u64(72)? != header_check
+    let header_check = siphash(&named.salt, &[file.range(0, 96)?]);
+    if file.u64(96)? != header_check
         || file.array(16)? != manifest.store_id
-        || file.array(32)? != named.salt
-        || file.u64(48)? != named.id
-        || file.u64(56)? != named.base_seqno
+        || file.array(32)? != manifest.incarnation
+        || file.array(48)? != named.salt
+        || file.u64(64)? != named.id
+        || file.u64(72)? != named.base_seqno
     {
         return file.wrong(0, "not the segment that the manifest names");
+    }
+    if file.u32(12)? != 0 || file.u64(88)? != 0 {
+        return file.wrong(12, "a segment of a later version");
+    }
+    if file.u64(80)? >= manifest.edit {
+        return file.wrong(80, "the manifest is older than this file");
     }
     let limit = if named.active {
         file.bytes.len()
@@ -311,6 +468,8 @@ fn walk(
     let mut footer = false;
     let mut proof = named.end as u64;
     let mut resume = None;
+    let mut closed_at = None;
+    let (mut batches, mut records_seen, mut lowest) = (0, 0, None);
     while at < limit && !footer {
         let Some(header) = header_at(file, named, at, limit)? else {
             break;
@@ -326,7 +485,28 @@ fn walk(
         let Some(records) = body(file, named, at, &header, limit)? else {
             break;
         };
+        if header.kind == 1 {
+            batches += 1;
+            records_seen += u64::from(header.records);
+            lowest = lowest.or(Some(header.first_seqno));
+        }
         records.into_iter().for_each(&mut *visit);
+        closed_at = match (header.kind, header.body) {
+            (2, 8) => Some(file.u64(at + FRAME_HEADER)?),
+            _ => None,
+        };
+        if header.kind == 3 {
+            let lowest = lowest.unwrap_or(next_seqno);
+            let counts = [lowest, next_seqno - 1, batches, records_seen];
+            for (number, count) in counts.into_iter().enumerate() {
+                if file.u64(at + FRAME_HEADER + 8 * number)? != count {
+                    return file.wrong(at, "a footer that counts wrong");
+                }
+            }
+            if !named.active && (named.lowest, named.highest) != (lowest, next_seqno - 1) {
+                return file.wrong(at, "other seqnos than the manifest's");
+            }
+        }
         next_seqno += u64::from(header.records);
         group = Some((header.mark, header.attempt));
         chain = header.check;
@@ -364,6 +544,7 @@ fn walk(
     Ok(Walked {
         end: at,
         next_seqno,
+        closed_at,
     })
 }
 
@@ -376,8 +557,8 @@ fn header_at(file: &File, named: &Named, at: usize, limit: usize) -> Read<Option
         return Ok(None);
     }
     let offset = (at as u64).to_le_bytes();
-    let check = siphash(&named.salt, &[&offset, &bytes[..56]]);
-    if file.u64(at + 56)? != check {
+    let check = siphash(&named.salt, &[&offset, &bytes[..72]]);
+    if file.u64(at + 72)? != check {
         return Ok(None);
     }
     let header = Header {
@@ -391,7 +572,7 @@ fn header_at(file: &File, named: &Named, at: usize, limit: usize) -> Read<Option
         digest: file.u64(at + 48)?,
         check,
     };
-    if !(1..=3).contains(&header.kind) || bytes[5..8] != [0; 3] {
+    if !(1..=4).contains(&header.kind) || bytes[5..8] != [0; 3] || bytes[56..72] != [0; 16] {
         return file.wrong(at + 4, "a kind or flag of a later version");
     }
     let fits = limit == usize::MAX || at + header.frame_bytes() <= limit;
@@ -418,7 +599,11 @@ fn body(
     }
     if header.kind != 1 {
         let digested = file.range(start, header.body)?;
-        return Ok((siphash(&named.salt, &[digested]) == header.digest).then(Vec::new));
+        let whole = siphash(&named.salt, &[digested]) == header.digest;
+        if whole && header.kind == 4 {
+            pass_over_control(file, start, end)?;
+        }
+        return Ok(whole.then(Vec::new));
     }
     let mut records = Vec::new();
     let mut sums = Vec::new();
@@ -428,19 +613,26 @@ fn body(
         if next + RECORD_HEADER > end {
             return Ok(None);
         }
-        let (key_bytes, value_bytes) = (file.size(next + 8)?, file.size(next + 12)?);
-        let key_at = next + RECORD_HEADER;
+        let (key_bytes, value_bytes) = (file.size(next + 12)?, file.size(next + 16)?);
+        let flags = file.bytes[next + 5];
+        let set = |bit: &usize| flags >> bit & 1 == 1;
+        let options = (0..8).filter(set).map(|bit| [8, 4, 4, 8, 8, 8, 8, 0][bit]);
+        let summed_at = next + RECORD_HEADER;
+        let key_at = summed_at + options.sum::<usize>();
         let behind = key_at.saturating_add(key_bytes).saturating_add(value_bytes);
         if behind > end {
             return Ok(None);
         }
-        let mut sum = crc32c::crc32c(file.range(next + 4, 12)?);
-        sum = crc32c::crc32c_append(sum, file.range(key_at, behind - key_at)?);
+        let mut sum = crc32c::crc32c(file.range(next + 4, 16)?);
+        sum = crc32c::crc32c_append(sum, file.range(summed_at, behind - summed_at)?);
         sum = crc32c::crc32c_append(sum, &named.salt);
         sum = crc32c::crc32c_append(sum, &(next as u64).to_le_bytes());
         sum = crc32c::crc32c_append(sum, &seqno.to_le_bytes());
-        if sum != file.u32(next)? || seqno != file.u64(next + 16)? {
+        if sum != file.u32(next)? || seqno != file.u64(next + 20)? {
             return Ok(None);
+        }
+        if file.bytes[next + 5..next + 12] != [0; 7] {
+            return file.wrong(next + 5, "flags or a keyspace of a later version");
         }
         sums.extend_from_slice(&sum.to_le_bytes());
         let value = file.range(key_at + key_bytes, value_bytes)?;
@@ -458,4 +650,15 @@ fn body(
     }
     let whole = next == end && siphash(&named.salt, &[&sums]) == header.digest;
     Ok(whole.then_some(records))
+}
+
+fn pass_over_control(file: &File, start: usize, end: usize) -> Read<()> {
+    let mut at = start;
+    while at < end {
+        if file.u16(at + 2)? != 2 {
+            return file.wrong(at, "a control entry of a later version");
+        }
+        at = (at + 8).saturating_add(file.size(at + 4)?);
+    }
+    Ok(())
 }

@@ -57,6 +57,10 @@ pub struct Shape {
     pub faults: bool,
     /// One value of so many is larger than what is written twice, to make its room first; 0: none.
     pub large_every: u64,
+    /// Whether those of the manifest do, too.
+    pub manifest_faults: bool,
+    /// Whether the store is closed and opened every third step.
+    pub closes: bool,
 }
 
 impl Default for Shape {
@@ -70,6 +74,8 @@ impl Default for Shape {
             segment_bytes: 2048,
             faults: false,
             large_every: 0,
+            manifest_faults: false,
+            closes: false,
         }
     }
 }
@@ -211,6 +217,10 @@ pub fn run(seed: u64, shape: Shape) -> Recorded {
 
 impl Run {
     fn step(&mut self) {
+        if self.shape.closes && self.random.below(3) == 0 {
+            self.close();
+            return;
+        }
         match self.random.below(14) {
             0 => self.rude_restart(),
             1 => self.close(),
@@ -400,7 +410,9 @@ impl Run {
         };
         let skip = self.random.below(4) / 3;
         self.armed = Some((kind, on));
+        let manifest = self.shape.manifest_faults && self.random.below(2) == 0;
+        let file = if manifest { "MANIFEST" } else { ".seg" };
         self.disk
-            .inject(Fault::new(kind).on(on).path_contains(".seg").skip(skip));
+            .inject(Fault::new(kind).on(on).path_contains(file).skip(skip));
     }
 }

@@ -84,6 +84,24 @@ fn every_crash_around_failed_writes_and_syncs_leaves_an_allowed_prefix() {
 }
 
 #[test]
+fn every_crash_around_clean_closes_leaves_an_allowed_prefix() {
+    let shape = Shape {
+        closes: true,
+        segment_bytes: 1024,
+        ..Shape::default()
+    };
+    let met = campaign("closes", 6, 5_000, shape);
+    assert_eq!(met, Met::default(), "nothing fails in ordinary work");
+    let shape = Shape {
+        faults: true,
+        manifest_faults: true,
+        ..shape
+    };
+    let met = campaign("closes and faults", 8, 5_000, shape);
+    say(&format!("closes and faults: {met:?}"));
+}
+
+#[test]
 fn every_crash_of_tiny_segments_leaves_an_allowed_prefix() {
     let shape = Shape {
         segment_bytes: 1024,

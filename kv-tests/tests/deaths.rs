@@ -22,9 +22,14 @@ fn whatever_the_next_process_saw_or_wrote_survives_a_power_cut() {
         value_bytes: 400,
         ..faults
     };
+    let closes = Shape {
+        closes: true,
+        manifest_faults: true,
+        ..tiny
+    };
     let first = number("KVLOG_CRASH_FIRST_SEED").unwrap_or(1);
     let mut died = Died::default();
-    for (shape, seeds) in [(ordinary, 6), (faults, 12), (tiny, 6)] {
+    for (shape, seeds) in [(ordinary, 6), (faults, 12), (tiny, 6), (closes, 8)] {
         let seeds = number("KVLOG_CRASH_SEEDS").unwrap_or(seeds);
         for seed in first..first + seeds {
             died += explore(&workload::run(seed, shape));

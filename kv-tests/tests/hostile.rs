@@ -15,6 +15,8 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const MANIFEST: &str = "/db/MANIFEST";
+/// Says the same: an enemy writes both.
+const SECOND: &str = "/db/MANIFEST.2";
 const MANIFEST_KEY: &[u8; 16] = b"kvlog manifest 0";
 /// Far more than an open of a small store needs at once, far less than what a number can ask for.
 const PEAK_BYTES_MAX: u64 = 1024 * 1024;
@@ -51,6 +53,9 @@ struct Tried {
 fn attempt(disk: &SimDisk, path: &str, bytes: &[u8], tried: &mut Tried, what: &str) {
     let disk = disk.fork();
     disk.write_file(path, bytes).unwrap();
+    if path == MANIFEST {
+        disk.write_file(SECOND, bytes).unwrap();
+    }
     let by_name = |error: &Error| {
         let named = [ErrorKind::Corrupt, ErrorKind::UnsupportedFormat];
         assert!(named.contains(&error.kind()), "{path}, {what}: {error:?}");
@@ -118,16 +123,37 @@ fn each_field(
     }
 }
 
-/// Copies the first half of a manifest over the second and computes the checks of both.
-fn seal_manifest(file: &mut [u8]) {
-    let half = file.len() / 2;
-    let length = u32::from_le_bytes(file[12..16].try_into().unwrap()) as usize;
-    if let Some(end) = 32_usize.checked_add(length).filter(|end| end + 8 <= half) {
-        let sum = check(MANIFEST_KEY, &[&file[..end]]);
-        file[end..end + 8].copy_from_slice(&sum);
+/// The entries of a manifest: where each begins, and where its check stands.
+fn entries(file: &[u8]) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while file
+        .get(at..at + 40)
+        .is_some_and(|header| header.starts_with(b"KVLOGMAN"))
+    {
+        let check_at = (at + 40).saturating_add(field(file, at + 12));
+        if check_at + 8 > file.len() {
+            break;
+        }
+        found.push((at, check_at));
+        at = (check_at + 8).next_multiple_of(8);
     }
-    let (first, second) = file.split_at_mut(half);
-    second.copy_from_slice(first);
+    found
+}
+
+/// Computes the checks of all entries of a manifest, and chains them.
+fn seal_manifest(file: &mut [u8]) {
+    let mut chain = [0; 8];
+    for (at, check_at) in entries(file) {
+        if at > 0 {
+            file[at + 32..at + 40].copy_from_slice(&chain);
+        }
+        chain = check(
+            MANIFEST_KEY,
+            &[&(at as u64).to_le_bytes(), &file[at..check_at]],
+        );
+        file[check_at..check_at + 8].copy_from_slice(&chain);
+    }
 }
 
 fn field(file: &[u8], at: usize) -> usize {
@@ -137,27 +163,27 @@ fn field(file: &[u8], at: usize) -> usize {
 /// The frames of a segment: where each begins, and the length of its body.
 fn frames(file: &[u8]) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
-    let mut at = 80;
+    let mut at = 104;
     while file
-        .get(at..at + 64)
+        .get(at..at + 80)
         .is_some_and(|h| h.starts_with(b"KVRF"))
     {
         let body = field(file, at + 8);
         found.push((at, body));
-        at += (64 + body).next_multiple_of(8);
+        at += (80 + body).next_multiple_of(8);
     }
     found
 }
 
 /// Computes the sums of a frame of one record, its digest and its check, as far as there are any.
 fn seal_frame(file: &mut [u8], at: usize, body: usize) {
-    let salt = file[32..48].to_vec();
-    let record = at + 64;
-    if file[at + 4] == 1 && body >= 24 {
-        let seqno = file[record + 16..record + 24].to_vec();
-        let mut sum = crc32c::crc32c(&file[record + 4..record + 16]);
+    let salt = file[48..64].to_vec();
+    let record = at + 80;
+    if file[at + 4] == 1 && body >= 28 {
+        let seqno = file[record + 20..record + 28].to_vec();
+        let mut sum = crc32c::crc32c(&file[record + 4..record + 20]);
         for part in [
-            &file[record + 24..record + body],
+            &file[record + 28..record + body],
             &salt,
             &(record as u64).to_le_bytes(),
             &seqno,
@@ -167,14 +193,17 @@ fn seal_frame(file: &mut [u8], at: usize, body: usize) {
         file[record..record + 4].copy_from_slice(&sum.to_le_bytes());
         let digest = check(&salt, &[&sum.to_le_bytes()]);
         file[at + 48..at + 56].copy_from_slice(&digest);
+    } else {
+        let digest = check(&salt, &[&file[record..record + body]]);
+        file[at + 48..at + 56].copy_from_slice(&digest);
     }
     seal_header(file, at);
 }
 
 fn seal_header(file: &mut [u8], at: usize) {
-    let salt = file[32..48].to_vec();
-    let sum = check(&salt, &[&(at as u64).to_le_bytes(), &file[at..at + 56]]);
-    file[at + 56..at + 64].copy_from_slice(&sum);
+    let salt = file[48..64].to_vec();
+    let sum = check(&salt, &[&(at as u64).to_le_bytes(), &file[at..at + 72]]);
+    file[at + 72..at + 80].copy_from_slice(&sum);
 }
 
 #[test]
@@ -184,7 +213,9 @@ fn numbers_from_an_enemy_are_refused_or_made_sense_of() {
         let store = small_store(end);
         let disk = &store.disk;
         let file = disk.read_file(MANIFEST).unwrap();
-        let content = 32 + field(&file, 12);
+        let ends = entries(&file);
+        assert!(ends.len() > 1, "an image and edits");
+        let content = ends.last().unwrap().1;
         each_field(&file, (8, content), seal_manifest, |hostile, what| {
             attempt(
                 disk,
@@ -199,23 +230,23 @@ fn numbers_from_an_enemy_are_refused_or_made_sense_of() {
         for path in [segments.first().unwrap(), segments.last().unwrap()] {
             let file = disk.read_file(path).unwrap();
             let seal = |file: &mut [u8]| {
-                let salt = file[32..48].to_vec();
-                let sum = check(&salt, &[&file[..72]]);
-                file[72..80].copy_from_slice(&sum);
+                let salt = file[48..64].to_vec();
+                let sum = check(&salt, &[&file[..96]]);
+                file[96..104].copy_from_slice(&sum);
             };
-            each_field(&file, (8, 72), seal, |hostile, what| {
+            each_field(&file, (8, 96), seal, |hostile, what| {
                 attempt(disk, path, hostile, &mut tried, &format!("{end:?}: {what}"));
             });
             let frames = frames(&file);
             for (at, body) in [frames[0], *frames.last().unwrap()] {
                 // The header alone, its own check computed: the digest may be what is wrong.
                 let seal = |file: &mut [u8]| seal_header(file, at);
-                each_field(&file, (at + 4, at + 56), seal, |hostile, what| {
+                each_field(&file, (at + 4, at + 72), seal, |hostile, what| {
                     attempt(disk, path, hostile, &mut tried, &format!("{end:?}: {what}"));
                 });
                 // What it covers, with all sums computed.
                 let seal = |file: &mut [u8]| seal_frame(file, at, body);
-                let fields = (at + 64, at + 64 + body.min(48));
+                let fields = (at + 80, at + 80 + body.min(48));
                 each_field(&file, fields, seal, |hostile, what| {
                     attempt(disk, path, hostile, &mut tried, &format!("{end:?}: {what}"));
                 });

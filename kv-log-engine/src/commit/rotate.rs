@@ -1,18 +1,19 @@
 //! ROTATE: sealing the active segment and going on in a new one. CLOSE: the mark and the floor of a clean end.
 //!
-//! Both under the lead, with nothing in flight. Each step of a rotation can be resumed: a crash before the manifest is
-//! swapped leaves a file that nothing names, and an active segment that ends in a footer.
+//! Both under the lead, with nothing in flight. Each step of a rotation can be resumed: a crash before the manifest's edit
+//! leaves a file that nothing names, and an active segment that ends in a footer.
 
 use super::active::Active;
 use crate::format::Salt;
-use crate::format::ids::SegmentId;
-use crate::format::manifest::{Manifest, SegmentEntry, SegmentState};
+use crate::format::manifest::{Edit, SegmentEntry, SegmentState};
+use crate::format::segment::SegmentHeader;
 use crate::index::Published;
 use crate::log::files::SegmentFiles;
 use crate::log::writer::{Failed, SegmentWriter};
+use crate::recovery::repair::Settlement;
 use crate::stats::add;
+use crate::store::catalog::{Catalog, EditError};
 use crate::store::lock::StoreLock;
-use crate::store::manifest::{SwapError, swap};
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::io;
 use std::sync::Arc;
@@ -28,15 +29,15 @@ const FOREIGN_NAMES_MAX: u64 = 64;
 #[derive(Debug)]
 pub(crate) struct Rotation {
     files: Arc<SegmentFiles>,
-    /// What MANIFEST says.
-    manifest: Manifest,
-    /// A power cut may bring back the one before: no group before it is written again.
-    manifest_in_doubt: bool,
+    /// Which files make up the store, and the way to change it.
+    catalog: Catalog,
+    /// What the open has left to be done before the first change.
+    unsettled: Option<Settlement>,
+    /// Why the store may only be read.
+    must_not_write: Option<Error>,
     /// As many as a manifest may name.
     segments_max: usize,
     lock: StoreLock,
-    /// Above every id handed out, by this open or before.
-    next_segment_id: SegmentId,
     /// A new segment whose file is durable and that the manifest does not name yet.
     prepared: Option<SegmentWriter>,
     /// When the names were looked at last, by the host's clock.
@@ -46,19 +47,19 @@ pub(crate) struct Rotation {
 impl Rotation {
     pub(crate) const fn new(
         files: Arc<SegmentFiles>,
-        manifest: Manifest,
-        manifest_in_doubt: bool,
+        catalog: Catalog,
+        unsettled: Option<Settlement>,
+        must_not_write: Option<Error>,
         segments_max: usize,
         lock: StoreLock,
     ) -> Self {
-        let next_segment_id = manifest.next_segment_id;
         Self {
             files,
-            manifest,
-            manifest_in_doubt,
+            catalog,
+            unsettled,
+            must_not_write,
             segments_max,
             lock,
-            next_segment_id,
             prepared: None,
             names_seen: None,
         }
@@ -77,10 +78,8 @@ impl Rotation {
         if let Some(refusal) = active.refusal() {
             return Err(refusal);
         }
-        if self.manifest_in_doubt {
-            self.swap(active, self.manifest_at_end(active))
-                .map_err(|error| error.with_effect(Effect::Nothing))?;
-        }
+        self.settle(active)
+            .map_err(|error| error.with_effect(Effect::Nothing))?;
         if let Some(room) = active.segment.room_for(first_bytes) {
             return Ok(room);
         }
@@ -122,11 +121,29 @@ impl Rotation {
         Error::new(ErrorKind::Locked, message)
     }
 
+    /// The first change after an open pays what the open did not have to, or could not.
+    fn settle(&mut self, active: &Active) -> Result<()> {
+        if let Some(refusal) = &self.must_not_write {
+            return Err(refusal.clone());
+        }
+        let Some(mut settlement) = self.unsettled.take() else {
+            return Ok(());
+        };
+        let settled = self.check_lock(active).and_then(|()| {
+            let finished = settlement.finish(&self.files, &self.catalog);
+            known(active, finished)
+        });
+        if settled.is_err() {
+            self.unsettled = Some(settlement);
+        }
+        settled
+    }
+
     fn rotate(&mut self, active: &mut Active, published: &Published) -> Result<()> {
-        if self.manifest.segments.len() >= self.segments_max {
+        let segments = self.catalog.read(|manifest| manifest.segments.len());
+        if segments >= self.segments_max {
             let message = format!(
-                "the store has {} segments, as many as it can have; export it into one with larger segments",
-                self.manifest.segments.len()
+                "the store has {segments} segments, as many as it can have; export it into one with larger segments"
             );
             return Err(Error::new(ErrorKind::StorageFull, message));
         }
@@ -143,8 +160,8 @@ impl Rotation {
         let Some(next) = self.prepared.take() else {
             return Ok(());
         };
-        let manifest = self.manifest_with(active, &next);
-        if let Err(error) = self.swap(active, manifest) {
+        let edit = self.rotation_to(active, &next);
+        if let Err(error) = self.apply(active, &edit) {
             self.prepared = Some(next);
             return Err(error);
         }
@@ -159,56 +176,52 @@ impl Rotation {
     /// says which seqno it begins with.
     fn discard_stale_segment(&mut self, active: &Active) {
         let next_seqno = active.segment.end().next_seqno;
-        if let Some(stale) = self.prepared.take_if(|p| p.base_seqno() != next_seqno)
-            && self.files.storage().remove_file(stale.path()).is_err()
-        {
-            // Its name stays in the way until the next open removes it as debris.
-            self.next_segment_id = stale.segment().id.next();
+        if let Some(stale) = self.prepared.take_if(|p| p.base_seqno() != next_seqno) {
+            // Where it stays, it is debris to the next open. Its id is never used again.
+            drop(self.files.storage().remove_file(stale.path()));
         }
     }
 
-    /// Makes a new segment with an id that was never handed out, unless its file was debris.
-    fn create_segment(&mut self, active: &Active) -> Result<SegmentWriter> {
-        let next_seqno = active.segment.end().next_seqno;
-        let manifest = &self.manifest;
+    /// Makes a new segment with an id that no file ever had.
+    fn create_segment(&self, active: &Active) -> Result<SegmentWriter> {
+        let base_seqno = active.segment.end().next_seqno;
         let mut tries = 0;
         loop {
-            let id = self.next_segment_id;
+            let id = known(active, self.catalog.allocate())?;
             let salt = random_salt(&*active.host)?;
-            let created = SegmentWriter::create(
-                &self.files,
-                manifest.store_id,
-                id,
-                salt,
-                next_seqno,
-                manifest.segment_bytes,
-            );
-            match created {
-                Err(error) if name_taken(&error) && tries < FOREIGN_NAMES_MAX => {
-                    tries += 1;
-                    self.next_segment_id = id.next();
-                }
+            let (header, segment_bytes) = self.catalog.read(|manifest| {
+                let header = SegmentHeader {
+                    store_id: manifest.store_id,
+                    incarnation: manifest.incarnation,
+                    salt,
+                    id,
+                    base_seqno,
+                    edit: manifest.edit,
+                };
+                (header, manifest.segment_bytes)
+            });
+            match SegmentWriter::create(&self.files, &header, segment_bytes) {
+                Err(error) if name_taken(&error) && tries < FOREIGN_NAMES_MAX => tries += 1,
                 created => return created,
             }
         }
     }
 
-    /// The manifest of a rotation: the sealed segment with its length and chain, the new one with its header as floor.
-    fn manifest_with(&self, active: &Active, next: &SegmentWriter) -> Manifest {
-        let mut manifest = self.manifest_at_end(active);
+    /// The edit of a rotation: the sealed segment with its length and chain, the new one with its header as floor.
+    fn rotation_to(&self, active: &Active, next: &SegmentWriter) -> Edit {
+        let mut edit = Edit::default();
         let end = active.segment.end();
         let (min_seqno, max_seqno) = active.segment.contents().seqno_range(end.next_seqno);
-        if let Some(old) = manifest
-            .segments
-            .iter_mut()
-            .find(|s| s.state == SegmentState::Active)
-        {
-            old.state = SegmentState::Sealed;
-            old.min_seqno = min_seqno;
-            old.max_seqno = max_seqno;
+        if let Some(entry) = self.active_entry(active) {
+            edit.segment(&SegmentEntry {
+                state: SegmentState::Sealed,
+                min_seqno,
+                max_seqno,
+                ..entry
+            });
         }
         let start = next.end();
-        manifest.segments.push(SegmentEntry {
+        edit.segment(&SegmentEntry {
             id: next.segment().id,
             salt: next.segment().salt,
             state: SegmentState::Active,
@@ -218,46 +231,36 @@ impl Rotation {
             min_seqno: start.next_seqno,
             max_seqno: start.next_seqno.previous(),
         });
-        manifest.next_segment_id = next.segment().id.next();
-        manifest
+        edit.counters(end.next_seqno, self.catalog.raised_file_id());
+        edit
     }
 
-    /// The manifest's contents with the floor raised to END.
-    fn manifest_at_end(&self, active: &Active) -> Manifest {
-        let mut manifest = self.manifest.clone();
+    /// What the manifest says of the active segment, with the floor raised to END.
+    fn active_entry(&self, active: &Active) -> Option<SegmentEntry> {
         let end = active.segment.end();
-        manifest.next_seqno = end.next_seqno;
-        manifest.next_segment_id = manifest.next_segment_id.max(self.next_segment_id);
-        if let Some(active) = manifest
-            .segments
-            .iter_mut()
-            .find(|s| s.state == SegmentState::Active)
-        {
-            active.end = end.offset;
-            active.chain = end.chain;
-        }
-        manifest
+        let known = self.catalog.read(|manifest| manifest.active().copied());
+        known.map(|entry| SegmentEntry {
+            end: end.offset,
+            chain: end.chain,
+            ..entry
+        })
     }
 
-    /// SWAP. A failure before the rename changes nothing; one after it poisons, because either manifest may survive.
-    fn swap(&mut self, active: &Active, manifest: Manifest) -> Result<()> {
+    /// One change of the manifest. A failure that leaves it in doubt poisons.
+    fn apply(&self, active: &Active, edit: &Edit) -> Result<()> {
+        self.check_lock(active)?;
+        known(active, self.catalog.apply(edit))
+    }
+
+    fn check_lock(&self, active: &Active) -> Result<()> {
         let files = &self.files;
-        if !self.lock.is_ours(files.storage())? {
-            return Err(active.poisoned_by(self.replaced()));
+        if self.lock.is_ours(files.storage())? {
+            return Ok(());
         }
-        match swap(files.storage(), files.directory(), &manifest) {
-            Ok(()) => {
-                self.next_segment_id = self.next_segment_id.max(manifest.next_segment_id);
-                self.manifest = manifest;
-                self.manifest_in_doubt = false;
-                Ok(())
-            }
-            Err(SwapError::Before(error)) => Err(error),
-            Err(SwapError::Between(error)) => Err(active.poisoned_by(error)),
-        }
+        Err(active.poisoned_by(self.replaced()))
     }
 
-    /// Marks the end and makes the manifest say so. The caller holds the lead and keeps it.
+    /// Proves the end, and marks it. The caller holds the lead and keeps it.
     ///
     /// # Errors
     /// Everything acknowledged is safe: effect *nothing*. `Poisoned`: nothing was written. Effect *unknown*: somebody
@@ -272,49 +275,56 @@ impl Rotation {
             .map_err(|error| error.with_effect(Effect::Nothing))
     }
 
+    /// The floor first, then the mark: it names the manifest's last edit, and the open that finds it has to write nothing.
     fn close_steps(&mut self, active: &mut Active) -> Result<()> {
-        if self.manifest_in_doubt {
-            // No group was written meanwhile, and no mark may be: what only this manifest leads to would be lost with it.
-            match self.swap(active, self.manifest_at_end(active)) {
-                Err(error) if error.kind() == ErrorKind::StorageFull && !active.is_poisoned() => {
-                    return Ok(());
-                }
-                swapped => swapped?,
-            }
-        }
-        if self.is_proven(active) {
+        if self.unsettled.is_some() || self.must_not_write.is_some() {
+            // Nothing was changed: the store ends as the close before left it, or as the open had to leave it.
             return Ok(());
         }
-        if !active.segment.is_sealed() {
-            let attempt = active.next_attempt();
-            match active.segment.close_mark(attempt) {
-                // Without room for a mark the manifest may still raise the floor.
-                Ok(()) | Err(Failed::Undone(_)) => {}
-                Err(failed) => return Err(active.failed(failed)),
+        if let Some(edit) = self.floor_to_raise(active) {
+            match self.apply(active, &edit) {
+                // A full disk costs the next open some proof, not this one its success.
+                Err(error) if error.kind() == ErrorKind::StorageFull && !active.is_poisoned() => {}
+                applied => applied?,
             }
-            active.show_end();
         }
-        match self.swap(active, self.manifest_at_end(active)) {
-            // A full disk costs the next open some proof, not this one its success.
-            Err(error) if error.kind() == ErrorKind::StorageFull && !active.is_poisoned() => Ok(()),
-            swapped => swapped,
+        if active.segment.is_sealed() {
+            return Ok(());
+        }
+        let attempt = active.next_attempt();
+        let marked = active.segment.close_mark(attempt, self.catalog.last_edit());
+        active.show_end();
+        match marked {
+            // Without room for a mark the next open has to do more.
+            Ok(()) | Err(Failed::Undone(_)) => Ok(()),
+            Err(failed) => Err(active.failed(failed)),
         }
     }
 
-    /// The manifest on disk says already what a close would make it say, and the room that is kept behind END is there:
-    /// nothing was written since the open. A store that is only read does not grow.
-    fn is_proven(&self, active: &Active) -> bool {
-        let end = active.segment.end();
-        let manifest = &self.manifest;
-        let floor = manifest
-            .segments
-            .iter()
-            .find(|segment| segment.state == SegmentState::Active)
-            .map(|active| (active.end, active.chain));
-        active.segment.has_room_behind_end()
-            && floor == Some((end.offset, end.chain))
-            && manifest.next_seqno == end.next_seqno
+    /// The edit that makes END the floor; `None`: it is.
+    fn floor_to_raise(&self, active: &Active) -> Option<Edit> {
+        let raised = self.active_entry(active)?;
+        let next_seqno = active.segment.end().next_seqno;
+        let (entry, known_seqno, next_file_id) = self.catalog.read(|manifest| {
+            let entry = manifest.active().copied();
+            (entry, manifest.next_seqno, manifest.next_file_id)
+        });
+        if entry == Some(raised) && known_seqno == next_seqno {
+            return None;
+        }
+        let mut edit = Edit::default();
+        edit.segment(&raised);
+        edit.counters(next_seqno, next_file_id);
+        Some(edit)
     }
+}
+
+/// What a failed change of the manifest means: in doubt, it poisons.
+fn known<T>(active: &Active, changed: std::result::Result<T, EditError>) -> Result<T> {
+    changed.map_err(|error| match error {
+        EditError::Nothing(error) => error,
+        EditError::InDoubt(error) => active.poisoned_by(error),
+    })
 }
 
 fn name_taken(error: &Error) -> bool {

@@ -7,25 +7,31 @@
 use super::cursor::Cursor;
 use super::record::{self, RECORD_HEADER_BYTES, Record, RecordHeader};
 use super::{Defect, Salt};
-use crate::format::ids::Seqno;
+use crate::format::Class;
+use crate::format::ids::{EditNumber, Seqno};
 
 /// Bytes before a frame's body.
-pub(crate) const FRAME_HEADER_BYTES: usize = 64;
+pub(crate) const FRAME_HEADER_BYTES: usize = 80;
 /// Frames begin at multiples of this.
 pub(crate) const FRAME_ALIGN: u64 = 8;
 /// The longest body: the largest value with its key, or a batch of that size.
 pub(crate) const FRAME_BODY_BYTES_MAX: usize = 1 << 30;
 /// A frame without a body.
 pub(crate) const MARK_FRAME_BYTES: u64 = FRAME_HEADER_BYTES as u64;
+/// A mark that names an edit of the manifest.
+pub(crate) const CLEAN_MARK_FRAME_BYTES: u64 = (FRAME_HEADER_BYTES + CLEAN_MARK_BODY_BYTES) as u64;
+const CLEAN_MARK_BODY_BYTES: usize = 8;
 /// The frame that seals a segment.
 pub(crate) const FOOTER_FRAME_BYTES: u64 = (FRAME_HEADER_BYTES + FOOTER_BODY_BYTES) as u64;
 const FOOTER_BODY_BYTES: usize = 48;
 const MAGIC: u32 = 0x4652_564b; // "KVRF" on disk
 const MAGIC_BYTES: [u8; 4] = MAGIC.to_le_bytes();
 const CHECK_AT: usize = FRAME_HEADER_BYTES - 8;
+const TAG_BYTES: usize = 16;
 
 const _: () = assert!((FRAME_HEADER_BYTES as u64).is_multiple_of(FRAME_ALIGN));
 const _: () = assert!(FOOTER_FRAME_BYTES.is_multiple_of(FRAME_ALIGN));
+const _: () = assert!(CLEAN_MARK_FRAME_BYTES.is_multiple_of(FRAME_ALIGN));
 const _: () = assert!(FRAME_BODY_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(
     kv_trait::KEY_BYTES_MAX + kv_trait::VALUE_BYTES_MAX + RECORD_HEADER_BYTES
@@ -37,10 +43,12 @@ const _: () = assert!(
 pub(crate) enum FrameKind {
     /// One batch: its records, in order.
     Batch,
-    /// Nothing but a mark: proves that everything before it was durable.
+    /// Nothing but a mark: proves that everything before it was durable. One with a body ends a store that was closed.
     Mark,
     /// The last frame of a sealed segment.
     Footer,
+    /// Entries that are no records of keys, each with a class. This version writes none, and passes over those that it may.
+    Control,
 }
 
 impl FrameKind {
@@ -49,6 +57,7 @@ impl FrameKind {
             Self::Batch => 1,
             Self::Mark => 2,
             Self::Footer => 3,
+            Self::Control => 4,
         }
     }
 }
@@ -84,6 +93,7 @@ impl FrameHeader {
         bytes.extend_from_slice(&self.attempt.to_le_bytes());
         bytes.extend_from_slice(&self.chain.to_le_bytes());
         bytes.extend_from_slice(&self.digest.to_le_bytes());
+        bytes.extend_from_slice(&[0; TAG_BYTES]);
         let check = salt.check(&[&offset.to_le_bytes(), &bytes]);
         bytes.extend_from_slice(&check.to_le_bytes());
         frame[..FRAME_HEADER_BYTES].copy_from_slice(&bytes);
@@ -118,6 +128,7 @@ impl FrameHeader {
             1 => FrameKind::Batch,
             2 => FrameKind::Mark,
             3 => FrameKind::Footer,
+            4 => FrameKind::Control,
             other => {
                 return Err(Defect::Unsupported {
                     what: "frame kind",
@@ -134,7 +145,7 @@ impl FrameHeader {
                 found,
             });
         }
-        Ok(Self {
+        let header = Self {
             kind,
             body_bytes: cursor.u32()?,
             record_count: cursor.u32()?,
@@ -143,7 +154,15 @@ impl FrameHeader {
             attempt: cursor.u64()?,
             chain: cursor.u64()?,
             digest: cursor.u64()?,
-        })
+        };
+        let tag = cursor.u64()? | cursor.u64()?;
+        if tag != 0 {
+            return Err(Defect::Unsupported {
+                what: "authentication tag",
+                found: tag,
+            });
+        }
+        Ok(header)
     }
 
     /// Whether the lengths are within the limits, and within `room`, the bytes from the frame's start to the
@@ -155,7 +174,8 @@ impl FrameHeader {
             && self.frame_bytes() <= room
             && match self.kind {
                 FrameKind::Batch => records >= 1 && records <= body / RECORD_HEADER_BYTES,
-                FrameKind::Mark => records == 0 && body == 0,
+                FrameKind::Mark => records == 0 && (body == 0 || body == CLEAN_MARK_BODY_BYTES),
+                FrameKind::Control => body >= 1,
                 FrameKind::Footer => records == 0 && body == FOOTER_BODY_BYTES,
             }
     }
@@ -342,10 +362,25 @@ fn header(
 
 /// A mark frame and its check.
 pub(crate) fn mark_frame(place: &Place) -> (Vec<u8>, u64) {
+    mark_with(place, &[])
+}
+
+/// The mark that ends a closed store, and its check: both copies of the manifest end at `edit`, and everything before the
+/// mark is durable.
+pub(crate) fn clean_mark_frame(place: &Place, edit: EditNumber) -> (Vec<u8>, u64) {
+    mark_with(place, &edit.get().to_le_bytes())
+}
+
+fn mark_with(place: &Place, body: &[u8]) -> (Vec<u8>, u64) {
     let mut bytes = vec![0; FRAME_HEADER_BYTES];
-    let digest = place.salt.check(&[]);
-    let check =
-        header(FrameKind::Mark, place, 0, 0, digest).encode(&place.salt, place.offset, &mut bytes);
+    bytes.extend_from_slice(body);
+    let digest = place.salt.check(&[body]);
+    let length = u32::try_from(body.len()).expect("a mark is short");
+    let check = header(FrameKind::Mark, place, length, 0, digest).encode(
+        &place.salt,
+        place.offset,
+        &mut bytes,
+    );
     (bytes, check)
 }
 
@@ -380,6 +415,17 @@ pub(crate) fn footer_frame(place: &Place, footer: &Footer) -> (Vec<u8>, u64) {
     (bytes, check)
 }
 
+/// What a frame's body says besides its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Nothing.
+    None,
+    /// A store that was closed when both copies of its manifest ended at this edit.
+    Clean(EditNumber),
+    /// The segment is sealed.
+    Footer(Footer),
+}
+
 /// Checks everything behind the header of the frame that fills `frame`, and hands each record to `visit` with its
 /// offset in the segment. Nothing is visited before the whole frame has verified.
 pub(crate) fn verify_body<'a>(
@@ -388,7 +434,7 @@ pub(crate) fn verify_body<'a>(
     salt: &Salt,
     offset: u64,
     mut visit: impl FnMut(u64, Record<'a>, u32),
-) -> Result<Option<Footer>, Defect> {
+) -> Result<Ending, Defect> {
     let mut cursor = Cursor::new(frame);
     cursor.take(FRAME_HEADER_BYTES)?;
     let body = cursor.take(header.body_bytes as usize)?;
@@ -405,14 +451,43 @@ pub(crate) fn verify_body<'a>(
             records
                 .into_iter()
                 .for_each(|(at, record, bytes)| visit(at, record, bytes));
-            Ok(None)
+            Ok(Ending::None)
         }
-        FrameKind::Mark => check_digest(header, salt, &[]).map(|()| None),
+        FrameKind::Mark => {
+            check_digest(header, salt, body)?;
+            if body.is_empty() {
+                return Ok(Ending::None);
+            }
+            let edit = Cursor::new(body).u64()?;
+            Ok(Ending::Clean(EditNumber::new(edit)))
+        }
         FrameKind::Footer => {
             check_digest(header, salt, body)?;
-            decode_footer(body).map(Some)
+            decode_footer(body).map(Ending::Footer)
+        }
+        FrameKind::Control => {
+            check_digest(header, salt, body)?;
+            pass_over_control(body).map(|()| Ending::None)
         }
     }
+}
+
+/// Passes over the entries of a control frame that whoever does not know them may pass over.
+fn pass_over_control(body: &[u8]) -> Result<(), Defect> {
+    let mut cursor = Cursor::new(body);
+    while cursor.remaining() > 0 {
+        let kind = cursor.u16()?;
+        let class = cursor.u16()?;
+        let bytes = cursor.u32()?;
+        cursor.take(bytes as usize)?;
+        if Class::of(class) != Class::Compatible {
+            return Err(Defect::Unsupported {
+                what: "control entry",
+                found: kind.into(),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn verify_records<'a>(

@@ -43,12 +43,14 @@ impl fmt::Display for Seqno {
     }
 }
 
-/// Names a segment within a store, together with its salt: a number whose file was debris may be used again.
+/// Names a file of a store. One number space for all kinds of files; a number is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentId(u64);
 
 impl SegmentId {
     pub(crate) const FIRST: Self = Self(1);
+    /// Above every id of every store: what a file says beyond it is not believed.
+    pub(crate) const END: Self = Self(1 << 62);
 
     pub(crate) const fn new(id: u64) -> Self {
         Self(id)
@@ -61,17 +63,46 @@ impl SegmentId {
     }
 
     pub(crate) fn next(self) -> Self {
-        Self(
-            self.0
-                .checked_add(1)
-                .expect("2^64 segments do not fit any disk"),
-        )
+        self.plus(1)
+    }
+
+    pub(crate) fn plus(self, count: u64) -> Self {
+        let id = self.0.checked_add(count);
+        Self(id.expect("ids of 62 bits do not fit any disk"))
     }
 }
 
 impl fmt::Display for SegmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08}", self.0)
+    }
+}
+
+/// Place in the order of the manifest's changes, counted for the store's whole life. The first image of a store has 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct EditNumber(u64);
+
+impl EditNumber {
+    /// Before every edit: what the header of a store's first file carries.
+    pub(crate) const ZERO: Self = Self(0);
+
+    pub(crate) const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    pub(crate) const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The number after this one. Numbers from a file are arbitrary: it stays at the highest.
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for EditNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

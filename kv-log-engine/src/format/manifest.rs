@@ -1,37 +1,35 @@
-//! The manifest: which segments make up the store. FORMAT.md, "Manifest".
+//! The state that a manifest describes: which files make up the store, and what else must be known of it. FORMAT.md,
+//! "Manifest".
 //!
-//! Its content stands twice in the file, each copy with a check of its own, so that one damaged sector does not
-//! cost the store.
+//! An image and an edit are the same thing, a list of *items*: an image's items lead from nothing to the state, an edit's
+//! from the state before it to the one after it. Both are applied by the same code, here, by the writer as by the reader.
 
 use super::cursor::Cursor;
-use super::{Defect, FORMAT_VERSION, Salt, StoreId};
-use crate::format::ids::{SegmentId, Seqno};
+use super::edit::ENTRY_CONTENT_BYTES_MAX;
+use super::{Class, Defect, Salt, StoreId};
+use crate::format::ids::{EditNumber, SegmentId, Seqno};
 
-const MAGIC: &[u8; 8] = b"KVLOGMAN";
-const CHECK_KEY: Salt = Salt(*b"kvlog manifest 0");
-const ENVELOPE_BYTES: usize = 32;
-const COPY_ALIGN: usize = 512;
-/// The longest content of one copy.
-pub(crate) const MANIFEST_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The segments of a store: a manifest that names them all can be read.
+/// The segments of a store: an image that names them all can be read.
 pub(crate) const SEGMENTS_MAX: usize = 128 * 1024;
-const SEGMENT_ENTRY_BYTES: usize = 88;
+const ITEM_HEADER_BYTES: usize = 8;
+const SEGMENT_ITEM_BYTES: usize = ITEM_HEADER_BYTES + 72;
 /// All but the segments: what is of fixed length, and the longest fingerprint.
-const REST_BYTES_MAX: usize = 128 + u16::MAX as usize;
+const REST_BYTES_MAX: usize = 256 + u16::MAX as usize;
 const _: () = assert!(
-    SEGMENTS_MAX * SEGMENT_ENTRY_BYTES + REST_BYTES_MAX <= MANIFEST_BODY_BYTES_MAX,
+    SEGMENTS_MAX * SEGMENT_ITEM_BYTES + REST_BYTES_MAX <= ENTRY_CONTENT_BYTES_MAX,
     "a store with as many segments as it may have can be opened"
 );
-/// The longest manifest file.
-pub(crate) const MANIFEST_FILE_BYTES_MAX: u64 =
-    2 * (MANIFEST_BODY_BYTES_MAX + ENVELOPE_BYTES + 8 + COPY_ALIGN) as u64;
-/// Features without which this manifest cannot be understood. Version 0 has none.
-const MUST_UNDERSTAND: u64 = 0;
+
+const ITEM_STORE: u16 = 1;
+const ITEM_SETTINGS: u16 = 2;
+const ITEM_COUNTERS: u16 = 3;
+const ITEM_KEYSPACE: u16 = 4;
+const ITEM_SEGMENT: u16 = 5;
 
 /// A keyspace, and the text that says which codecs its keys and values were written with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyspaceEntry {
-    pub(crate) id: u16,
+    pub(crate) id: u32,
     pub(crate) fingerprint: String,
 }
 
@@ -60,207 +58,246 @@ pub(crate) struct SegmentEntry {
     pub(crate) max_seqno: Seqno,
 }
 
-/// The content of a manifest.
+/// Bits for what a store uses beyond this version, in the three classes. Version 0 has none of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Features {
+    /// Whoever does not know one of these must not read the store.
+    pub(crate) incompatible: u64,
+    /// Whoever does not know one of these must not write to it.
+    pub(crate) read_only: u64,
+    /// Whoever does not know one of these carries it on.
+    pub(crate) compatible: u64,
+}
+
+/// What a manifest says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Manifest {
+    /// The entry that this is the state after.
+    pub(crate) edit: EditNumber,
+    pub(crate) features: Features,
     pub(crate) store_id: StoreId,
-    /// Changes when a store is restored or salvaged.
+    /// Changes when a store is restored or salvaged; carried by each of its files.
     pub(crate) incarnation: StoreId,
     pub(crate) created_unix_ms: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) next_seqno: Seqno,
-    pub(crate) next_segment_id: SegmentId,
+    /// Above every id whose file may have got a byte.
+    pub(crate) next_file_id: SegmentId,
     pub(crate) keyspaces: Vec<KeyspaceEntry>,
     /// Ascending by id; exactly one is active.
     pub(crate) segments: Vec<SegmentEntry>,
-}
-
-/// A manifest read from a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DecodedManifest {
-    pub(crate) manifest: Manifest,
-    /// Why one of the two copies could not be used.
-    pub(crate) damaged_copy: Option<(u64, Defect)>,
+    /// Items of the class *compatible* that this version does not know, byte for byte and in order.
+    pub(crate) carried: Vec<u8>,
+    /// An item that is unknown and of the class *read-only*: its kind.
+    pub(crate) unknown_item: Option<u16>,
 }
 
 impl Manifest {
-    /// The bytes of the whole file.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut copy = self.encode_copy();
-        copy.resize(copy.len().next_multiple_of(COPY_ALIGN), 0);
-        let mut file = copy.clone();
-        file.extend_from_slice(&copy);
-        file
-    }
-
-    fn encode_copy(&self) -> Vec<u8> {
-        let body = self.encode_body();
-        let mut copy = Vec::with_capacity(ENVELOPE_BYTES + body.len() + 8);
-        copy.extend_from_slice(MAGIC);
-        copy.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        copy.extend_from_slice(&count(body.len()));
-        copy.extend_from_slice(&MUST_UNDERSTAND.to_le_bytes());
-        copy.extend_from_slice(&0_u64.to_le_bytes()); // features that a reader may ignore
-        copy.extend_from_slice(&body);
-        let check = CHECK_KEY.check(&[&copy]);
-        copy.extend_from_slice(&check.to_le_bytes());
-        copy
-    }
-
-    fn encode_body(&self) -> Vec<u8> {
-        let mut body = Vec::new();
-        body.extend_from_slice(&self.store_id.0);
-        body.extend_from_slice(&self.incarnation.0);
-        body.extend_from_slice(&self.created_unix_ms.to_le_bytes());
-        body.extend_from_slice(&self.segment_bytes.to_le_bytes());
-        body.extend_from_slice(&self.next_seqno.get().to_le_bytes());
-        body.extend_from_slice(&self.next_segment_id.get().to_le_bytes());
-        body.extend_from_slice(&count(self.keyspaces.len()));
-        for keyspace in &self.keyspaces {
-            keyspace.encode(&mut body);
-        }
-        body.extend_from_slice(&count(self.segments.len()));
-        for segment in &self.segments {
-            segment.encode(&mut body);
-        }
-        body.extend_from_slice(&0_u32.to_le_bytes()); // extensions: none yet
-        body
-    }
-
-    /// Reads either copy of a manifest file.
-    ///
-    /// # Errors
-    /// What is wrong with the first copy, if neither can be used; that the two differ, if both can.
-    pub(crate) fn decode(file: &[u8]) -> Result<DecodedManifest, Defect> {
-        let half = file.len() / 2;
-        let (first, second) = file.split_at(half);
-        let first_copy = Self::decode_copy(first, file.len());
-        let second_copy = Self::decode_copy(second, file.len());
-        match (first_copy, second_copy) {
-            (Ok(manifest), Ok(other)) if manifest == other => Ok(DecodedManifest {
-                manifest,
-                damaged_copy: None,
-            }),
-            (Ok(_), Ok(_)) => Err(Defect::Field {
-                what: "manifest: the two copies differ, second copy",
-                found: half as u64,
-            }),
-            (Ok(manifest), Err(defect)) => Ok(DecodedManifest {
-                manifest,
-                damaged_copy: Some((half as u64, defect)),
-            }),
-            (Err(unsupported @ Defect::Unsupported { .. }), _)
-            | (_, Err(unsupported @ Defect::Unsupported { .. })) => Err(unsupported),
-            (Err(defect), Ok(manifest)) => Ok(DecodedManifest {
-                manifest,
-                damaged_copy: Some((0, defect)),
-            }),
-            (Err(defect), Err(_)) => Err(defect),
-        }
-    }
-
-    /// The envelope keeps its shape in every version, so that a later one is named and not taken for damage.
-    fn decode_copy(copy: &[u8], file_bytes: usize) -> Result<Self, Defect> {
-        if !file_bytes.is_multiple_of(2 * COPY_ALIGN) {
-            return Err(Defect::Field {
-                what: "manifest file length",
-                found: file_bytes as u64,
-            });
-        }
-        let mut cursor = Cursor::new(copy);
-        if cursor.take(MAGIC.len())? != MAGIC {
-            return Err(Defect::Magic);
-        }
-        let version = cursor.u32()?;
-        let body_bytes = cursor.u32()? as usize;
-        if body_bytes > MANIFEST_BODY_BYTES_MAX {
-            return Err(Defect::Field {
-                what: "manifest length",
-                found: body_bytes as u64,
-            });
-        }
-        let must_understand = cursor.u64()?;
-        let _may_ignore = cursor.u64()?;
-        let body = cursor.take(body_bytes)?;
-        let check = cursor.u64()?;
-        let padding = cursor.take(cursor.remaining())?;
-        let covered = copy
-            .get(..ENVELOPE_BYTES + body_bytes)
-            .ok_or(Defect::Magic)?;
-        let expected = CHECK_KEY.check(&[covered]);
-        if check != expected {
-            return Err(Defect::Check {
-                what: "manifest",
-                expected,
-                found: check,
-            });
-        }
-        if version != FORMAT_VERSION {
-            return Err(Defect::Unsupported {
-                what: "format version",
-                found: version.into(),
-            });
-        }
-        if must_understand & !MUST_UNDERSTAND != 0 {
-            return Err(Defect::Unsupported {
-                what: "manifest features",
-                found: must_understand,
-            });
-        }
-        if padding.len() >= COPY_ALIGN || padding.iter().any(|byte| *byte != 0) {
-            return Err(Defect::Field {
-                what: "manifest padding",
-                found: padding.len() as u64,
-            });
-        }
-        Self::decode_body(body)
-    }
-
-    fn decode_body(body: &[u8]) -> Result<Self, Defect> {
-        let mut cursor = Cursor::new(body);
-        let mut manifest = Self {
-            store_id: StoreId(cursor.array()?),
-            incarnation: StoreId(cursor.array()?),
-            created_unix_ms: cursor.u64()?,
-            segment_bytes: cursor.u64()?,
-            next_seqno: Seqno::new(cursor.u64()?),
-            next_segment_id: SegmentId::new(cursor.u64()?),
+    /// A store that was just made: no keyspace, no segment.
+    pub(crate) const fn new(
+        store_id: StoreId,
+        incarnation: StoreId,
+        created_unix_ms: u64,
+        segment_bytes: u64,
+    ) -> Self {
+        Self {
+            edit: EditNumber::ZERO,
+            features: Features {
+                incompatible: 0,
+                read_only: 0,
+                compatible: 0,
+            },
+            store_id,
+            incarnation,
+            created_unix_ms,
+            segment_bytes,
+            next_seqno: Seqno::ZERO,
+            next_file_id: SegmentId::FIRST,
             keyspaces: Vec::new(),
             segments: Vec::new(),
+            carried: Vec::new(),
+            unknown_item: None,
+        }
+    }
+
+    /// The content of an image.
+    pub(crate) fn image(&self) -> Vec<u8> {
+        let mut items = Edit::default();
+        let features = self.features;
+        for word in [
+            features.incompatible,
+            features.read_only,
+            features.compatible,
+        ] {
+            items.0.extend_from_slice(&word.to_le_bytes());
+        }
+        items.item(ITEM_STORE, |item| {
+            item.extend_from_slice(&self.store_id.0);
+            item.extend_from_slice(&self.incarnation.0);
+            item.extend_from_slice(&self.created_unix_ms.to_le_bytes());
+        });
+        items.settings(self.segment_bytes);
+        items.counters(self.next_seqno, self.next_file_id);
+        for keyspace in &self.keyspaces {
+            items.keyspace(keyspace);
+        }
+        for segment in &self.segments {
+            items.segment(segment);
+        }
+        items.0.extend_from_slice(&self.carried);
+        items.0
+    }
+
+    /// Reads the content of the image with that number.
+    ///
+    /// # Errors
+    /// What the format forbids, or what a later version wrote.
+    pub(crate) fn from_image(number: EditNumber, content: &[u8]) -> Result<Self, Defect> {
+        let mut cursor = Cursor::new(content);
+        let features = Features {
+            incompatible: cursor.u64()?,
+            read_only: cursor.u64()?,
+            compatible: cursor.u64()?,
         };
-        // Nothing is reserved for a count: each element must first be found in the body.
-        for _ in 0..cursor.u32()? {
-            manifest.keyspaces.push(KeyspaceEntry::decode(&mut cursor)?);
-        }
-        for _ in 0..cursor.u32()? {
-            manifest.segments.push(SegmentEntry::decode(&mut cursor)?);
-        }
-        for _ in 0..cursor.u32()? {
-            let _tag = cursor.u32()?;
-            let bytes = cursor.u32()?;
-            cursor.take(bytes as usize)?;
-        }
-        if cursor.remaining() != 0 {
-            return Err(Defect::Field {
-                what: "bytes behind the manifest's content",
-                found: cursor.remaining() as u64,
+        if features.incompatible != 0 {
+            return Err(Defect::Unsupported {
+                what: "manifest features",
+                found: features.incompatible,
             });
         }
-        manifest.check_segments()?;
+        let zero = StoreId([0; 16]);
+        let mut manifest = Self::new(zero, zero, 0, 0);
+        manifest.features = features;
+        let items = cursor.take(cursor.remaining())?;
+        manifest.apply(number, items)?;
         Ok(manifest)
     }
 
-    fn check_segments(&self) -> Result<(), Defect> {
+    /// Applies the items of an entry.
+    ///
+    /// # Errors
+    /// What the format forbids, or what a later version wrote: the state is half changed then.
+    pub(crate) fn apply(&mut self, number: EditNumber, items: &[u8]) -> Result<(), Defect> {
+        let mut rest = items;
+        while !rest.is_empty() {
+            let mut cursor = Cursor::new(rest);
+            let kind = cursor.u16()?;
+            let class = cursor.u16()?;
+            let length = cursor.u32()? as usize;
+            let body = cursor.take(length)?;
+            let (item, behind) = rest
+                .split_at_checked(ITEM_HEADER_BYTES + length)
+                .ok_or(Defect::Magic)?;
+            self.apply_item(kind, class, body, item)?;
+            rest = behind;
+        }
+        self.edit = number;
+        Ok(())
+    }
+
+    fn apply_item(
+        &mut self,
+        kind: u16,
+        class: u16,
+        body: &[u8],
+        item: &[u8],
+    ) -> Result<(), Defect> {
+        let mut cursor = Cursor::new(body);
+        match kind {
+            ITEM_STORE => {
+                self.store_id = StoreId(cursor.array()?);
+                self.incarnation = StoreId(cursor.array()?);
+                self.created_unix_ms = cursor.u64()?;
+            }
+            ITEM_SETTINGS => self.segment_bytes = cursor.u64()?,
+            ITEM_COUNTERS => {
+                self.next_seqno = Seqno::new(cursor.u64()?);
+                self.next_file_id = SegmentId::new(cursor.u64()?);
+            }
+            ITEM_KEYSPACE => {
+                let keyspace = KeyspaceEntry::decode(&mut cursor)?;
+                match self.keyspaces.iter_mut().find(|k| k.id == keyspace.id) {
+                    Some(known) => *known = keyspace,
+                    None => self.keyspaces.push(keyspace),
+                }
+            }
+            ITEM_SEGMENT => {
+                let segment = SegmentEntry::decode(&mut cursor)?;
+                match self.segments.binary_search_by_key(&segment.id, |s| s.id) {
+                    Ok(at) => {
+                        if let Some(known) = self.segments.get_mut(at) {
+                            *known = segment;
+                        }
+                    }
+                    Err(at) if self.segments.len() < SEGMENTS_MAX => {
+                        self.segments.insert(at, segment);
+                    }
+                    Err(_) => {
+                        return Err(Defect::Field {
+                            what: "number of segments",
+                            found: self.segments.len() as u64,
+                        });
+                    }
+                }
+            }
+            unknown => {
+                match Class::of(class) {
+                    Class::Compatible => self.carried.extend_from_slice(item),
+                    Class::ReadOnly => self.unknown_item = Some(unknown),
+                    Class::Incompatible => {
+                        return Err(Defect::Unsupported {
+                            what: "item of the manifest",
+                            found: unknown.into(),
+                        });
+                    }
+                }
+                return Ok(());
+            }
+        }
+        if cursor.remaining() != 0 {
+            return Err(Defect::Unsupported {
+                what: "length of the manifest's item",
+                found: body.len() as u64,
+            });
+        }
+        Ok(())
+    }
+
+    /// Why this version must not write to the store, although it may read it.
+    pub(crate) fn must_not_write(&self) -> Option<Defect> {
+        let feature = (self.features.read_only != 0).then_some(Defect::Unsupported {
+            what: "feature that only a later version may write with:",
+            found: self.features.read_only,
+        });
+        feature.or_else(|| {
+            self.unknown_item.map(|kind| Defect::Unsupported {
+                what: "item of the manifest that only a later version may write with:",
+                found: kind.into(),
+            })
+        })
+    }
+
+    /// Whether the state makes sense as a whole.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(crate) fn check(&self) -> Result<(), Defect> {
         let ascending = self.segments.windows(2).all(|pair| pair[0].id < pair[1].id);
         let below_next = self
             .segments
             .iter()
-            .all(|segment| segment.id < self.next_segment_id);
+            .all(|segment| segment.id < self.next_file_id);
         let active = self
             .segments
             .iter()
             .filter(|s| s.state == SegmentState::Active)
             .count();
+        if self.next_file_id >= SegmentId::END {
+            return Err(Defect::Field {
+                what: "next file id",
+                found: self.next_file_id.get(),
+            });
+        }
         if !ascending || !below_next || active != 1 {
             return Err(Defect::Field {
                 what: "manifest's list of segments",
@@ -269,20 +306,76 @@ impl Manifest {
         }
         Ok(())
     }
+
+    /// The segment that takes frames.
+    pub(crate) fn active(&self) -> Option<&SegmentEntry> {
+        // The newest, where no later version says otherwise: looked for from behind.
+        let mut newest_first = self.segments.iter().rev();
+        newest_first.find(|segment| segment.state == SegmentState::Active)
+    }
+}
+
+/// A change of the manifest: items, encoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Edit(Vec<u8>);
+
+impl Edit {
+    /// The items.
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The length that new segments get.
+    pub(crate) fn settings(&mut self, segment_bytes: u64) {
+        self.item(ITEM_SETTINGS, |item| {
+            item.extend_from_slice(&segment_bytes.to_le_bytes());
+        });
+    }
+
+    /// Bounds of what was used: seqnos that are durable, ids that may have files.
+    pub(crate) fn counters(&mut self, next_seqno: Seqno, next_file_id: SegmentId) {
+        self.item(ITEM_COUNTERS, |item| {
+            item.extend_from_slice(&next_seqno.get().to_le_bytes());
+            item.extend_from_slice(&next_file_id.get().to_le_bytes());
+        });
+    }
+
+    /// A keyspace as it is from now on.
+    pub(crate) fn keyspace(&mut self, keyspace: &KeyspaceEntry) {
+        self.item(ITEM_KEYSPACE, |item| {
+            item.extend_from_slice(&keyspace.id.to_le_bytes());
+            item.extend_from_slice(&0_u32.to_le_bytes()); // flags
+            let text = keyspace.fingerprint.as_bytes();
+            let length = u16::try_from(text.len()).expect("fingerprints are bounded");
+            item.extend_from_slice(&length.to_le_bytes());
+            item.extend_from_slice(text);
+        });
+    }
+
+    /// A segment as it is from now on.
+    pub(crate) fn segment(&mut self, segment: &SegmentEntry) {
+        self.item(ITEM_SEGMENT, |item| segment.encode(item));
+    }
+
+    /// Whoever does not know one of the kinds of version 0 cannot make sense of a store: all of them are incompatible.
+    fn item(&mut self, kind: u16, body: impl FnOnce(&mut Vec<u8>)) {
+        self.0.extend_from_slice(&kind.to_le_bytes());
+        self.0.extend_from_slice(&0_u16.to_le_bytes());
+        let length_at = self.0.len();
+        self.0.extend_from_slice(&[0; 4]);
+        let start = self.0.len();
+        body(&mut self.0);
+        let length = u32::try_from(self.0.len() - start).expect("an item is short");
+        if let Some(field) = self.0.get_mut(length_at..start) {
+            field.copy_from_slice(&length.to_le_bytes());
+        }
+    }
 }
 
 impl KeyspaceEntry {
-    fn encode(&self, body: &mut Vec<u8>) {
-        body.extend_from_slice(&self.id.to_le_bytes());
-        body.extend_from_slice(&0_u16.to_le_bytes()); // flags
-        let length = u16::try_from(self.fingerprint.len()).expect("fingerprints are bounded");
-        body.extend_from_slice(&length.to_le_bytes());
-        body.extend_from_slice(self.fingerprint.as_bytes());
-    }
-
     fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Defect> {
-        let id = cursor.u16()?;
-        let flags = cursor.u16()?;
+        let id = cursor.u32()?;
+        let flags = cursor.u32()?;
         let fingerprint = cursor.text("fingerprint")?;
         if flags != 0 || id != super::record::KEYSPACE_DEFAULT {
             return Err(Defect::Unsupported {
@@ -303,13 +396,12 @@ impl SegmentEntry {
             SegmentState::Active => 1,
         };
         body.extend_from_slice(&state.to_le_bytes());
-        body.extend_from_slice(&0_u32.to_le_bytes());
+        body.extend_from_slice(&0_u32.to_le_bytes()); // flags
         body.extend_from_slice(&self.base_seqno.get().to_le_bytes());
         body.extend_from_slice(&self.end.to_le_bytes());
         body.extend_from_slice(&self.chain.to_le_bytes());
         body.extend_from_slice(&self.min_seqno.get().to_le_bytes());
         body.extend_from_slice(&self.max_seqno.get().to_le_bytes());
-        body.extend_from_slice(&[0; 16]); // room for a key filter: its offset and length
     }
 
     fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Defect> {
@@ -326,7 +418,13 @@ impl SegmentEntry {
             }
         };
         let flags = cursor.u32()?;
-        let entry = Self {
+        if flags != 0 {
+            return Err(Defect::Unsupported {
+                what: "segment flags",
+                found: flags.into(),
+            });
+        }
+        Ok(Self {
             id,
             salt,
             state,
@@ -335,20 +433,6 @@ impl SegmentEntry {
             chain: cursor.u64()?,
             min_seqno: Seqno::new(cursor.u64()?),
             max_seqno: Seqno::new(cursor.u64()?),
-        };
-        let filter = cursor.u64()? | cursor.u64()?;
-        if flags != 0 || filter != 0 {
-            return Err(Defect::Unsupported {
-                what: "segment flags",
-                found: u64::from(flags),
-            });
-        }
-        Ok(entry)
+        })
     }
-}
-
-fn count(length: usize) -> [u8; 4] {
-    u32::try_from(length)
-        .expect("a manifest is far below 4 GiB")
-        .to_le_bytes()
 }

@@ -5,6 +5,7 @@
 //! is used, so arbitrary bytes give a [`Defect`], never a panic and never an allocation beyond the input.
 
 mod cursor;
+pub(crate) mod edit;
 pub(crate) mod frame;
 pub(crate) mod ids;
 pub(crate) mod manifest;
@@ -62,6 +63,28 @@ impl fmt::Debug for StoreId {
 impl fmt::Display for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What somebody who does not know a thing may do with a file that holds it, as in ext4. FORMAT.md, "Classes".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Not even read it.
+    Incompatible,
+    /// Read it, never write it.
+    ReadOnly,
+    /// Read and write it, and carry what is not known unchanged.
+    Compatible,
+}
+
+impl Class {
+    /// The class with that number; one that does not exist yet is the strictest.
+    pub(crate) const fn of(number: u16) -> Self {
+        match number {
+            1 => Self::ReadOnly,
+            2 => Self::Compatible,
+            _ => Self::Incompatible,
+        }
     }
 }
 

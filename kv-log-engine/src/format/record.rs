@@ -9,17 +9,28 @@ use super::{Defect, Salt};
 use crate::format::ids::Seqno;
 use kv_trait::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
-/// Bytes before a record's key.
-pub(crate) const RECORD_HEADER_BYTES: usize = 24;
+/// Bytes before a record's optional fields, of which there are none yet, and its key.
+pub(crate) const RECORD_HEADER_BYTES: usize = 28;
 const CRC_AT: usize = 0;
 const SUMMED_AT: usize = 4;
-const SEQNO_AT: usize = 16;
+const SEQNO_AT: usize = 20;
 const _: () = assert!(SEQNO_AT + 8 == RECORD_HEADER_BYTES);
 const _: () = assert!(KEY_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(VALUE_BYTES_MAX < u32::MAX as usize);
 
 /// The one keyspace that exists so far.
-pub(crate) const KEYSPACE_DEFAULT: u16 = 0;
+pub(crate) const KEYSPACE_DEFAULT: u32 = 0;
+
+/// How many bytes of optional fields each flag stands for, from the lowest bit on: expiry, codec, key id, and four that
+/// have no meaning yet. So a record of a later version has a length here, too, and is refused by name.
+const OPTION_BYTES: [usize; 8] = [8, 4, 4, 8, 8, 8, 8, 0];
+
+fn option_bytes(flags: u8) -> usize {
+    let set = |(bit, bytes): (usize, &usize)| {
+        if flags >> bit & 1 == 1 { *bytes } else { 0 }
+    };
+    OPTION_BYTES.iter().enumerate().map(set).sum()
+}
 
 /// What a record does to its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +59,8 @@ pub(crate) struct RecordHeader {
     pub(crate) crc: u32,
     kind: u8,
     flags: u8,
-    keyspace: u16,
+    reserved: u16,
+    keyspace: u32,
     pub(crate) key_bytes: usize,
     pub(crate) value_bytes: usize,
     pub(crate) seqno: Seqno,
@@ -62,16 +74,17 @@ impl RecordHeader {
             crc: cursor.u32()?,
             kind: cursor.u8()?,
             flags: cursor.u8()?,
-            keyspace: cursor.u16()?,
+            reserved: cursor.u16()?,
+            keyspace: cursor.u32()?,
             key_bytes: bounded(cursor.u32()?, KEY_BYTES_MAX, "key length")?,
             value_bytes: bounded(cursor.u32()?, VALUE_BYTES_MAX, "value length")?,
             seqno: Seqno::new(cursor.u64()?),
         })
     }
 
-    /// Header, key and value.
-    pub(crate) const fn record_bytes(&self) -> usize {
-        RECORD_HEADER_BYTES + self.key_bytes + self.value_bytes
+    /// Header, optional fields, key and value.
+    pub(crate) fn record_bytes(&self) -> usize {
+        RECORD_HEADER_BYTES + option_bytes(self.flags) + self.key_bytes + self.value_bytes
     }
 
     /// What the record does; what this version does not know is named.
@@ -80,6 +93,12 @@ impl RecordHeader {
             return Err(Defect::Unsupported {
                 what: "record flags",
                 found: self.flags.into(),
+            });
+        }
+        if self.reserved != 0 {
+            return Err(Defect::Unsupported {
+                what: "record flags",
+                found: u64::from(self.reserved) << 8,
             });
         }
         if self.keyspace != KEYSPACE_DEFAULT {
@@ -143,10 +162,10 @@ pub(crate) fn begin(out: &mut Vec<u8>, key: &[u8]) {
 pub(crate) fn end(record: &mut [u8], kind: RecordKind, key: &[u8]) {
     let value_bytes = record.len() - RECORD_HEADER_BYTES - key.len();
     debug_assert!(key.len() <= KEY_BYTES_MAX && value_bytes <= VALUE_BYTES_MAX);
-    record[SUMMED_AT..SUMMED_AT + 2].copy_from_slice(&[kind.code(), 0]);
-    record[SUMMED_AT + 2..8].copy_from_slice(&KEYSPACE_DEFAULT.to_le_bytes());
-    record[8..12].copy_from_slice(&length_field(key.len()));
-    record[12..SEQNO_AT].copy_from_slice(&length_field(value_bytes));
+    record[SUMMED_AT..8].copy_from_slice(&[kind.code(), 0, 0, 0]); // flags, reserved
+    record[8..12].copy_from_slice(&KEYSPACE_DEFAULT.to_le_bytes());
+    record[12..16].copy_from_slice(&length_field(key.len()));
+    record[16..SEQNO_AT].copy_from_slice(&length_field(value_bytes));
     record[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + key.len()].copy_from_slice(key);
     if !is_summed_late(record.len()) {
         let crc = content_crc(record);

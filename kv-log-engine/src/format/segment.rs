@@ -2,14 +2,19 @@
 
 use super::cursor::Cursor;
 use super::{Defect, FORMAT_VERSION, Salt, StoreId};
-use crate::format::ids::{SegmentId, Seqno};
+use crate::format::ids::{EditNumber, SegmentId, Seqno};
 
 /// Bytes before a segment's first frame.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = HEADER_BYTES as u64;
-const HEADER_BYTES: usize = 80;
+const HEADER_BYTES: usize = 104;
 pub(crate) const SEGMENT_MAGIC: &[u8; 8] = b"KVLOGSEG";
 const CHECKED_BYTES: usize = HEADER_BYTES - 8;
 const KIND_LOG: u32 = 0;
+/// Kinds that a later version writes: values that a merge copied, sorted runs.
+const KIND_NAMES: [(u32, &str); 2] = [
+    (1, "segment kind, that of value segments:"),
+    (2, "segment kind, that of runs:"),
+];
 
 const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(super::frame::FRAME_ALIGN));
 
@@ -17,10 +22,13 @@ const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(super::frame::FRAME_AL
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) store_id: StoreId,
+    pub(crate) incarnation: StoreId,
     pub(crate) salt: Salt,
     pub(crate) id: SegmentId,
     /// The seqno of the first record that this segment may hold.
     pub(crate) base_seqno: Seqno,
+    /// The newest edit of the manifest that was durable when the file was made: the one that names it comes later.
+    pub(crate) edit: EditNumber,
 }
 
 impl SegmentHeader {
@@ -31,9 +39,11 @@ impl SegmentHeader {
         bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
         bytes.extend_from_slice(&KIND_LOG.to_le_bytes());
         bytes.extend_from_slice(&self.store_id.0);
+        bytes.extend_from_slice(&self.incarnation.0);
         bytes.extend_from_slice(&self.salt.0);
         bytes.extend_from_slice(&self.id.get().to_le_bytes());
         bytes.extend_from_slice(&self.base_seqno.get().to_le_bytes());
+        bytes.extend_from_slice(&self.edit.get().to_le_bytes());
         bytes.extend_from_slice(&[0; 8]);
         let check = self.salt.check(&[&bytes]);
         bytes.extend_from_slice(&check.to_le_bytes());
@@ -45,7 +55,7 @@ impl SegmentHeader {
         [0; HEADER_BYTES]
     }
 
-    /// Decodes a header and its check. The first 80 bytes keep this shape in every version, so that a later one is
+    /// Decodes a header and its check. These 104 bytes keep this shape in every version, so that a later one is
     /// recognised as such and not taken for damage.
     pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, u64), Defect> {
         let mut cursor = Cursor::new(bytes);
@@ -58,6 +68,7 @@ impl SegmentHeader {
         let version = cursor.u32()?;
         let kind = cursor.u32()?;
         let store_id = StoreId(cursor.array()?);
+        let incarnation = StoreId(cursor.array()?);
         let salt = Salt(cursor.array()?);
         let expected = salt.check(&[covered]);
         if check != expected {
@@ -74,13 +85,15 @@ impl SegmentHeader {
             });
         }
         if kind != KIND_LOG {
+            let known = KIND_NAMES.iter().find(|(known, _)| *known == kind);
             return Err(Defect::Unsupported {
-                what: "segment kind",
+                what: known.map_or("segment kind", |(_, name)| name),
                 found: kind.into(),
             });
         }
         let id = SegmentId::new(cursor.u64()?);
         let base_seqno = Seqno::new(cursor.u64()?);
+        let edit = EditNumber::new(cursor.u64()?);
         let reserved = cursor.u64()?;
         if reserved != 0 {
             return Err(Defect::Unsupported {
@@ -91,9 +104,11 @@ impl SegmentHeader {
         Ok((
             Self {
                 store_id,
+                incarnation,
                 salt,
                 id,
                 base_seqno,
+                edit,
             },
             check,
         ))

@@ -2,12 +2,13 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "small numbers made here")]
 
-use super::frame::{self, Footer, FrameBuffer, FrameHeader, FrameKind, Place};
-use super::manifest::{KeyspaceEntry, Manifest, SegmentEntry, SegmentState};
+use super::edit::{self, EntryKind};
+use super::frame::{self, Ending, Footer, FrameBuffer, FrameHeader, FrameKind, Place};
+use super::manifest::{Edit, KeyspaceEntry, Manifest, SegmentEntry, SegmentState};
 use super::record::{self, RecordKind};
 use super::segment::{self, SegmentHeader};
 use super::{Defect, Salt, StoreId};
-use crate::format::ids::{SegmentId, Seqno};
+use crate::format::ids::{EditNumber, SegmentId, Seqno};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -48,22 +49,22 @@ fn manifest() -> Manifest {
         min_seqno: Seqno::new(1),
         max_seqno: Seqno::new(9),
     };
-    Manifest {
-        store_id: StoreId([1; 16]),
-        incarnation: StoreId([2; 16]),
-        created_unix_ms: 1_700_000_000_000,
-        segment_bytes: 64 << 20,
-        next_seqno: Seqno::new(10),
-        next_segment_id: SegmentId::new(3),
-        keyspaces: vec![KeyspaceEntry {
-            id: 0,
-            fingerprint: "key=ordered/1\nvalue=postcard/1".into(),
-        }],
-        segments: vec![
-            segment(1, SegmentState::Sealed),
-            segment(2, SegmentState::Active),
-        ],
-    }
+    let mut manifest = Manifest::new(
+        StoreId([1; 16]),
+        StoreId([2; 16]),
+        1_700_000_000_000,
+        64 << 20,
+    );
+    manifest.edit = EditNumber::new(7);
+    manifest.next_seqno = Seqno::new(10);
+    manifest.next_file_id = SegmentId::new(3);
+    manifest.keyspaces.push(KeyspaceEntry {
+        id: 0,
+        fingerprint: "key=ordered/1\nvalue=postcard/1".into(),
+    });
+    manifest.segments.push(segment(1, SegmentState::Sealed));
+    manifest.segments.push(segment(2, SegmentState::Active));
+    manifest
 }
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -119,30 +120,115 @@ proptest! {
         framed.splice(0..0, *b"KVRF");
         let _unused = FrameHeader::decode(&framed, &SALT, 0);
         let _unused = SegmentHeader::decode(&bytes);
-        let _unused = Manifest::decode(&bytes);
+        let _unused = Manifest::from_image(EditNumber::ZERO, &bytes);
+        let _unused = manifest().apply(EditNumber::ZERO, &bytes);
+        let mut framed = bytes.clone();
+        framed.splice(0..0, *edit::ENTRY_MAGIC);
+        let _unused = edit::decode(&framed, 0);
         let _unused = record::verify(&bytes, &SALT, 0, Seqno::new(1));
         let _unused = record::split(&bytes);
     }
 
     #[test]
-    fn a_flipped_byte_costs_at_most_one_copy_of_a_manifest(
+    fn a_flipped_byte_of_an_entry_is_noticed(
         position in any::<prop::sample::Index>(),
         mask in 1_u8..=255,
     ) {
-        let mut file = manifest().encode();
-        let position = position.index(file.len());
-        file[position] ^= mask;
-        let decoded = Manifest::decode(&file).unwrap();
-        prop_assert_eq!(decoded.manifest, manifest());
-        prop_assert!(decoded.damaged_copy.is_some());
+        let (mut bytes, _) = image_entry();
+        let position = position.index(bytes.len());
+        bytes[position] ^= mask;
+        prop_assert!(edit::decode(&bytes, 0).is_err());
     }
 
     #[test]
-    fn a_cut_manifest_is_refused(length in any::<prop::sample::Index>()) {
-        let file = manifest().encode();
-        let length = length.index(file.len());
-        prop_assert!(Manifest::decode(&file[..length]).is_err());
+    fn a_cut_entry_is_refused(length in any::<prop::sample::Index>()) {
+        let (bytes, _) = image_entry();
+        let length = length.index(bytes.len());
+        prop_assert!(edit::decode(&bytes[..length], 0).is_err());
     }
+}
+
+fn image_entry() -> (Vec<u8>, u64) {
+    let manifest = manifest();
+    edit::encode(EntryKind::Image, manifest.edit, 0, &manifest.image(), 0)
+}
+
+#[test]
+fn an_image_leads_to_the_state_it_was_made_of() {
+    let (bytes, check) = image_entry();
+    let entry = edit::decode(&bytes, 0).unwrap();
+    assert_eq!((entry.kind, entry.check), (EntryKind::Image, check));
+    assert_eq!(
+        Manifest::from_image(entry.number, entry.content),
+        Ok(manifest())
+    );
+    assert!(edit::decode(&bytes, 8).is_err(), "read at another place");
+}
+
+#[test]
+fn an_edit_changes_what_it_names_and_nothing_else() {
+    let mut changed = manifest();
+    let mut edit = Edit::default();
+    let mut segment = changed.segments[1];
+    segment.end += 8;
+    edit.segment(&segment);
+    edit.counters(Seqno::new(99), SegmentId::new(50));
+    changed.apply(EditNumber::new(8), edit.content()).unwrap();
+    let mut expected = manifest();
+    expected.edit = EditNumber::new(8);
+    expected.segments[1].end += 8;
+    expected.next_seqno = Seqno::new(99);
+    expected.next_file_id = SegmentId::new(50);
+    assert_eq!(changed, expected);
+}
+
+fn unknown_item(class: u16) -> Vec<u8> {
+    let mut item = Vec::new();
+    item.extend_from_slice(&77_u16.to_le_bytes());
+    item.extend_from_slice(&class.to_le_bytes());
+    item.extend_from_slice(&5_u32.to_le_bytes());
+    item.extend_from_slice(b"hello");
+    item
+}
+
+#[test]
+fn an_unknown_item_goes_into_the_next_image_or_stops_writers_or_everybody() {
+    let mut manifest = manifest();
+    let number = EditNumber::new(8);
+    manifest.apply(number, &unknown_item(2)).unwrap();
+    assert_eq!(manifest.must_not_write(), None);
+    let image = manifest.image();
+    assert!(image.ends_with(&unknown_item(2)));
+    assert_eq!(Manifest::from_image(number, &image).unwrap(), manifest);
+
+    manifest.apply(number, &unknown_item(1)).unwrap();
+    assert!(manifest.must_not_write().is_some());
+    let refused = Defect::Unsupported {
+        what: "item of the manifest",
+        found: 77,
+    };
+    for class in [0, 3, 9] {
+        let applied = manifest.apply(number, &unknown_item(class));
+        assert_eq!(applied, Err(refused.clone()));
+    }
+}
+
+#[test]
+fn features_are_refused_or_stop_writers_or_are_carried() {
+    let mut manifest = manifest();
+    manifest.features.compatible = 1 << 40;
+    let image = manifest.image();
+    let again = Manifest::from_image(manifest.edit, &image).unwrap();
+    assert_eq!(again.image(), image);
+    assert_eq!(again.must_not_write(), None);
+    manifest.features.read_only = 2;
+    let again = Manifest::from_image(manifest.edit, &manifest.image()).unwrap();
+    assert!(again.must_not_write().is_some());
+    manifest.features.incompatible = 4;
+    assert!(matches!(
+        Manifest::from_image(manifest.edit, &manifest.image()),
+        Err(Defect::Unsupported { found: 4, .. })
+    ));
 }
 
 #[test]
@@ -180,11 +266,11 @@ fn a_stale_record_under_a_new_header_does_not_verify() {
     };
     let stale = record_of(4, 1);
     let mut mixed = record_of(5, 2);
-    mixed[64..].copy_from_slice(&stale[64..]);
+    mixed[80..].copy_from_slice(&stale[80..]);
     assert!(verified(&mixed, 80).is_err());
     // The same seqno on a retry: the record is the same one, so the frame is too, but for its attempt.
     let mut retried = record_of(4, 2);
-    retried[64..].copy_from_slice(&stale[64..]);
+    retried[80..].copy_from_slice(&stale[80..]);
     assert!(verified(&retried, 80).is_ok());
 }
 
@@ -195,9 +281,17 @@ fn marks_and_footers_round_trip() {
     assert_eq!((header.kind, found), (FrameKind::Mark, check));
     assert_eq!(
         frame::verify_body(&header, &mark, &SALT, 160, |_, _, _| ()),
-        Ok(None)
+        Ok(Ending::None)
     );
     assert_eq!(mark.len() as u64, frame::MARK_FRAME_BYTES);
+    let (mark, _) = frame::clean_mark_frame(&place(160), EditNumber::new(12));
+    let (header, _) = FrameHeader::decode(&mark, &SALT, 160).unwrap().unwrap();
+    assert!(header.fits(mark.len() as u64));
+    assert_eq!(
+        frame::verify_body(&header, &mark, &SALT, 160, |_, _, _| ()),
+        Ok(Ending::Clean(EditNumber::new(12)))
+    );
+    assert_eq!(mark.len() as u64, frame::CLEAN_MARK_FRAME_BYTES);
 
     let footer = Footer {
         min_seqno: Seqno::new(1),
@@ -210,7 +304,7 @@ fn marks_and_footers_round_trip() {
     assert!(header.fits(bytes.len() as u64));
     assert_eq!(
         frame::verify_body(&header, &bytes, &SALT, 160, |_, _, _| ()),
-        Ok(Some(footer))
+        Ok(Ending::Footer(footer))
     );
     assert_eq!(bytes.len() as u64, frame::FOOTER_FRAME_BYTES);
 }
@@ -257,12 +351,40 @@ fn a_value_is_encoded_in_its_place_or_not_at_all() {
 fn unknown_kinds_and_flags_are_named_not_taken_for_damage() {
     let mut bytes = Vec::new();
     record::encode(&mut bytes, RecordKind::Put, b"k", b"v");
-    for (at, what) in [(4, "record kind"), (5, "record flags"), (6, "keyspace")] {
+    for (at, what) in [(4, "record kind"), (8, "keyspace")] {
         let mut changed = bytes.clone();
         changed[at] = 9;
         assert_eq!(
             record::split(&changed).unwrap_err(),
             Defect::Unsupported { what, found: 9 }
+        );
+    }
+}
+
+#[test]
+fn the_length_of_a_record_follows_from_its_flags() {
+    let mut bytes = Vec::new();
+    record::encode(&mut bytes, RecordKind::Put, b"k", b"v");
+    for (flags, more) in [
+        (1, 8),
+        (2, 4),
+        (4, 4),
+        (7, 16),
+        (8, 8),
+        (0x7f, 48),
+        (0x80, 0),
+    ] {
+        let mut changed = bytes.clone();
+        changed[5] = flags;
+        changed.splice(28..28, vec![0; more]);
+        let header = record::RecordHeader::decode(&changed).unwrap();
+        assert_eq!(header.record_bytes(), changed.len(), "{flags:#x}");
+        assert_eq!(
+            record::split(&changed).unwrap_err(),
+            Defect::Unsupported {
+                what: "record flags",
+                found: flags.into()
+            }
         );
     }
 }
@@ -274,6 +396,8 @@ fn a_later_format_version_is_refused_by_name() {
         salt: SALT,
         id: SegmentId::new(3),
         base_seqno: Seqno::new(8),
+        incarnation: StoreId([2; 16]),
+        edit: EditNumber::new(4),
     };
     let (mut bytes, check) = header.encode();
     assert_eq!(SegmentHeader::decode(&bytes), Ok((header, check)));
@@ -282,23 +406,20 @@ fn a_later_format_version_is_refused_by_name() {
         SegmentHeader::decode(&bytes),
         Err(Defect::Check { .. })
     ));
-    let resealed = SALT.check(&[&bytes[..72]]);
-    bytes[72..].copy_from_slice(&resealed.to_le_bytes());
+    let resealed = SALT.check(&[&bytes[..96]]);
+    bytes[96..].copy_from_slice(&resealed.to_le_bytes());
     let refusal = Defect::Unsupported {
         what: "format version",
         found: 1,
     };
     assert_eq!(SegmentHeader::decode(&bytes), Err(refusal.clone()));
 
-    let mut file = manifest().encode();
-    let half = file.len() / 2;
-    let body = u32::from_le_bytes(file[12..16].try_into().unwrap()) as usize;
-    for copy in [0, half] {
-        file[copy + 8] = 1;
-        let check = Salt(*b"kvlog manifest 0").check(&[&file[copy..copy + 32 + body]]);
-        file[copy + 32 + body..copy + 40 + body].copy_from_slice(&check.to_le_bytes());
-    }
-    assert_eq!(Manifest::decode(&file), Err(refusal));
+    let (mut entry, _) = image_entry();
+    entry[8] = 1;
+    let end = 40 + u32::from_le_bytes(entry[12..16].try_into().unwrap()) as usize;
+    let check = Salt(*b"kvlog manifest 0").check(&[&0_u64.to_le_bytes(), &entry[..end]]);
+    entry[end..end + 8].copy_from_slice(&check.to_le_bytes());
+    assert_eq!(edit::decode(&entry, 0), Err(refusal));
 }
 
 #[test]

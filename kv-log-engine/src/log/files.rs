@@ -15,21 +15,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The segment files of a store, and all else that it opens: the most recently read ones stay open.
 #[derive(Debug)]
 pub(crate) struct SegmentFiles {
-    kept: KeptFiles,
+    kept: Arc<KeptFiles>,
     directory: PathBuf,
 }
 
 impl SegmentFiles {
     pub(crate) fn new(storage: Arc<dyn Storage>, directory: PathBuf) -> Arc<Self> {
         Arc::new(Self {
-            kept: KeptFiles::new(storage),
+            kept: Arc::new(KeptFiles::new(storage)),
             directory,
         })
     }
 
     /// The storage, which gives files that are kept open up where it has to.
     pub(crate) fn storage(&self) -> &dyn Storage {
-        &self.kept
+        &*self.kept
+    }
+
+    pub(crate) fn shared_storage(&self) -> Arc<dyn Storage> {
+        let kept = Arc::clone(&self.kept);
+        kept
     }
 
     pub(crate) fn directory(&self) -> &Path {

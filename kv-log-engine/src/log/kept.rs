@@ -3,7 +3,7 @@
 
 use crate::format::ids::SegmentId;
 use crate::storage::{
-    DirEntry, FileId, OpenMode, Storage, StorageFile, exact::has_too_many_open_files,
+    DirEntry, Directory, FileId, OpenMode, Storage, StorageFile, exact::has_too_many_open_files,
 };
 use crate::sync::lock_std as lock;
 use std::collections::VecDeque;
@@ -103,6 +103,10 @@ impl Storage for KeptFiles {
     /// A directory is opened to be synced: where that was refused nothing was synced.
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.sparing(|storage| storage.sync_dir(path))
+    }
+
+    fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn Directory>> {
+        self.sparing(|storage| storage.open_dir(path))
     }
 
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {

@@ -10,9 +10,9 @@
 use super::window::Window;
 use crate::fault;
 use crate::format::frame::{
-    FRAME_ALIGN, FRAME_HEADER_BYTES, Footer, FrameHeader, FrameKind, verify_body,
+    Ending, FRAME_ALIGN, FRAME_HEADER_BYTES, Footer, FrameHeader, FrameKind, verify_body,
 };
-use crate::format::ids::Seqno;
+use crate::format::ids::{EditNumber, Seqno};
 use crate::format::record::Record;
 use crate::format::{Defect, Salt};
 use kv_trait::Result;
@@ -69,6 +69,8 @@ pub(crate) struct Walk {
     pub(crate) stop: Stop,
     /// The highest mark of the accepted frames (the start, if there was none).
     pub(crate) last_mark: u64,
+    /// The last accepted frame is the mark of a close, which names this edit of the manifest.
+    pub(crate) clean: Option<EditNumber>,
 }
 
 /// Accepts frames from `start` on, handing each batch's records to `visit`, frame by frame: record, offset, length.
@@ -103,6 +105,7 @@ pub(crate) fn walk_on(
 ) -> Result<Walk> {
     let mut at = start;
     let mut contents = Contents::default();
+    let mut clean = None;
     boundary(at)?;
     let stop = loop {
         if at.offset >= window.limit() {
@@ -115,8 +118,8 @@ pub(crate) fn walk_on(
         let bytes = header.frame_bytes();
         let path = window.path();
         let frame = window.up_to(at.offset, usize_of(bytes))?;
-        let footer = match verify_body(&header, frame, salt, at.offset, &mut visit) {
-            Ok(footer) => footer,
+        let ending = match verify_body(&header, frame, salt, at.offset, &mut visit) {
+            Ok(ending) => ending,
             Err(defect @ Defect::Unsupported { .. }) => {
                 return Err(fault::defect(path, at.offset, defect));
             }
@@ -137,8 +140,11 @@ pub(crate) fn walk_on(
             next_seqno: header.next_seqno().unwrap_or(at.next_seqno),
         };
         boundary(at)?;
-        if let Some(footer) = footer {
-            break Stop::Footer(footer);
+        clean = None;
+        match ending {
+            Ending::None => {}
+            Ending::Clean(edit) => clean = Some(edit),
+            Ending::Footer(footer) => break Stop::Footer(footer),
         }
     };
     let last_mark = group.map_or(start.offset, |(mark, _)| mark);
@@ -147,6 +153,7 @@ pub(crate) fn walk_on(
         contents,
         stop,
         last_mark,
+        clean,
     })
 }
 

@@ -7,12 +7,11 @@ use super::files::{Segment, SegmentFiles};
 use super::scan::{Boundary, Contents};
 use crate::fault;
 use crate::format::frame::{
-    FOOTER_FRAME_BYTES, FRAME_HEADER_BYTES, Footer, MARK_FRAME_BYTES, Place, footer_frame,
-    mark_frame,
+    CLEAN_MARK_FRAME_BYTES, FOOTER_FRAME_BYTES, FRAME_HEADER_BYTES, Footer, MARK_FRAME_BYTES,
+    Place, clean_mark_frame, footer_frame, mark_frame,
 };
-use crate::format::ids::{SegmentId, Seqno};
+use crate::format::ids::{EditNumber, Seqno};
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::format::{Salt, StoreId};
 use crate::storage::{OpenMode, Storage, StorageFile, exact};
 use kv_trait::{ErrorKind, Result};
 use std::path::{Path, PathBuf};
@@ -23,7 +22,7 @@ pub(crate) const GROW_BYTES_MIN: u64 = 4 * 1024;
 pub(crate) const GROW_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Room that is kept behind every group: for the mark of a clean close and for the footer.
-pub(crate) const RESERVED_BYTES: u64 = MARK_FRAME_BYTES + FOOTER_FRAME_BYTES;
+pub(crate) const RESERVED_BYTES: u64 = CLEAN_MARK_FRAME_BYTES + FOOTER_FRAME_BYTES;
 
 /// What is read at a time where an undo finds out whether there is anything to undo.
 const UNDO_PIECE_BYTES: u64 = 64 * 1024;
@@ -102,23 +101,20 @@ impl SegmentWriter {
     /// What the file system says; nothing refers to the file yet, so nothing happened.
     pub(crate) fn create(
         files: &Arc<SegmentFiles>,
-        store_id: StoreId,
-        id: SegmentId,
-        salt: Salt,
-        next_seqno: Seqno,
+        header: &SegmentHeader,
         segment_bytes: u64,
     ) -> Result<Self> {
+        let SegmentHeader {
+            id,
+            salt,
+            base_seqno: next_seqno,
+            ..
+        } = *header;
         let path = files.path(id);
         let storage = files.storage();
         let file = storage
             .open(&path, OpenMode::CreateNew)
             .map_err(|source| fault::io("create", &path, source))?;
-        let header = SegmentHeader {
-            store_id,
-            salt,
-            id,
-            base_seqno: next_seqno,
-        };
         let (bytes, chain) = header.encode();
         let zeroed = SEGMENT_HEADER_BYTES + GROW_BYTES_MIN.min(segment_bytes);
         if let Err(error) =
@@ -205,11 +201,6 @@ impl SegmentWriter {
 
     pub(crate) const fn contents(&self) -> &Contents {
         &self.contents
-    }
-
-    /// Whether the file reaches as far behind END as every group sees to: less is reported by the next open.
-    pub(crate) fn has_room_behind_end(&self) -> bool {
-        self.sealed || self.end.offset + FOOTER_FRAME_BYTES <= self.length
     }
 
     pub(crate) const fn is_sealed(&self) -> bool {
@@ -424,18 +415,18 @@ impl SegmentWriter {
         }
     }
 
-    /// CLOSE 3: a mark at END, synced; END moves behind it.
+    /// CLOSE 3: a mark at END that names the manifest's last edit, synced; END moves behind it.
     ///
     /// # Errors
     /// Whether it was taken back, and why.
-    pub(crate) fn close_mark(&mut self, attempt: u64) -> Result<(), Failed> {
-        self.grow(MARK_FRAME_BYTES).map_err(Failed::Undone)?;
-        let (mark, chain) = mark_frame(&self.place_at_end(attempt));
+    pub(crate) fn close_mark(&mut self, attempt: u64, edit: EditNumber) -> Result<(), Failed> {
+        self.grow(CLEAN_MARK_FRAME_BYTES).map_err(Failed::Undone)?;
+        let (mark, chain) = clean_mark_frame(&self.place_at_end(attempt), edit);
         let written = self.write(&mark, self.end.offset);
-        self.or_undo(written, MARK_FRAME_BYTES)?;
+        self.or_undo(written, CLEAN_MARK_FRAME_BYTES)?;
         self.sync().map_err(Failed::InDoubt)?;
         let end = Boundary {
-            offset: self.end.offset + MARK_FRAME_BYTES,
+            offset: self.end.offset + CLEAN_MARK_FRAME_BYTES,
             chain,
             ..self.end
         };

@@ -6,17 +6,18 @@
 
 pub(crate) mod repair;
 mod report;
+pub(crate) mod settle;
 pub(crate) mod survey;
 
 pub use report::{RecoveryReport, TornTail};
 
 use crate::fault;
 use crate::format::Defect;
-use crate::format::frame::FOOTER_FRAME_BYTES;
-use crate::format::ids::{Entry, Location, SegmentId, Seqno};
+use crate::format::frame::{CLEAN_MARK_FRAME_BYTES, FOOTER_FRAME_BYTES};
+use crate::format::ids::{EditNumber, Entry, Location, SegmentId, Seqno};
 use crate::format::manifest::{Manifest, SegmentEntry, SegmentState};
 use crate::format::record::{Record, RecordKind};
-use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, parse_file_name};
 use crate::index::{Gather, Tree};
 use crate::log::files::{Segment, SegmentFiles};
 use crate::log::scan::{self, Boundary, Contents, Stop, Walk};
@@ -38,10 +39,11 @@ pub(crate) struct Recovered {
     pub(crate) live_bytes: BTreeMap<SegmentId, u64>,
     pub(crate) active: RecoveredActive,
     pub(crate) report: RecoveryReport,
-    /// The manifest says something that the one on disk does not say and that writes will rely on: other types.
-    pub(crate) manifest_changed: bool,
-    /// The manifest that was read may be one whose name a power cut takes back, and there was no room to write it again.
-    pub(crate) manifest_in_doubt: bool,
+    /// The store was closed, and both copies of its manifest end where that close left them: nothing has to be written
+    /// before it is served.
+    pub(crate) clean: bool,
+    /// Above the id of every file that was found, whosever it is.
+    pub(crate) next_id: SegmentId,
 }
 
 /// What the active segment's file says.
@@ -57,6 +59,8 @@ pub(crate) struct RecoveredActive {
     pub(crate) proof: u64,
     /// Of the file.
     pub(crate) length: u64,
+    /// The last frame is the mark of a close, which names this edit of the manifest.
+    pub(crate) closed_at: Option<EditNumber>,
 }
 
 /// Reads the store in `files.directory()`; `names` are the directory's.
@@ -67,16 +71,13 @@ pub(crate) fn recover(
     files: &Arc<SegmentFiles>,
     names: &[crate::storage::DirEntry],
 ) -> Result<Recovered> {
-    let decoded = manifest::read(files.storage(), files.directory())?;
-    let manifest = decoded.manifest;
+    let read = manifest::read(files.storage(), files.directory())?;
+    let manifest = read.manifest;
     let mut report = RecoveryReport {
         segments: manifest.segments.len() as u64,
-        damaged_manifest_copy: decoded
-            .damaged_copy
-            .map(|(offset, defect)| format!("copy at offset {offset}: {defect}")),
+        damaged_manifest_copy: read.damaged_copy,
         ..RecoveryReport::default()
     };
-    survey::unnamed_files(files, &manifest, names, &mut report)?;
     let mut replay = Replay {
         tombstones: (!in_order(&manifest.segments)).then(BTreeMap::new),
         ..Replay::default()
@@ -107,6 +108,8 @@ pub(crate) fn recover(
             }
         }
     }
+    // Named files are looked for before anything is called debris.
+    survey::unnamed_files(files, &manifest, names, &mut report)?;
     let active = active.expect("a manifest is checked to name one active segment");
     if active.end.next_seqno < manifest.next_seqno {
         let what = format!(
@@ -119,7 +122,25 @@ pub(crate) fn recover(
     report.frames = replay.frames;
     report.records = replay.records;
     report.live_keys = replay.tree.len() as u64;
-    report.rewritten_bytes = active.end.offset - active.proof.min(active.end.offset);
+    let closed_at = active.closed_at;
+    let closed =
+        closed_at == Some(manifest.edit) || closed_at.is_some() && planted!(CleanMarkBelieved);
+    let clean = closed && read.both && report.torn_tail.is_none();
+    if closed && !read.both && report.damaged_manifest_copy.is_none() {
+        let what = format!(
+            "MANIFEST or MANIFEST.2: one ends before edit {}, with which the store was closed",
+            manifest.edit
+        );
+        report.damaged_manifest_copy = Some(what);
+    }
+    if !clean {
+        report.rewritten_bytes = active.end.offset - active.proof.min(active.end.offset);
+    }
+    let ids = names
+        .iter()
+        .filter_map(|entry| parse_file_name(&entry.name));
+    let ids = ids.filter(|id| *id < SegmentId::END);
+    let next_id = ids.max().map_or(SegmentId::FIRST, SegmentId::next);
     let Replay {
         tree, live_bytes, ..
     } = replay;
@@ -130,8 +151,8 @@ pub(crate) fn recover(
         live_bytes,
         active,
         report,
-        manifest_changed: false,
-        manifest_in_doubt: false,
+        clean,
+        next_id,
     })
 }
 
@@ -267,10 +288,24 @@ fn check_header(
         let what = format!("it belongs to another store, {}", header.store_id);
         return Err(fault::corrupt(&path, what));
     }
+    if header.incarnation != manifest.incarnation {
+        let what = format!(
+            "it belongs to another incarnation of this store, {}",
+            header.incarnation
+        );
+        return Err(fault::corrupt(&path, what));
+    }
     if header.id != entry.id || header.salt != entry.salt || header.base_seqno != entry.base_seqno {
         let what = format!(
             "it is not the segment that the manifest means, but segment {}",
             header.id
+        );
+        return Err(fault::corrupt(&path, what));
+    }
+    if header.edit >= manifest.edit {
+        let what = format!(
+            "it was made after edit {}, and the manifest ends with edit {}: the manifest is older than the data",
+            header.edit, manifest.edit
         );
         return Err(fault::corrupt(&path, what));
     }
@@ -424,10 +459,8 @@ fn replay_active(
         });
     }
     if let Some(nonzero_end) = tail.nonzero_end {
-        let head = window.up_to(
-            end,
-            64.min(usize::try_from(nonzero_end - end).unwrap_or(64)),
-        )?;
+        let kept = CLEAN_MARK_FRAME_BYTES.min(nonzero_end - end);
+        let head = window.up_to(end, usize::try_from(kept).unwrap_or_default())?;
         report.torn_tail = Some(TornTail {
             segment: segment.id,
             path: path.clone(),
@@ -450,6 +483,7 @@ fn replay_active(
         sealed,
         proof,
         length,
+        closed_at: walk.clean,
     })
 }
 

@@ -1,14 +1,21 @@
-//! OPEN 7 to 10: what an open changes on disk. Each step can be repeated by the next open if this one is cut short.
+//! OPEN 7 to 10: what an open owes the disk before it serves, or, after a clean end, before its first change. Each step can
+//! be repeated by the next open if this one is cut short.
+//!
+//! Two halves. [`Settlement::secure`] makes what is read durable, and what is not there stay away: without it nothing may
+//! be served. It writes only into bytes that the log has already. [`Settlement::finish`] needs room: it keeps a torn tail,
+//! begins a new generation of the manifest, removes debris. What it cannot do for want of room, of descriptors, or of a
+//! permission, it does before the first write, which is refused while that fails.
 
-use super::{Recovered, RecoveredActive};
+use super::{Recovered, TornTail};
 use crate::fault;
-use crate::format::frame::{FRAME_HEADER_BYTES, MARK_FRAME_BYTES};
-use crate::format::manifest::SegmentState;
+use crate::format::frame::{CLEAN_MARK_FRAME_BYTES, FRAME_HEADER_BYTES};
+use crate::format::manifest::{Edit, SegmentEntry};
 use crate::log::files::SegmentFiles;
+use crate::log::scan::Boundary;
 use crate::storage::{OpenMode, Storage, StorageFile, exact};
-use crate::store::layout::QUARANTINE;
-use crate::store::manifest::{SwapError, swap};
-use kv_trait::{Error, ErrorKind, Result};
+use crate::store::catalog::{Catalog, EditError};
+use crate::store::layout::{self, QUARANTINE};
+use kv_trait::{Error, Result};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,133 +26,288 @@ pub(crate) const QUARANTINE_FILES_MAX: usize = 16;
 pub(crate) const QUARANTINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const PIECE_BYTES: u64 = 64 * 1024;
 
-/// Makes what was recovered safe to serve, and returns the active segment's file for writing.
-///
-/// # Errors
-/// `Io`, `StorageFull`: the open is refused; the next one does the same again.
-pub(crate) fn repair(
-    files: &SegmentFiles,
-    recovered: &mut Recovered,
-) -> Result<Arc<dyn StorageFile>> {
-    let path = recovered.active.segment.path();
-    let file = files
-        .storage()
-        .open(&path, OpenMode::ReadWrite)
-        .map_err(|source| fault::io("open", &path, source))?;
-    files.keep(recovered.active.segment.id, Arc::clone(&file));
-    rewrite_unproven(&*file, &path, &recovered.active)?;
-    keep_torn_tail(files, &*file, &path, recovered)?;
-    clear_behind_end(&*file, &path, recovered)?;
-    write_manifest_again(files, recovered)?;
-    for name in &recovered.report.debris {
-        remove_if_there(files.storage(), &files.directory().join(name))?;
-    }
-    Ok(file)
+type Settled<T = ()> = std::result::Result<T, EditError>;
+
+/// What is left to be done before the store may be changed.
+#[derive(Debug)]
+pub(crate) struct Settlement {
+    path: PathBuf,
+    file: Arc<dyn StorageFile>,
+    /// As the manifest has it.
+    active: SegmentEntry,
+    end: Boundary,
+    /// `[proof, end)` may be in the page cache only.
+    proof: u64,
+    /// Of the file.
+    length: u64,
+    sealed: bool,
+    torn: Option<TornTail>,
+    /// The torn tail's first header, once zeros stand in its place and before the tail is kept.
+    torn_header: Vec<u8>,
+    /// What this open wants the manifest to say besides.
+    changes: Edit,
+    debris: Vec<String>,
+    named: bool,
+    secured: bool,
 }
 
-/// OPEN 7: a failed sync leaves pages that read well, are not durable, and that no later sync covers. So every accepted
-/// byte that nothing proves is written again, the same bytes in the same place, and synced.
-fn rewrite_unproven(file: &dyn StorageFile, path: &Path, active: &RecoveredActive) -> Result<()> {
-    if active.proof >= active.end.offset {
-        return Ok(());
+impl Settlement {
+    /// What the store that was recovered needs. `changes` goes into the next generation of its manifest.
+    ///
+    /// # Errors
+    /// `Io`: the active segment cannot be opened for writing.
+    pub(crate) fn new(files: &SegmentFiles, recovered: &Recovered, changes: Edit) -> Result<Self> {
+        let active = &recovered.active;
+        let path = active.segment.path();
+        let file = files
+            .storage()
+            .open(&path, OpenMode::ReadWrite)
+            .map_err(|source| fault::io("open", &path, source))?;
+        files.keep(active.segment.id, Arc::clone(&file));
+        let entry = recovered.manifest.active().copied();
+        Ok(Self {
+            path,
+            file,
+            active: entry.expect("a manifest is checked to name one active segment"),
+            end: active.end,
+            proof: active.proof,
+            length: active.length,
+            sealed: active.sealed,
+            torn: recovered.report.torn_tail.clone(),
+            torn_header: Vec::new(),
+            changes,
+            debris: recovered.report.debris.clone(),
+            named: false,
+            secured: false,
+        })
     }
-    copy(file, active.proof, active.end.offset, |piece, offset| {
-        if planted!(RewriteSkipped) {
+
+    /// The active segment's file, for writing.
+    pub(crate) const fn file(&self) -> &Arc<dyn StorageFile> {
+        &self.file
+    }
+
+    /// The torn tail, with the place where it is kept.
+    pub(crate) const fn torn_tail(&self) -> Option<&TornTail> {
+        self.torn.as_ref()
+    }
+
+    /// Makes the names of the store durable. Returns the parent if it may not be read.
+    ///
+    /// # Errors
+    /// `Io`: a sync failed.
+    pub(crate) fn sync_names(&mut self, files: &SegmentFiles) -> Result<Option<PathBuf>> {
+        let unsynced = layout::sync_names(files.storage(), files.directory(), true)?;
+        self.named = true;
+        Ok(unsynced)
+    }
+
+    /// Makes durable what is read, and keeps away what is not. `keep` says whether a torn tail may be kept in a file of its
+    /// own, where there is room for one.
+    ///
+    /// # Errors
+    /// Nothing may be served.
+    pub(crate) fn secure(&mut self, files: &SegmentFiles, keep: bool) -> Settled {
+        if self.secured {
             return Ok(());
         }
-        exact::write_all(file, piece, offset)
-            .map_err(|source| fault::io_at("rewrite", path, offset, source))
-    })
-    .map_err(|error| match error {
-        CopyError::Read(offset, source) => fault::io_at("read", path, offset, source),
-        CopyError::Write(error) => error,
-    })?;
-    // The bytes are of no use behind an end of file that a power cut takes back.
-    exact::change_length(file)
-        .map_err(|source| fault::io_at("rewrite", path, active.end.offset, source))?;
-    file.sync()
-        .map_err(|source| fault::io("sync", path, source))
-}
+        if !self.named {
+            self.sync_names(files).map_err(EditError::InDoubt)?;
+        }
+        self.rewrite_unproven()?;
+        if keep {
+            match self.keep_torn_tail(files) {
+                // Left where it is, until there is room.
+                Ok(()) | Err(EditError::Nothing(_)) => {}
+                failed => return failed,
+            }
+        }
+        self.clear_behind_end()?;
+        self.secured = true;
+        Ok(())
+    }
 
-/// OPEN 8, first half: what will be cut is kept.
-fn keep_torn_tail(
-    files: &SegmentFiles,
-    file: &dyn StorageFile,
-    path: &Path,
-    recovered: &mut Recovered,
-) -> Result<()> {
-    let salt = recovered.active.segment.salt.short();
-    if let Some(torn) = &mut recovered.report.torn_tail
-        && torn.bytes > MARK_FRAME_BYTES
-        && !planted!(TailNotCut)
-    {
+    /// Everything else that has to be done before the first change.
+    ///
+    /// # Errors
+    /// Why not: *nothing* may be tried again.
+    pub(crate) fn finish(&mut self, files: &SegmentFiles, catalog: &Catalog) -> Settled {
+        self.secure(files, true)?;
+        if self.tail_is_left() {
+            self.keep_torn_tail(files)?;
+            self.clear_behind_end()?;
+        }
+        if planted!(UnlinkedInDoubt) {
+            self.remove_debris(files);
+        }
+        let mut edit = self.changes.clone();
+        edit.segment(&SegmentEntry {
+            end: self.end.offset,
+            chain: self.end.chain,
+            ..self.active
+        });
+        edit.counters(self.end.next_seqno, catalog.raised_file_id());
+        catalog.begin(&edit)?;
+        self.remove_debris(files);
+        Ok(())
+    }
+
+    /// Debris that stays is in nobody's way: its id is never handed out, and the next open finds it again.
+    fn remove_debris(&self, files: &SegmentFiles) {
+        for name in &self.debris {
+            drop(remove_if_there(
+                files.storage(),
+                &files.directory().join(name),
+            ));
+        }
+    }
+
+    /// OPEN 7: a failed sync leaves pages that read well, are not durable, and that no later sync covers. So every accepted
+    /// byte that nothing proves is written again, the same bytes in the same place, and synced.
+    fn rewrite_unproven(&self) -> Settled {
+        let (file, path, end) = (&*self.file, &self.path, self.end.offset);
+        if self.proof >= end {
+            return Ok(());
+        }
+        copy(file, self.proof, end, |piece, offset| {
+            if planted!(RewriteSkipped) {
+                return Ok(());
+            }
+            exact::write_all(file, piece, offset)
+                .map_err(|source| fault::io_at("rewrite", path, offset, source))
+        })
+        .map_err(|error| match error {
+            CopyError::Read(offset, source) => fault::io_at("read", path, offset, source),
+            CopyError::Write(error) => error,
+        })
+        .map_err(EditError::Nothing)?;
+        // The bytes are of no use behind an end of file that a power cut takes back.
+        exact::change_length(file)
+            .map_err(|source| EditError::Nothing(fault::io_at("rewrite", path, end, source)))?;
+        self.sync()
+    }
+
+    fn sync(&self) -> Settled {
+        let synced = self.file.sync();
+        synced.map_err(|source| EditError::InDoubt(fault::io("sync", &self.path, source)))
+    }
+
+    /// Whether a torn tail that must be kept before it is cut still stands where it was found.
+    fn tail_is_left(&self) -> bool {
+        self.torn
+            .as_ref()
+            .is_some_and(|torn| torn.bytes > CLEAN_MARK_FRAME_BYTES && torn.quarantine.is_none())
+            && !planted!(TailNotCut)
+    }
+
+    /// OPEN 8, first half: what will be cut is kept.
+    fn keep_torn_tail(&mut self, files: &SegmentFiles) -> Settled {
+        if !self.tail_is_left() {
+            return Ok(());
+        }
+        let Some(torn) = self.torn.clone() else {
+            return Ok(());
+        };
+        let salt = self.active.salt.short();
         let name = format!("{}-{salt}-{:012}.tail", torn.segment, torn.offset);
-        let kept = quarantine(files, file, path, &name, torn.offset, torn.bytes)
-            .map_err(|error| cannot_quarantine(&error, torn.bytes))?;
-        torn.quarantine = Some(kept);
-        torn.quarantined_bytes = torn.bytes.min(QUARANTINE_BYTES_MAX);
+        let kept = self
+            .quarantine(files, &name, &torn)
+            .map_err(|error| cannot_quarantine(error, torn.bytes))?;
+        self.torn = Some(TornTail {
+            quarantine: Some(kept),
+            quarantined_bytes: torn.bytes.min(QUARANTINE_BYTES_MAX),
+            ..torn
+        });
+        Ok(())
     }
-    Ok(())
-}
 
-/// OPEN 8, second half: zeros over the torn tail, and over the place of the next frame's header even where the cache shows
-/// zeros.
-///
-/// "Nothing stands behind END" may be true of the page cache only: a write that was undone, and whose undoing was never
-/// synced because the process died or the sync failed, may be on the device, and a power cut would bring it back after
-/// readers saw it absent. Without the header at END none of it can be accepted again: the frames behind chain to it.
-/// Where the file has no room for a header there is none, because a file is never cut but behind a footer.
-///
-/// Only bytes that the file has already, so blocks that it holds stay held, and a full disk is no reason to refuse.
-fn clear_behind_end(file: &dyn StorageFile, path: &Path, recovered: &Recovered) -> Result<()> {
-    let active = &recovered.active;
-    let start = active.end.offset;
-    let torn = recovered.report.torn_tail.as_ref();
-    let torn = torn.filter(|torn| torn.bytes > 0);
-    let header_end = start + FRAME_HEADER_BYTES as u64;
-    let has_header = !active.sealed && header_end <= active.length && !planted!(ZerosTrusted);
-    let end = torn
-        .map_or(start, |torn| torn.offset + torn.bytes)
-        .max(if has_header { header_end } else { start });
-    if end == start || (torn.is_some() && planted!(TailNotCut)) {
-        return Ok(());
+    /// OPEN 8, second half: zeros over the torn tail, and over the place of the next frame's header even where the cache
+    /// shows zeros.
+    ///
+    /// "Nothing stands behind END" may be true of the page cache only: a write that was undone, and whose undoing was never
+    /// synced because the process died or the sync failed, may be on the device, and a power cut would bring it back after
+    /// readers saw it absent. Without the header at END none of it can be accepted again: the frames behind chain to it.
+    /// Where the file has no room for a header there is none, because a file is never cut but behind a footer.
+    ///
+    /// Only bytes that the file has already, so blocks that it holds stay held, and a full disk is no reason to refuse. Of a
+    /// tail that could not be kept, the header alone goes, and is remembered.
+    fn clear_behind_end(&mut self) -> Settled {
+        let start = self.end.offset;
+        let header_end = start + FRAME_HEADER_BYTES as u64;
+        let has_header = !self.sealed && header_end <= self.length && !planted!(ZerosTrusted);
+        let left = self.tail_is_left();
+        let torn = self.torn.as_ref();
+        let torn = torn.filter(|torn| torn.bytes > 0 && !left);
+        let end = torn
+            .map_or(start, |torn| torn.offset + torn.bytes)
+            .max(if has_header { header_end } else { start });
+        if end == start || (torn.is_some() && planted!(TailNotCut)) {
+            return Ok(());
+        }
+        if left && self.torn_header.is_empty() {
+            let mut header = vec![0; FRAME_HEADER_BYTES];
+            exact::read_exact(&*self.file, &mut header, start).map_err(|source| {
+                EditError::Nothing(fault::io_at("read", &self.path, start, source))
+            })?;
+            self.torn_header = header;
+        }
+        exact::write_zeros(&*self.file, start, end).map_err(|source| {
+            let what = "clear what is behind the end of";
+            EditError::Nothing(fault::io_at(what, &self.path, start, source))
+        })?;
+        self.sync()
     }
-    exact::write_zeros(file, start, end)
-        .map_err(|source| fault::io_at("clear what is behind the end of", path, start, source))?;
-    file.sync()
-        .map_err(|source| fault::io("sync", path, source))
-}
 
-/// A directory sync that failed leaves names that are there, are not durable, and that no later sync covers. So the one
-/// name that decides what the store is, the manifest's, is one that this open wrote itself. The floor rises with it.
-///
-/// A full disk is no reason to refuse: the manifest that was read and the one before it lead to the same records, so there
-/// is no harm in reading. But a write that only the newer one leads to would be lost with it: the first group has to write
-/// the manifest again. Types that were adopted are no such case: what is written with them must never be read without.
-fn write_manifest_again(files: &SegmentFiles, recovered: &mut Recovered) -> Result<()> {
-    let mut manifest = recovered.manifest.clone();
-    let end = recovered.active.end;
-    manifest.next_seqno = end.next_seqno;
-    if let Some(active) = manifest
-        .segments
-        .iter_mut()
-        .find(|s| s.state == SegmentState::Active)
-    {
-        active.end = end.offset;
-        active.chain = end.chain;
+    /// OPEN 8: keeps the torn bytes under a name that the next open would choose too.
+    fn quarantine(&self, files: &SegmentFiles, name: &str, torn: &TornTail) -> Settled<PathBuf> {
+        let storage = files.storage();
+        let directory = files.directory().join(QUARANTINE);
+        match storage.create_dir(&directory) {
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(EditError::Nothing(fault::io("create", &directory, source)));
+            }
+            _ => {}
+        }
+        let sync_dir = |path: &Path| {
+            let synced = storage.sync_dir(path);
+            synced.map_err(|source| EditError::InDoubt(fault::io("sync", path, source)))
+        };
+        sync_dir(files.directory())?;
+        let kept = directory.join(name);
+        let new = directory.join(format!("{name}.new"));
+        self.copy_tail(storage, &new, torn)
+            .map_err(EditError::Nothing)?;
+        storage
+            .rename(&new, &kept)
+            .map_err(|source| EditError::Nothing(fault::io("rename", &new, source)))?;
+        sync_dir(&directory)?;
+        prune(storage, &directory)?;
+        Ok(kept)
     }
-    match swap(files.storage(), files.directory(), &manifest) {
-        Ok(()) => {
-            recovered.manifest = manifest;
-            Ok(())
-        }
-        Err(SwapError::Before(error))
-            if error.kind() == ErrorKind::StorageFull && !recovered.manifest_changed =>
-        {
-            recovered.manifest_in_doubt = true;
-            Ok(())
-        }
-        Err(error) => Err(error.into_error()),
+
+    /// Always into a fresh file: one whose sync failed before must not be trusted again.
+    fn copy_tail(&self, storage: &dyn Storage, new: &Path, torn: &TornTail) -> Result<()> {
+        remove_if_there(storage, new)?;
+        let target = storage
+            .open(new, OpenMode::CreateNew)
+            .map_err(|source| fault::io("create", new, source))?;
+        let end = torn.offset + torn.bytes.min(QUARANTINE_BYTES_MAX);
+        let write = |piece: &[u8], at| {
+            exact::write_all(&*target, piece, at)
+                .map_err(|source| fault::io_at("write", new, at, source))
+        };
+        copy(&*self.file, torn.offset, end, |piece, at| {
+            write(piece, at - torn.offset)
+        })
+        .map_err(|error| match error {
+            CopyError::Read(offset, source) => fault::io_at("read", &self.path, offset, source),
+            CopyError::Write(error) => error,
+        })?;
+        // What stood there before this open zeroed it.
+        write(&self.torn_header, 0)?;
+        target
+            .sync()
+            .map_err(|source| fault::io("sync", new, source))
     }
 }
 
@@ -172,60 +334,12 @@ fn copy(
     Ok(())
 }
 
-/// OPEN 8: keeps the torn bytes under a name that the next open would choose too.
-fn quarantine(
-    files: &SegmentFiles,
-    file: &dyn StorageFile,
-    path: &Path,
-    name: &str,
-    offset: u64,
-    bytes: u64,
-) -> Result<PathBuf> {
-    let storage = files.storage();
-    let directory = files.directory().join(QUARANTINE);
-    match storage.create_dir(&directory) {
-        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(fault::io("create", &directory, source));
-        }
-        _ => {}
-    }
-    storage
-        .sync_dir(files.directory())
-        .map_err(|source| fault::io("sync", files.directory(), source))?;
-    let kept = directory.join(name);
-    let new = directory.join(format!("{name}.new"));
-    remove_if_there(storage, &new)?;
-    let target = storage
-        .open(&new, OpenMode::CreateNew)
-        .map_err(|source| fault::io("create", &new, source))?;
-    let end = offset + bytes.min(QUARANTINE_BYTES_MAX);
-    copy(file, offset, end, |piece, at| {
-        exact::write_all(&*target, piece, at - offset)
-            .map_err(|source| fault::io_at("write", &new, at - offset, source))
-    })
-    .map_err(|error| match error {
-        CopyError::Read(offset, source) => fault::io_at("read", path, offset, source),
-        CopyError::Write(error) => error,
-    })?;
-    target
-        .sync()
-        .map_err(|source| fault::io("sync", &new, source))?;
-    storage
-        .rename(&new, &kept)
-        .map_err(|source| fault::io("rename", &new, source))?;
-    storage
-        .sync_dir(&directory)
-        .map_err(|source| fault::io("sync", &directory, source))?;
-    prune(storage, &directory)?;
-    Ok(kept)
-}
-
 /// Names begin with the segment and end with the offset, so the last ones are the newest. What an open that was cut short
 /// has begun to keep is of no use: the bytes are still in the segment, or were kept under another name.
-fn prune(storage: &dyn Storage, directory: &Path) -> Result<()> {
+fn prune(storage: &dyn Storage, directory: &Path) -> Settled {
     let names = storage
         .list(directory)
-        .map_err(|source| fault::io("list", directory, source))?;
+        .map_err(|source| EditError::Nothing(fault::io("list", directory, source)))?;
     let tails: Vec<_> = names
         .iter()
         .filter(|entry| entry.name.ends_with(".tail"))
@@ -236,14 +350,14 @@ fn prune(storage: &dyn Storage, directory: &Path) -> Result<()> {
         .filter(|entry| entry.name.ends_with(".tail.new"));
     let useless: Vec<_> = tails.into_iter().take(surplus).chain(begun).collect();
     for entry in &useless {
-        remove_if_there(storage, &directory.join(&entry.name))?;
+        remove_if_there(storage, &directory.join(&entry.name)).map_err(EditError::Nothing)?;
     }
     if useless.is_empty() {
         return Ok(());
     }
     storage
         .sync_dir(directory)
-        .map_err(|source| fault::io("sync", directory, source))
+        .map_err(|source| EditError::InDoubt(fault::io("sync", directory, source)))
 }
 
 fn remove_if_there(storage: &dyn Storage, path: &Path) -> Result<()> {
@@ -255,8 +369,13 @@ fn remove_if_there(storage: &dyn Storage, path: &Path) -> Result<()> {
     }
 }
 
-fn cannot_quarantine(error: &Error, bytes: u64) -> Error {
-    let message =
-        format!("cannot keep a torn tail: {bytes} bytes are needed before the store can be opened");
-    Error::new(error.kind(), message).with_source(error.clone())
+fn cannot_quarantine(error: EditError, bytes: u64) -> EditError {
+    let explain = |error: Error| {
+        let message = format!("cannot keep a torn tail: {bytes} bytes are needed");
+        Error::new(error.kind(), message).with_source(error)
+    };
+    match error {
+        EditError::Nothing(error) => EditError::Nothing(explain(error)),
+        EditError::InDoubt(error) => EditError::InDoubt(explain(error)),
+    }
 }

@@ -21,12 +21,15 @@ pub struct RecoveryReport {
     pub rewritten_bytes: u64,
     /// The never-acknowledged end of the active segment, if there was one.
     pub torn_tail: Option<TornTail>,
-    /// Why one of the manifest's two copies could not be used. The next change of segments or a close replaces it.
+    /// Why one of the manifest's two copies could not be used. The open's first change replaces both.
     pub damaged_manifest_copy: Option<String>,
-    /// Files of ours that nothing refers to any more: deleted by the open.
+    /// Files of ours that nothing refers to any more: deleted with the open's first change.
     pub debris: Vec<String>,
     /// Names in the directory that are, or may be, somebody's: left alone.
     pub foreign: Vec<String>,
+    /// Why the open could not do what has to be done before the store is changed: no room, no permission, or features that
+    /// only a later version may write with. Reading works. The first write tries again, and is refused while it fails.
+    pub read_only: Option<String>,
     /// The directory that holds the store's own name, if this process may not read it: whether that name is durable is not
     /// known to this open. A store that was made where it stands, and not moved or copied there, has a durable name.
     pub unsynced_parent: Option<PathBuf>,
@@ -50,6 +53,6 @@ pub struct TornTail {
     pub quarantine: Option<PathBuf>,
     /// How many of its bytes are kept there: the first 64 MiB.
     pub quarantined_bytes: u64,
-    /// Its first bytes, at most 64.
+    /// Its first bytes, at most 88.
     pub head: Vec<u8>,
 }

@@ -12,17 +12,18 @@ use crate::log::scan::{self, Tail};
 use crate::log::window::Window;
 use crate::log::writer::GROW_BYTES_MIN;
 use crate::storage::{DirEntry, FileKind, StorageFile, exact};
-use crate::store::layout::{LOCK, MANIFEST, MANIFEST_NEW, QUARANTINE};
+use crate::store::layout::{COPIES, COPIES_NEW, LOCK, MANIFEST, QUARANTINE};
 use kv_trait::Result;
 use std::path::Path;
 
 /// Where the salt stands in a segment's header. FORMAT.md, "Segment".
-const SALT_AT: usize = 32;
+const SALT_AT: usize = 48;
 
-/// Sorts the names that the manifest does not explain into the report's `debris` and `foreign`.
+/// Sorts the names that the manifest does not explain into the report's `debris` and `foreign`. The caller has found every
+/// file that the manifest names.
 ///
 /// # Errors
-/// `Corrupt`: a segment newer than the manifest holds frames, so the manifest is older than the data.
+/// `Corrupt`: a file shows that the manifest is older than the data.
 pub(crate) fn unnamed_files(
     files: &SegmentFiles,
     manifest: &Manifest,
@@ -31,7 +32,8 @@ pub(crate) fn unnamed_files(
 ) -> Result<()> {
     for entry in names {
         let name = entry.name.as_str();
-        if matches!(name, LOCK | MANIFEST)
+        if name == LOCK
+            || COPIES.contains(&name)
             || (name == QUARANTINE && entry.kind == FileKind::Directory)
         {
             continue;
@@ -40,7 +42,7 @@ pub(crate) fn unnamed_files(
         match segment {
             Some(id) if manifest.segments.iter().any(|known| known.id == id) => {}
             Some(id) => judge_segment(files, manifest, id, report)?,
-            None if name == MANIFEST_NEW && entry.kind == FileKind::File => {
+            None if COPIES_NEW.contains(&name) && entry.kind == FileKind::File => {
                 report.debris.push(name.to_owned());
             }
             None => report.foreign.push(name.to_owned()),
@@ -59,21 +61,49 @@ fn judge_segment(
     let name = crate::format::segment::file_name(id);
     let file = files.file(id)?;
     match read_start(&*file, &path)? {
-        Start::Header(header) if header.store_id != manifest.store_id => report.foreign.push(name),
         Start::Header(header)
-            if id >= manifest.next_segment_id
-                && behind_header(&*file, &path, &header.salt)?.headers > 0 =>
+            if header.store_id != manifest.store_id
+                || header.incarnation != manifest.incarnation =>
         {
-            let what = format!(
-                "it holds frames, and the manifest knows no segment from {} on: the manifest is older than the data",
-                manifest.next_segment_id
-            );
-            return Err(fault::corrupt(&path, what));
+            report.foreign.push(name);
         }
-        Start::Header(_) | Start::Unwritten => report.debris.push(name),
+        Start::Header(header) => {
+            if let Some(why) = newer_than(manifest, id, &header, || {
+                Ok(behind_header(&*file, &path, &header.salt)?.headers > 0)
+            })? {
+                let what = format!("{why}: the manifest is older than the data");
+                return Err(fault::corrupt(&path, what));
+            }
+            report.debris.push(name);
+        }
+        Start::Unwritten => report.debris.push(name),
         Start::Foreign => report.foreign.push(name),
     }
     Ok(())
+}
+
+/// Why a file of this store that the manifest does not name shows that the manifest is not the newest one. An edit raises
+/// the bound of ids before a file gets its first byte, and names a segment before it gets its first frame.
+fn newer_than(
+    manifest: &Manifest,
+    id: SegmentId,
+    header: &SegmentHeader,
+    holds_frame: impl FnOnce() -> Result<bool>,
+) -> Result<Option<String>> {
+    let last = manifest.edit;
+    Ok(if id >= manifest.next_file_id {
+        let bound = manifest.next_file_id;
+        Some(format!("the manifest knows no file from {bound} on"))
+    } else if header.edit > last {
+        let made = header.edit;
+        Some(format!(
+            "it was made after edit {made}, and the manifest ends with edit {last}"
+        ))
+    } else if header.edit == last && holds_frame()? {
+        Some("it holds frames, and the manifest does not name it".to_owned())
+    } else {
+        None
+    })
 }
 
 /// What a file with a segment's name begins with.

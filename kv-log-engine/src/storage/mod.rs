@@ -106,6 +106,12 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// opened, so nothing was synced and nothing is in doubt.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
+    /// Opens a directory, so that its names can be made durable later without another file descriptor.
+    ///
+    /// # Errors
+    /// What the operating system says; `NotFound` included.
+    fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn Directory>>;
+
     /// The path to the same directory without symbolic links: its parent is the directory that holds the name.
     ///
     /// # Errors
@@ -117,6 +123,15 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What the operating system says; `NotFound` included.
     fn file_id(&self, path: &Path) -> io::Result<FileId>;
+}
+
+/// An open directory; closing is dropping.
+pub trait Directory: fmt::Debug + Send + Sync {
+    /// Makes the names in the directory durable (`fsync`), as [`Storage::sync_dir`] does.
+    ///
+    /// # Errors
+    /// What the operating system says. A failed sync must never be retried.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// An open file. Reads and writes are positioned; closing is dropping.

@@ -4,7 +4,7 @@
     reason = "this file is where the storage seam meets the file system"
 )]
 
-use super::{DirEntry, FileId, FileKind, OpenMode, Storage, StorageFile};
+use super::{DirEntry, Directory, FileId, FileKind, OpenMode, Storage, StorageFile};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -93,6 +93,17 @@ impl Storage for OsStorage {
         std::fs::metadata(path).map(drop)
     }
 
+    #[cfg(unix)]
+    fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn Directory>> {
+        Ok(Arc::new(OsDirectory(File::open(path)?)))
+    }
+
+    #[cfg(not(unix))]
+    fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn Directory>> {
+        std::fs::metadata(path)?;
+        Ok(Arc::new(OsDirectory))
+    }
+
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         std::fs::canonicalize(path)
     }
@@ -117,6 +128,26 @@ fn identity(metadata: &std::fs::Metadata) -> FileId {
     FileId {
         device: 0,
         inode: metadata.creation_time(),
+    }
+}
+
+#[cfg(unix)]
+#[derive(Debug)]
+struct OsDirectory(File);
+
+#[cfg(not(unix))]
+#[derive(Debug)]
+struct OsDirectory;
+
+impl Directory for OsDirectory {
+    #[cfg(unix)]
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    #[cfg(not(unix))]
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
     }
 }
 

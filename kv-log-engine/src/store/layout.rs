@@ -1,22 +1,27 @@
 //! The names in a store's directory, and what a directory without a manifest can be.
 
+use crate::fault;
 use crate::format::segment::parse_file_name;
-use crate::storage::{DirEntry, FileKind};
+use crate::storage::{DirEntry, FileKind, Storage};
+use kv_trait::Result;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Guards the store against a second owner; says who holds it.
 pub(crate) const LOCK: &str = "LOCK";
-/// Names the live segments.
+/// The first copy of the manifest, which names the live files.
 pub(crate) const MANIFEST: &str = "MANIFEST";
-/// A manifest that is being written.
-pub(crate) const MANIFEST_NEW: &str = "MANIFEST.new";
+/// Both copies of the manifest.
+pub(crate) const COPIES: [&str; 2] = [MANIFEST, "MANIFEST.2"];
+/// New generations of both, while they are written.
+pub(crate) const COPIES_NEW: [&str; 2] = ["MANIFEST.new", "MANIFEST.2.new"];
 /// Torn tails, kept.
 pub(crate) const QUARANTINE: &str = "quarantine";
 
 /// What the names in a directory say before anything was locked or read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Directory {
-    /// It has a manifest.
+    /// It has a manifest, or one copy of it.
     Store,
     /// It has none: a store may be made in it, beside whatever foreign names it holds.
     Unmade,
@@ -31,10 +36,12 @@ pub(crate) fn judge(entries: &[DirEntry]) -> Directory {
         found.map(|entry| entry.kind)
     };
     let is_other = |name: &&str| kind(name).is_some_and(|kind| kind != FileKind::File);
-    if kind(MANIFEST) == Some(FileKind::File) {
+    if COPIES.iter().any(|name| kind(name) == Some(FileKind::File)) {
         Directory::Store
     } else {
-        let needed = [LOCK, MANIFEST, MANIFEST_NEW];
+        let [first, second] = COPIES;
+        let [first_new, second_new] = COPIES_NEW;
+        let needed = [LOCK, first, second, first_new, second_new];
         let taken = needed.into_iter().find(is_other);
         taken.map_or(Directory::Unmade, Directory::Taken)
     }
@@ -46,7 +53,7 @@ pub(crate) fn foreign_name(entries: &[DirEntry]) -> Option<&str> {
         let name = entry.name.as_str();
         let ours = match entry.kind {
             FileKind::File => {
-                matches!(name, LOCK | MANIFEST_NEW) || parse_file_name(name).is_some()
+                name == LOCK || COPIES_NEW.contains(&name) || parse_file_name(name).is_some()
             }
             _ => name == QUARANTINE,
         };
@@ -59,4 +66,33 @@ pub(crate) fn foreign_name(entries: &[DirEntry]) -> Option<&str> {
 /// The directory that holds the name of `path`. The root is its own parent.
 pub(crate) fn parent(path: &Path) -> PathBuf {
     path.parent().unwrap_or(path).to_path_buf()
+}
+
+/// OPEN 1: makes the store's own name durable, and those in it. Returns the parent if it may not be read: a store that is
+/// `there` already was named durably when it was made, unless somebody moved it, so this is told and does not keep anybody
+/// from it.
+///
+/// # Errors
+/// `Io`: the path leads nowhere, or a sync failed.
+pub(crate) fn sync_names(
+    storage: &dyn Storage,
+    directory: &Path,
+    there: bool,
+) -> Result<Option<PathBuf>> {
+    let real = storage
+        .resolve(directory)
+        .map_err(|source| fault::io("look at", directory, source))?;
+    let parent = parent(&real);
+    if planted!(NamesBelieved) {
+        return Ok(None);
+    }
+    let unsynced = match storage.sync_dir(&parent) {
+        Ok(()) => None,
+        Err(source) if source.kind() == io::ErrorKind::PermissionDenied && there => Some(parent),
+        Err(source) => return Err(fault::io("sync", &parent, source)),
+    };
+    storage
+        .sync_dir(directory)
+        .map_err(|source| fault::io("sync", directory, source))?;
+    Ok(unsynced)
 }

@@ -1,98 +1,244 @@
-//! SWAP: replacing the manifest in one step. The only writer of MANIFEST.
+//! Reading the manifest: two files that say the same, each an image and the edits that came after it.
+//!
+//! Of two copies the one that verifies further is right. Whatever happened to the length of one, or to any part of it, the
+//! other serves; an edit that only one holds has happened. What neither can read, but one of them once held, is never
+//! passed over: the store is damaged then, not older.
 
 use crate::fault;
-use crate::format::manifest::{DecodedManifest, MANIFEST_FILE_BYTES_MAX, Manifest};
-use crate::storage::{OpenMode, Storage, exact};
-use crate::store::layout::{MANIFEST, MANIFEST_NEW};
+use crate::format::Defect;
+use crate::format::edit::{
+    self, ENTRY_ALIGN, ENTRY_CONTENT_BYTES_MAX, ENTRY_HEADER_BYTES, ENTRY_MAGIC, EntryKind,
+};
+use crate::format::ids::EditNumber;
+use crate::format::manifest::Manifest;
+use crate::log::window::Window;
+use crate::storage::{OpenMode, Storage};
+use crate::store::layout::COPIES;
 use kv_trait::{Error, ErrorKind, Result};
 use std::io;
 use std::path::Path;
 
-/// How far a swap came before it failed.
+/// The longest manifest file: an image of the longest, as many bytes of edits again, and room.
+pub(crate) const MANIFEST_FILE_BYTES_MAX: u64 = 3 * ENTRY_CONTENT_BYTES_MAX as u64;
+
+/// What a store's manifest says, and how well.
 #[derive(Debug)]
-pub(crate) enum SwapError {
-    /// The old manifest is the only one: nothing changed.
-    Before(Error),
-    /// Either manifest may be the durable one. The store must be poisoned, and no file of either be removed.
-    Between(Error),
+pub(crate) struct ReadManifest {
+    pub(crate) manifest: Manifest,
+    /// Both copies end at the same edit.
+    pub(crate) both: bool,
+    /// Why one of them could not be used, or not as far as the other.
+    pub(crate) damaged_copy: Option<String>,
 }
 
-impl SwapError {
-    pub(crate) fn into_error(self) -> Error {
-        match self {
-            Self::Before(error) | Self::Between(error) => error,
-        }
-    }
+/// One copy, as far as it verifies.
+struct Copy {
+    manifest: Manifest,
+    /// What stands where the next entry would.
+    stop: Option<(u64, Defect)>,
+    /// The highest number of any entry that verifies behind it.
+    seen: EditNumber,
 }
 
-/// SWAP 3 to 5: writes `MANIFEST.new`, syncs it, renames it over `MANIFEST`, syncs the directory.
+/// Why a copy says nothing.
+enum NoCopy {
+    Missing,
+    /// Where, and what is wrong.
+    Unusable(u64, Defect),
+    /// The disk did not answer.
+    Unreadable(Error),
+}
+
+/// Reads both copies of a store's manifest.
 ///
 /// # Errors
-/// Which half failed, and why.
-pub(crate) fn swap(
-    storage: &dyn Storage,
-    directory: &Path,
-    manifest: &Manifest,
-) -> std::result::Result<(), SwapError> {
-    let new = directory.join(MANIFEST_NEW);
-    if let Err(error) = write_new(storage, &new, manifest) {
-        // What is left of it is debris to the next swap and to the next open; the first cause is the one to tell.
-        return Err(match storage.remove_file(&new) {
-            Ok(()) | Err(_) => SwapError::Before(error),
-        });
-    }
-    storage
-        .rename(&new, &directory.join(MANIFEST))
-        .map_err(|source| SwapError::Between(fault::io("rename", &new, source)))?;
-    if planted!(NoDirectorySync) {
-        return Ok(());
-    }
-    storage
-        .sync_dir(directory)
-        .map_err(|source| SwapError::Between(fault::io("sync", directory, source)))
-}
-
-/// Always a fresh file: one whose sync failed before must not be trusted again.
-fn write_new(storage: &dyn Storage, path: &Path, manifest: &Manifest) -> Result<()> {
-    match storage.remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            return Err(fault::io("remove", path, source));
+/// `Corrupt` if neither can be used, or both stop before an edit that one of them holds. `UnsupportedFormat`: a later
+/// version wrote one of them. `Io`: a file cannot be opened, or neither can be read.
+pub(crate) fn read(storage: &dyn Storage, directory: &Path) -> Result<ReadManifest> {
+    let [first, second] = COPIES;
+    let one = read_copy(storage, &directory.join(first))?;
+    let other = read_copy(storage, &directory.join(second))?;
+    let (best, best_name, worse, worse_name) = match (one, other) {
+        (Ok(one), Ok(other)) if other.manifest.edit > one.manifest.edit => {
+            (other, second, Ok(one), first)
         }
-        _ => {}
+        (Err(none), Ok(other)) => (other, second, Err(none), first),
+        (Ok(one), worse) => (one, first, worse, second),
+        (Err(one), Err(other)) => return Err(neither(directory, one, other)),
+    };
+    let last = best.manifest.edit;
+    let seen = worse
+        .as_ref()
+        .map_or(best.seen, |copy| best.seen.max(copy.seen));
+    if seen > last {
+        let what = format!(
+            "it ends with edit {last}, and edit {seen} stands behind what cannot be read: both copies are damaged"
+        );
+        return Err(fault::corrupt(&directory.join(best_name), what));
     }
-    let bytes = manifest.encode();
-    if bytes.len() as u64 > MANIFEST_FILE_BYTES_MAX {
-        // The number of segments is bounded before, so that this cannot be; what cannot be read must not be written.
-        let message = format!("a manifest of {} bytes is too long", bytes.len());
-        return Err(Error::new(ErrorKind::StorageFull, message));
+    if let Ok(worse) = &worse
+        && worse.manifest.edit == last
+        && worse.manifest != best.manifest
+    {
+        let what = format!("at edit {last} it says something else than {best_name}");
+        return Err(fault::corrupt(&directory.join(worse_name), what));
     }
-    let file = storage
-        .open(path, OpenMode::CreateNew)
-        .map_err(|source| fault::io("create", path, source))?;
-    exact::write_all(&*file, &bytes, 0).map_err(|source| fault::io("write", path, source))?;
-    file.sync()
-        .map_err(|source| fault::io("sync", path, source))
+    Ok(ReadManifest {
+        both: matches!(&worse, Ok(copy) if copy.manifest.edit == last),
+        damaged_copy: damage(worse, last).map(|what| format!("{worse_name}: {what}")),
+        manifest: best.manifest,
+    })
 }
 
-/// Reads the manifest of a store.
-///
-/// # Errors
-/// `Io`, `Corrupt` if neither copy verifies, `UnsupportedFormat` if it is of a later version.
-pub(crate) fn read(storage: &dyn Storage, directory: &Path) -> Result<DecodedManifest> {
-    let path = directory.join(MANIFEST);
-    let file = storage
-        .open(&path, OpenMode::Read)
-        .map_err(|source| fault::io("open", &path, source))?;
+/// What is wrong with the copy that does not serve. One edit less is what a crash leaves.
+fn damage(copy: std::result::Result<Copy, NoCopy>, last: EditNumber) -> Option<String> {
+    match copy {
+        Ok(copy) if copy.manifest.edit.next() >= last => None,
+        Ok(copy) => {
+            let short = format!("it ends with edit {} of {last}", copy.manifest.edit);
+            Some(match copy.stop {
+                Some((offset, defect)) => format!("{short}, at offset {offset}: {defect}"),
+                None => short,
+            })
+        }
+        Err(NoCopy::Missing) => Some("it is missing".to_owned()),
+        Err(NoCopy::Unusable(offset, defect)) => Some(format!("at offset {offset}: {defect}")),
+        Err(NoCopy::Unreadable(error)) => Some(error.to_string()),
+    }
+}
+
+fn neither(directory: &Path, one: NoCopy, other: NoCopy) -> Error {
+    let [first, second] = COPIES;
+    let (path, reason) = match (one, other) {
+        // Whether a disk that did not answer holds a good copy is not known.
+        (NoCopy::Unreadable(error), _) | (_, NoCopy::Unreadable(error)) => return error,
+        (NoCopy::Unusable(offset, defect), _) => (directory.join(first), Some((offset, defect))),
+        (NoCopy::Missing, NoCopy::Unusable(offset, defect)) => {
+            (directory.join(second), Some((offset, defect)))
+        }
+        (NoCopy::Missing, NoCopy::Missing) => (directory.join(first), None),
+    };
+    match reason {
+        Some((offset, defect)) => fault::defect(&path, offset, defect),
+        None => fault::corrupt(&path, "it is missing, and so is the other copy"),
+    }
+}
+
+fn read_copy(storage: &dyn Storage, path: &Path) -> Result<std::result::Result<Copy, NoCopy>> {
+    let file = match storage.open(path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(Err(NoCopy::Missing));
+        }
+        Err(source) => return Err(fault::io("open", path, source)),
+    };
     let length = file
         .len()
-        .map_err(|source| fault::io("look at", &path, source))?;
-    if length > MANIFEST_FILE_BYTES_MAX {
-        return Err(fault::corrupt(
-            &path,
-            format_args!("{length} bytes are too many for a manifest"),
-        ));
+        .map_err(|source| fault::io("look at", path, source))?;
+    // What stands beyond any manifest's length is not part of one.
+    let mut window = Window::new(&*file, path, length.min(MANIFEST_FILE_BYTES_MAX));
+    match walk(&mut window) {
+        Ok(found) => Ok(found),
+        Err(error) if error.kind() == ErrorKind::Io => Ok(Err(NoCopy::Unreadable(error))),
+        Err(error) => Err(error),
     }
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-    exact::read_exact(&*file, &mut bytes, 0).map_err(|source| fault::io("read", &path, source))?;
-    Manifest::decode(&bytes).map_err(|defect| fault::defect(&path, 0, defect))
+}
+
+/// Applies entries from the front on, until one does not verify or does not follow.
+///
+/// # Errors
+/// `Io`. `Corrupt`, `UnsupportedFormat`: an entry that is in its place and whose check holds makes no sense here.
+fn walk(window: &mut Window<'_>) -> Result<std::result::Result<Copy, NoCopy>> {
+    let path = window.path();
+    let mut state: Option<(Manifest, u64)> = None;
+    let mut at = 0;
+    let stop = loop {
+        let entry = match entry_at(window, at)? {
+            Ok(None) => break None,
+            Ok(Some(entry)) => entry,
+            Err(defect) => break Some((at, defect)),
+        };
+        let refused = |defect| fault::defect(path, at, defect);
+        let (bytes, decoded) = entry;
+        let decoded = edit::decode(&decoded, at).map_err(refused)?;
+        let (number, check) = (decoded.number, decoded.check);
+        match (&mut state, decoded.kind) {
+            (None, EntryKind::Image) => {
+                let image = Manifest::from_image(number, decoded.content).map_err(refused)?;
+                state = Some((image, check));
+            }
+            (Some((manifest, chain)), EntryKind::Edit)
+                if decoded.chain == *chain
+                    && (number == manifest.edit.next() || planted!(EditNumberIgnored)) =>
+            {
+                manifest.apply(number, decoded.content).map_err(refused)?;
+                *chain = check;
+            }
+            _ => {
+                let found = number.get();
+                let what = "edit that does not follow, number";
+                break Some((at, Defect::Field { what, found }));
+            }
+        }
+        at += bytes;
+    };
+    let Some((manifest, _)) = state else {
+        let (offset, defect) = stop.unwrap_or((0, Defect::Magic));
+        return Ok(Err(NoCopy::Unusable(offset, defect)));
+    };
+    manifest
+        .check()
+        .map_err(|defect| fault::defect(path, 0, defect))?;
+    let seen = search(window, at)?;
+    Ok(Ok(Copy {
+        manifest,
+        stop,
+        seen,
+    }))
+}
+
+type Found = std::result::Result<Option<(u64, Vec<u8>)>, Defect>;
+
+/// The length and the bytes of an entry whose check holds; `None`: nothing but the end of the file, or zeros, stands there.
+fn entry_at(window: &mut Window<'_>, at: u64) -> Result<Found> {
+    let room = window.limit().saturating_sub(at);
+    let header = window.up_to(at, ENTRY_HEADER_BYTES)?;
+    if header.iter().all(|byte| *byte == 0) {
+        return Ok(Ok(None));
+    }
+    let length = match edit::length(header) {
+        Ok(length) if length <= room => length,
+        Ok(needed) => {
+            return Ok(Err(Defect::Truncated {
+                needed,
+                found: room,
+            }));
+        }
+        Err(defect) => return Ok(Err(defect)),
+    };
+    let bytes = window.up_to(at, usize::try_from(length).unwrap_or(usize::MAX))?;
+    Ok(match edit::decode(bytes, at) {
+        // What a later version wrote is told from damage by whoever asks for it.
+        Ok(_) | Err(Defect::Unsupported { .. }) => Ok(Some((length, bytes.to_vec()))),
+        Err(defect) => Err(defect),
+    })
+}
+
+/// The highest number of an entry that verifies anywhere behind the last that could be applied.
+fn search(window: &mut Window<'_>, from: u64) -> Result<EditNumber> {
+    let mut seen = EditNumber::ZERO;
+    let mut at = from;
+    while at < window.limit() {
+        let magic = window
+            .up_to(at, ENTRY_MAGIC.len())?
+            .starts_with(ENTRY_MAGIC);
+        if magic
+            && let Ok(Some((_, bytes))) = entry_at(window, at)?
+            && let Ok(entry) = edit::decode(&bytes, at)
+        {
+            seen = seen.max(entry.number);
+        }
+        at += ENTRY_ALIGN;
+    }
+    Ok(seen)
 }

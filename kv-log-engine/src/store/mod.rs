@@ -2,6 +2,7 @@
 //!
 //! Knows no keys, no tickets, and not what a change of the manifest is for.
 
+pub(crate) mod catalog;
 pub(crate) mod layout;
 pub(crate) mod lock;
 pub(crate) mod manifest;

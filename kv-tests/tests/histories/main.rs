@@ -20,6 +20,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const SEGMENT: &str = "/db/00000001.seg";
+const COPIES: [&str; 2] = ["/db/MANIFEST", "/db/MANIFEST.2"];
+
+/// Both copies of the manifest go.
+fn erase_manifest(disk: &SimDisk) {
+    for copy in COPIES {
+        disk.erase_file(copy).unwrap();
+    }
+}
 
 fn open(disk: &SimDisk, seed: u64) -> Engine {
     Engine::open(STORE, options(disk, seed, 64 * 1024)).unwrap()

@@ -8,13 +8,15 @@ fn a_manifest_older_than_the_data_is_corruption_and_nothing_is_deleted() {
     let disk = SimDisk::new();
     let store = Engine::open(STORE, options(&disk, 1, 1024)).unwrap();
     store.put(b"a", &[1; 300]).unwrap();
-    let older = disk.read_file("/db/MANIFEST").unwrap();
+    let older = COPIES.map(|copy| disk.read_file(copy).unwrap());
     for number in 0..9_u8 {
         store.put(&[number], &[number; 300]).unwrap();
     }
     store.close().unwrap();
     let names = disk.files();
-    disk.write_file("/db/MANIFEST", &older).unwrap();
+    for (copy, older) in COPIES.into_iter().zip(older) {
+        disk.write_file(copy, &older).unwrap();
+    }
     let error = Engine::open(STORE, options(&disk, 2, 1024)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.to_string().contains("older than the data"), "{error}");
@@ -44,6 +46,9 @@ fn foreign_files_are_left_alone_and_debris_is_deleted() {
     let debris = ["00000009.seg", "00000010.seg", "MANIFEST.new"];
     assert_eq!(report.foreign, foreign);
     assert_eq!(report.debris, debris);
+    // The store was closed: nothing is touched before the first change.
+    store.put(b"first", b"change").unwrap();
+    store.remove(b"first").unwrap();
     let there = |name: &str| disk.files().contains(&format!("/db/{name}"));
     assert!(foreign.into_iter().all(there) && !debris.into_iter().any(there));
     // Rotation goes around the name that is taken.
@@ -79,7 +84,7 @@ fn garbage_in_a_first_segment_that_was_never_acknowledged_is_set_aside() {
     open(&made, 9).close().unwrap();
     let segment = made.read_file(SEGMENT).unwrap();
     let mut behind_a_header = segment.clone();
-    behind_a_header[80..].fill(0);
+    behind_a_header[104..].fill(0);
     let behind_a_header_that_verifies = {
         let mut bytes = behind_a_header.clone();
         bytes.resize(10_000, 0x5a);
@@ -87,7 +92,7 @@ fn garbage_in_a_first_segment_that_was_never_acknowledged_is_set_aside() {
     };
     for garbage in [
         vec![7; 10_000],
-        [vec![0; 80], vec![7; 100]].concat(),
+        [vec![0; 104], vec![7; 100]].concat(),
         [b"KVLOGSEG".to_vec(), vec![7; 9_000]].concat(),
         behind_a_header_that_verifies,
     ] {
@@ -159,9 +164,9 @@ fn a_lost_manifest_is_damage_to_whoever_opens() {
     store.put(b"k", b"v").unwrap();
     store.close().unwrap();
     drop(store);
-    disk.erase_file("/db/MANIFEST").unwrap();
+    erase_manifest(&disk);
     let flipped = disk.fork();
-    flip(&flipped, SEGMENT, 60);
+    flip(&flipped, SEGMENT, 84);
     let quarantined = disk.fork();
     Storage::create_dir(&quarantined, "/db/quarantine".as_ref()).unwrap();
     for disk in [disk, flipped, quarantined] {
@@ -184,10 +189,14 @@ fn a_manifest_whose_rename_was_not_synced_is_written_again_before_it_is_believed
     let disk = SimDisk::new();
     let store = Engine::open(STORE, options(&disk, 1, 1024)).unwrap();
     store.put(b"a", &[1; 400]).unwrap();
-    // The rotation's last step fails: the names are there, are not durable, and no later sync covers them.
+    store.close().unwrap();
+    drop(store);
+    let store = Engine::open(STORE, options(&disk, 1, 1024)).unwrap();
+    // The last step of the new generation fails: the names are there, are not durable, and no later sync covers them.
     disk.inject(
         Fault::new(FaultKind::Errno(EIO))
             .on(OpKind::SyncDir)
+            .path_contains("/db")
             .skip(1),
     );
     let error = store.put(b"b", &[2; 400]).unwrap_err();
@@ -233,14 +242,15 @@ fn no_room_for_a_new_manifest_changes_nothing() {
     );
 }
 
-// R12: the manifest whose directory sync failed is read from the cache, and there is no room to write it again.
+// R12: the edit whose sync failed is read from the cache, and there is no room to write it again.
 #[test]
 fn an_open_on_a_full_disk_writes_nothing_before_its_manifest() {
     let disk = SimDisk::new();
     let store = Engine::open(STORE, options(&disk, 1, 1024)).unwrap();
     store.put(b"a", &[1; 600]).unwrap();
-    let rename = Fault::new(FaultKind::Errno(EIO)).on(OpKind::SyncDir);
-    disk.inject(rename.path_contains("/db").skip(1));
+    // The rotation's edit is in the second copy, and whether durably is not known.
+    let edit = Fault::new(FaultKind::Errno(EIO)).on(OpKind::Sync);
+    disk.inject(edit.path_contains("MANIFEST.2"));
     store.put(b"b", &[2; 600]).unwrap_err();
     drop(store);
     disk.kill_process();
@@ -353,7 +363,7 @@ fn missing_swapped_and_foreign_segments_are_named() {
         .unwrap();
     refused(&foreign, "00000001.seg", "belongs to another store");
     let gone = disk.fork();
-    gone.erase_file("/db/MANIFEST").unwrap();
+    erase_manifest(&gone);
     refused(&gone, "MANIFEST", "missing");
 }
 

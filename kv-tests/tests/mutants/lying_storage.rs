@@ -1,6 +1,6 @@
 //! A storage that stands before the good one and lies.
 
-use kv_log_engine::storage::{DirEntry, FileId, OpenMode, Storage, StorageFile};
+use kv_log_engine::storage::{DirEntry, Directory, FileId, OpenMode, Storage, StorageFile};
 use kv_tests::executor::thread;
 use kv_tests::kvlog::Between;
 use std::io;
@@ -19,6 +19,9 @@ pub(crate) enum WritesGetLost {}
 
 #[derive(Debug)]
 struct Wrapped<const LIE: u8>(Arc<dyn Storage>);
+
+#[derive(Debug)]
+struct WrappedDirectory<const LIE: u8>(Arc<dyn Directory>);
 
 #[derive(Debug)]
 struct WrappedFile<const LIE: u8>(Arc<dyn StorageFile>);
@@ -74,12 +77,23 @@ impl<const LIE: u8> Storage for Wrapped<LIE> {
         }
     }
 
+    fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn Directory>> {
+        let directory = self.0.open_dir(path)?;
+        Ok(Arc::new(WrappedDirectory::<LIE>(directory)))
+    }
+
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         self.0.resolve(path)
     }
 
     fn file_id(&self, path: &Path) -> io::Result<FileId> {
         self.0.file_id(path)
+    }
+}
+
+impl<const LIE: u8> Directory for WrappedDirectory<LIE> {
+    fn sync(&self) -> io::Result<()> {
+        if LIE == NAMES { Ok(()) } else { self.0.sync() }
     }
 }
 

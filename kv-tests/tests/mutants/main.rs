@@ -121,6 +121,23 @@ fn engine_mutants() -> Vec<(PlantedFault, By)> {
             P::NotPoisoned,
             Property("a_failed_sync_is_told_and_stops_writes"),
         ),
+        (P::OneCopyOnly, Check(checks::either_copy_holds_every_edit)),
+        (
+            P::EditNumberIgnored,
+            Check(checks::an_edit_counts_only_behind_the_one_before_it),
+        ),
+        (
+            P::CleanMarkBelieved,
+            Check(checks::what_an_open_found_absent_stays_absent),
+        ),
+        (
+            P::UnlinkedInDoubt,
+            Check(checks::nothing_is_removed_while_the_manifest_is_in_doubt),
+        ),
+        (
+            P::IdsNotRaised,
+            Check(checks::a_rotation_that_was_cut_short_leaves_debris),
+        ),
     ]
 }
 

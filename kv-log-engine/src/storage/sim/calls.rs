@@ -3,7 +3,7 @@
 use super::fault::{EMFILE, ENOSPC, os_error};
 use super::medium::{Node, Op, SECTOR_BYTES};
 use super::{FaultKind, OpKind, Shared, SimDisk, State};
-use crate::storage::{DirEntry, FileId, FileKind, OpenMode, Storage, StorageFile};
+use crate::storage::{DirEntry, Directory, FileId, FileKind, OpenMode, Storage, StorageFile};
 use crate::sync::lock_std as lock;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -176,20 +176,20 @@ impl Storage for SimDisk {
         let mut state = self.lock();
         state.may_open()?;
         let dir = state.medium.find(path)?;
+        sync_names(&mut state, dir, fault)
+    }
+
+    fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn Directory>> {
+        self.shared.enter(OpKind::Open, path)?;
+        let state = self.lock();
+        let dir = state.medium.find(path)?;
         state.medium.dir(dir).ok_or(io::ErrorKind::NotADirectory)?;
-        match fault {
-            // It could not be opened, so nothing was synced.
-            Some(FaultKind::Errno(EMFILE)) => Err(os_error(EMFILE)),
-            Some(FaultKind::Errno(errno)) => {
-                Shared::do_op(&mut state, Op::FailedSyncDir { dir });
-                Err(os_error(errno))
-            }
-            Some(FaultKind::Lie) => Ok(()),
-            _ => {
-                Shared::do_op(&mut state, Op::SyncDir { dir });
-                Ok(())
-            }
-        }
+        Ok(Arc::new(SimDirectory {
+            shared: Arc::clone(&self.shared),
+            path: path.to_path_buf(),
+            dir,
+            process: state.process,
+        }))
     }
 
     /// There are no links.
@@ -204,6 +204,43 @@ impl Storage for SimDisk {
             device: state.device,
             inode: state.medium.find(path)?,
         })
+    }
+}
+
+fn sync_names(state: &mut State, dir: u64, fault: Option<FaultKind>) -> io::Result<()> {
+    state.medium.dir(dir).ok_or(io::ErrorKind::NotADirectory)?;
+    match fault {
+        // It could not be opened, so nothing was synced.
+        Some(FaultKind::Errno(EMFILE)) => Err(os_error(EMFILE)),
+        Some(FaultKind::Errno(errno)) => {
+            Shared::do_op(state, Op::FailedSyncDir { dir });
+            Err(os_error(errno))
+        }
+        Some(FaultKind::Lie) => Ok(()),
+        _ => {
+            Shared::do_op(state, Op::SyncDir { dir });
+            Ok(())
+        }
+    }
+}
+
+/// An open directory of a simulated disk.
+#[derive(Debug)]
+struct SimDirectory {
+    shared: Arc<Shared>,
+    path: PathBuf,
+    dir: u64,
+    process: u64,
+}
+
+impl Directory for SimDirectory {
+    fn sync(&self) -> io::Result<()> {
+        let fault = self.shared.enter(OpKind::SyncDir, &self.path)?;
+        let mut state = lock(&self.shared.state);
+        if state.process != self.process {
+            return Err(io::Error::other("the process is dead"));
+        }
+        sync_names(&mut state, self.dir, fault)
     }
 }
 

@@ -1,0 +1,379 @@
+//! The catalog: the only writer of the manifest.
+//!
+//! It holds what the manifest says, makes each change durable in both copies before it counts, and gives out the ids of
+//! files. Everybody who changes which files make up the store comes here with an [`Edit`]; what an edit is for, the
+//! catalog does not know. Its mutex is taken alone and held across the syncs of an edit: readers and submitters never
+//! take it.
+//!
+//! A failure leaves the manifest as it was, provably, or in doubt. In doubt either version may be the one that the next
+//! open finds: nothing more is changed, and no file of either version may be removed.
+
+use crate::fault;
+use crate::format::edit::{self, ENTRY_CONTENT_BYTES_MAX, EntryKind};
+use crate::format::ids::{EditNumber, SegmentId};
+use crate::format::manifest::{Edit, Manifest};
+use crate::storage::{Directory, OpenMode, Storage, StorageFile, exact};
+use crate::store::layout::{COPIES, COPIES_NEW};
+use crate::sync::lock_std as lock;
+use kv_trait::{Error, ErrorKind, Result};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// Edits are written into room that is zeroed ahead in steps of this, so that most of them take no new block.
+pub(crate) const MANIFEST_ROOM_BYTES: u64 = 4 * 1024;
+/// Edits behind an image before a new generation begins: as many bytes as the image has, and at least these.
+pub(crate) const MANIFEST_EDITS_BYTES_MIN: u64 = 64 * 1024;
+
+/// How far an edit of its own raises the bound of ids: a rotation that fails again and again must not write one each time.
+const IDS_RAISED: u64 = 8;
+
+/// What a change of the manifest that failed has left.
+#[derive(Debug)]
+pub(crate) enum EditError {
+    /// The manifest is what it was, and durably so.
+    Nothing(Error),
+    /// Either version may be the durable one. The store must be poisoned, and no file of either be removed.
+    InDoubt(Error),
+}
+
+impl EditError {
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            Self::Nothing(error) | Self::InDoubt(error) => error,
+        }
+    }
+}
+
+type Edited<T> = std::result::Result<T, EditError>;
+
+/// The manifest of an open store.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    storage: Arc<dyn Storage>,
+    directory: PathBuf,
+    /// Alone in the lock order: nothing else is taken under it.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    manifest: Manifest,
+    /// The generation that this process has begun; none before its first change.
+    generation: Option<Generation>,
+    /// The id that the next file gets.
+    next_id: SegmentId,
+    /// Why the manifest is in doubt.
+    doubt: Option<Error>,
+}
+
+/// Two files that hold the same bytes, and the directory that names them: open, so that no change needs another
+/// descriptor once it has begun.
+#[derive(Debug)]
+struct Generation {
+    files: [Arc<dyn StorageFile>; 2],
+    directory: Arc<dyn Directory>,
+    /// Where the next edit goes.
+    end: u64,
+    /// The check of the entry that ends there.
+    chain: u64,
+    /// Zeroed up to here.
+    zeroed: u64,
+    /// A new generation is due when `end` passes this.
+    renew_at: u64,
+}
+
+impl Catalog {
+    /// The catalog of a store whose manifest was read. `next_id` is above every file that was found.
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        directory: PathBuf,
+        manifest: Manifest,
+        next_id: SegmentId,
+    ) -> Self {
+        let next_id = next_id.max(manifest.next_file_id);
+        Self {
+            storage,
+            directory,
+            state: Mutex::new(State {
+                manifest,
+                generation: None,
+                next_id,
+                doubt: None,
+            }),
+        }
+    }
+
+    /// What the manifest says now.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Manifest) -> T) -> T {
+        look(&lock(&self.state).manifest)
+    }
+
+    /// The newest durable edit.
+    pub(crate) fn last_edit(&self) -> EditNumber {
+        self.read(|manifest| manifest.edit)
+    }
+
+    /// Begins a new generation of both copies: an image of the state after `edit`. Everything an open without proof of a
+    /// clean end owes the manifest. Blocks.
+    ///
+    /// # Errors
+    /// See [`EditError`].
+    pub(crate) fn begin(&self, edit: &Edit) -> Edited<()> {
+        let mut state = lock(&self.state);
+        state.refuse_in_doubt()?;
+        self.renew(&mut state, edit)
+    }
+
+    /// Makes a change durable in both copies. The caller has begun a generation. Blocks.
+    ///
+    /// # Errors
+    /// See [`EditError`].
+    pub(crate) fn apply(&self, edit: &Edit) -> Edited<()> {
+        let mut state = lock(&self.state);
+        state.refuse_in_doubt()?;
+        let number = state.manifest.edit.next();
+        let due = match &state.generation {
+            None => true,
+            Some(generation) => generation.end > generation.renew_at,
+        };
+        if due {
+            match self.renew(&mut state, edit) {
+                // A full disk is no reason to stop where there is room in the files that are there.
+                Err(EditError::Nothing(_)) if state.generation.is_some() => {}
+                renewed => return renewed,
+            }
+        }
+        let State {
+            manifest,
+            generation: Some(generation),
+            doubt,
+            ..
+        } = &mut *state
+        else {
+            let error = Error::new(ErrorKind::Io, "the manifest has no generation to change");
+            return Err(EditError::Nothing(error));
+        };
+        let appended = generation.append(&self.directory, number, edit.content());
+        remember(doubt, appended)?;
+        manifest
+            .apply(number, edit.content())
+            .expect("an edit that this process encoded makes sense");
+        Ok(())
+    }
+
+    fn renew(&self, state: &mut State, edit: &Edit) -> Edited<()> {
+        let mut next = state.manifest.clone();
+        let number = next.edit.next();
+        next.apply(number, edit.content())
+            .expect("an edit that this process encoded makes sense");
+        let written = write_generation(&*self.storage, &self.directory, &next);
+        let generation = remember(&mut state.doubt, written)?;
+        state.generation = Some(generation);
+        state.manifest = next;
+        Ok(())
+    }
+
+    /// An id that no file of the store ever had, and below the durable bound of ids. Blocks where that has to be raised.
+    ///
+    /// # Errors
+    /// See [`EditError`]: that of raising the bound.
+    pub(crate) fn allocate(&self) -> Edited<SegmentId> {
+        let (id, edit) = {
+            let mut state = lock(&self.state);
+            let id = state.next_id;
+            state.next_id = id.next();
+            if id < state.manifest.next_file_id || planted!(IdsNotRaised) {
+                return Ok(id);
+            }
+            let mut edit = Edit::default();
+            edit.counters(state.manifest.next_seqno, id.plus(IDS_RAISED));
+            (id, edit)
+        };
+        self.apply(&edit).map(|()| id)
+    }
+
+    /// The bound of ids that an edit should raise: one above all that were given out, so that the next file needs no edit
+    /// of its own.
+    pub(crate) fn raised_file_id(&self) -> SegmentId {
+        let state = lock(&self.state);
+        if planted!(IdsNotRaised) {
+            return state.next_id.max(state.manifest.next_file_id);
+        }
+        state.next_id.next().max(state.manifest.next_file_id)
+    }
+}
+
+/// Notes a doubt, for whoever comes next.
+fn remember<T>(doubt: &mut Option<Error>, done: Edited<T>) -> Edited<T> {
+    if let Err(EditError::InDoubt(error)) = &done {
+        *doubt = Some(error.clone());
+    }
+    done
+}
+
+impl State {
+    fn refuse_in_doubt(&self) -> Edited<()> {
+        match &self.doubt {
+            Some(error) => Err(EditError::InDoubt(error.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Generation {
+    /// Writes an entry behind the last one in both files, then syncs both: it counts when both have it.
+    ///
+    /// A write that fails is *nothing* only once it is taken back and that is synced. A sync that fails never is.
+    fn append(&mut self, directory: &Path, number: EditNumber, content: &[u8]) -> Edited<()> {
+        let (bytes, check) = edit::encode(EntryKind::Edit, number, self.chain, content, self.end);
+        let end = self.end + bytes.len() as u64;
+        if content.len() > ENTRY_CONTENT_BYTES_MAX {
+            return Err(EditError::Nothing(too_long(content.len())));
+        }
+        let copies = if planted!(OneCopyOnly) { 1 } else { 2 };
+        let files = || self.files.iter().zip(COPIES).take(copies);
+        for (file, name) in files() {
+            let written = self
+                .zero_ahead(&**file, end)
+                .and_then(|()| exact::write_all(&**file, &bytes, self.end));
+            if let Err(source) = written {
+                let error = fault::io_at("write", &directory.join(name), self.end, source);
+                return Err(match self.take_back(end) {
+                    Ok(()) => EditError::Nothing(error),
+                    Err(_also) => EditError::InDoubt(error),
+                });
+            }
+        }
+        for (file, name) in files() {
+            file.sync().map_err(|source| {
+                EditError::InDoubt(fault::io("sync", &directory.join(name), source))
+            })?;
+        }
+        self.zeroed = self.zeroed.max(end.next_multiple_of(MANIFEST_ROOM_BYTES));
+        self.end = end;
+        self.chain = check;
+        Ok(())
+    }
+
+    /// Room for an entry that ends at `end`. A place that is zeroed once is not zeroed again.
+    fn zero_ahead(&self, file: &dyn StorageFile, end: u64) -> io::Result<()> {
+        if end <= self.zeroed {
+            return Ok(());
+        }
+        exact::write_zeros(file, self.zeroed, end.next_multiple_of(MANIFEST_ROOM_BYTES))
+    }
+
+    /// Zeros over what was written of an entry, in both files, as far as they reach, and durably.
+    fn take_back(&self, to: u64) -> io::Result<()> {
+        for file in &self.files {
+            let reaches = file.len()?.min(to);
+            exact::write_zeros(&**file, self.end, reaches)?;
+        }
+        self.files.iter().try_for_each(|file| file.sync())
+    }
+}
+
+/// Makes the first generation of a new store.
+///
+/// # Errors
+/// See [`EditError`].
+pub(crate) fn create(storage: &dyn Storage, directory: &Path, manifest: &Manifest) -> Edited<()> {
+    write_generation(storage, directory, manifest).map(drop)
+}
+
+/// Writes both copies under other names, syncs them, and renames each over the one before. Everything that can fail for
+/// want of room or of descriptors comes before the first rename.
+///
+/// One sync of the directory is enough: whatever a power cut makes of two renames, each name leads to a whole file, and
+/// an image that only one of them leads to has happened.
+fn write_generation(
+    storage: &dyn Storage,
+    directory: &Path,
+    manifest: &Manifest,
+) -> Edited<Generation> {
+    let content = manifest.image();
+    if content.len() > ENTRY_CONTENT_BYTES_MAX {
+        // The number of segments is bounded before; what cannot be read must not be written.
+        return Err(EditError::Nothing(too_long(content.len())));
+    }
+    let (image, chain) = edit::encode(EntryKind::Image, manifest.edit, 0, &content, 0);
+    let end = image.len() as u64;
+    let prepared = prepare(storage, directory, &image).map_err(|error| {
+        // What is left of them is debris to the next generation and to the next open; the first cause is the one to tell.
+        for name in COPIES_NEW {
+            drop(storage.remove_file(&directory.join(name)));
+        }
+        EditError::Nothing(error)
+    })?;
+    let generation = Generation {
+        files: prepared.files,
+        directory: prepared.directory,
+        end,
+        chain,
+        zeroed: room_behind(end),
+        renew_at: end + end.max(MANIFEST_EDITS_BYTES_MIN),
+    };
+    for (new, name) in COPIES_NEW.into_iter().zip(COPIES) {
+        let new = directory.join(new);
+        storage
+            .rename(&new, &directory.join(name))
+            .map_err(|source| EditError::InDoubt(fault::io("rename", &new, source)))?;
+    }
+    if !planted!(NoDirectorySync) {
+        generation
+            .directory
+            .sync()
+            .map_err(|source| EditError::InDoubt(fault::io("sync", directory, source)))?;
+    }
+    Ok(generation)
+}
+
+struct Prepared {
+    files: [Arc<dyn StorageFile>; 2],
+    directory: Arc<dyn Directory>,
+}
+
+/// Where the room behind an image ends.
+fn room_behind(end: u64) -> u64 {
+    (end + 1).next_multiple_of(MANIFEST_ROOM_BYTES)
+}
+
+/// Always fresh files: one whose sync failed before must not be trusted again.
+fn prepare(storage: &dyn Storage, directory: &Path, image: &[u8]) -> Result<Prepared> {
+    let handle = storage
+        .open_dir(directory)
+        .map_err(|source| fault::io("open", directory, source))?;
+    let create = |name| {
+        let path = directory.join(name);
+        match storage.remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(fault::io("remove", &path, source));
+            }
+            _ => {}
+        }
+        storage
+            .open(&path, OpenMode::CreateNew)
+            .map_err(|source| fault::io("create", &path, source))
+    };
+    let [first, second] = COPIES_NEW;
+    let files = [create(first)?, create(second)?];
+    for (file, name) in files.iter().zip(COPIES_NEW) {
+        let path = directory.join(name);
+        let end = image.len() as u64;
+        exact::write_all(&**file, image, 0)
+            .and_then(|()| exact::write_zeros(&**file, end, room_behind(end)))
+            .map_err(|source| fault::io("write", &path, source))?;
+        file.sync()
+            .map_err(|source| fault::io("sync", &path, source))?;
+    }
+    Ok(Prepared {
+        files,
+        directory: handle,
+    })
+}
+
+fn too_long(bytes: usize) -> Error {
+    let message = format!("an entry of {bytes} bytes is too long for a manifest");
+    Error::new(ErrorKind::StorageFull, message)
+}

@@ -1,0 +1,51 @@
+//! The manifest's rules, one named test each: two copies of which either serves, edits that count when both have them, ids
+//! that are never used again, nothing removed in doubt, nothing written after a clean end, and a format that later versions
+//! can add to.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+#![expect(clippy::cast_possible_truncation, reason = "small numbers made here")]
+
+mod clean;
+mod compared;
+mod copies;
+mod doubt;
+mod forge;
+mod frames;
+mod ids;
+mod later;
+mod room;
+
+use kv_log_engine::Engine;
+use kv_log_engine::storage::sim::SimDisk;
+use kv_tests::workload::{STORE, options};
+use kv_trait::Error;
+
+const COPIES: [&str; 2] = ["/db/MANIFEST", "/db/MANIFEST.2"];
+const SEGMENT: &str = "/db/00000001.seg";
+const SEGMENT_BYTES: u64 = 1024;
+
+fn try_open(disk: &SimDisk, seed: u64) -> Result<Engine, Error> {
+    Engine::open(STORE, options(disk, seed, SEGMENT_BYTES))
+}
+
+fn open(disk: &SimDisk, seed: u64) -> Engine {
+    try_open(disk, seed).unwrap()
+}
+
+/// Writes until a segment more is full.
+fn rotate(store: &Engine) -> Result<(), Error> {
+    let before = store.stats().segments.len();
+    for number in 0..8_u8 {
+        store.put(&[b'r', number], &[number; 200])?;
+        if store.stats().segments.len() > before {
+            return Ok(());
+        }
+    }
+    panic!("no segment was full");
+}
+
+/// Names of the segments that are there.
+fn segments(disk: &SimDisk) -> Vec<String> {
+    let mut names = disk.files();
+    names.retain(|name| name.ends_with(".seg"));
+    names
+}
