@@ -22,10 +22,9 @@ fn store() -> (SimDisk, Manifest) {
 
 fn refused(disk: &SimDisk, what: &str) {
     let names = disk.files();
-    let error = match try_open(disk, 2) {
-        Ok(_) => panic!("{what}: opened"),
-        Err(error) => error,
-    };
+    let opened = try_open(disk, 2);
+    assert!(opened.is_err(), "{what}: opened");
+    let error = opened.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}");
     assert_eq!(disk.files(), names, "{what}");
 }
@@ -136,7 +135,8 @@ fn a_frame_must_end_at_the_floor_with_its_chain() {
 #[test]
 fn a_manifest_whose_segments_make_no_sense_is_refused() {
     let (disk, manifest) = store();
-    let wrong: [(&str, fn(&mut Manifest)); 4] = [
+    type Wrong = (&'static str, fn(&mut Manifest));
+    let wrong: [Wrong; 4] = [
         ("no active segment", |manifest| {
             let id = manifest.next_file_id() - 2;
             manifest.item(SEGMENT_ITEM, Some(id))[24] = 0;
