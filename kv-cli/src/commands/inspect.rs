@@ -160,7 +160,7 @@ fn show_report(args: &Args, report: &VerifyReport) -> Result<(), Failure> {
     }
     for name in &report.debris {
         output.line(&format!(
-            "note: nothing refers to {name}; the next open deletes it"
+            "note: nothing refers to {name}; the next write deletes it"
         ))?;
     }
     if !args.quiet {

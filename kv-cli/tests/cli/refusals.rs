@@ -340,7 +340,7 @@ fn names_that_do_not_belong_are_noted_and_are_no_damage() {
     assert_eq!(
         text(&bench.good(&["verify"])),
         "note: notes.txt is not the store's; it is left alone\n\
-         note: nothing refers to 00000077.seg; the next open deletes it\n\
+         note: nothing refers to 00000077.seg; the next write deletes it\n\
          good: 1 segment, 0 batches, 0 records, 0 keys\n"
     );
     let report: Value = serde_json::from_slice(&bench.good(&["verify", "--json"])).unwrap();
@@ -349,6 +349,11 @@ fn names_that_do_not_belong_are_noted_and_are_no_damage() {
         (&"notes.txt".into(), &"00000077.seg".into())
     );
     bench.good(&["stats"]);
+    assert!(
+        bench.store().join("00000077.seg").exists(),
+        "nothing is written"
+    );
+    bench.good(&["set", "k", "v"]);
     assert!(bench.store().join("notes.txt").exists());
     assert!(!bench.store().join("00000077.seg").exists());
 }

@@ -210,9 +210,9 @@ fn live_bytes_fall_with_each_overwrite_and_delete() {
     let options = Options::new().storage(disk.storage()).segment_bytes(1024);
     let store = Engine::open("/db", options).unwrap();
     store.put(b"k", &[1; 300]).unwrap();
-    assert_eq!(live_bytes(&store), [24 + 1 + 300]);
+    assert_eq!(live_bytes(&store), [28 + 1 + 300]);
     store.put(b"k", &[2; 100]).unwrap();
-    assert_eq!(live_bytes(&store), [24 + 1 + 100]);
+    assert_eq!(live_bytes(&store), [28 + 1 + 100]);
     store.put(b"l", &[3; 500]).unwrap();
     assert_eq!(live_bytes(&store), [125, 525], "in a segment of its own");
     // A record in one segment makes one in another dead.

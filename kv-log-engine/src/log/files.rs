@@ -33,8 +33,7 @@ impl SegmentFiles {
     }
 
     pub(crate) fn shared_storage(&self) -> Arc<dyn Storage> {
-        let kept = Arc::clone(&self.kept);
-        kept
+        Arc::clone(&self.kept) as Arc<dyn Storage>
     }
 
     pub(crate) fn directory(&self) -> &Path {

@@ -19,7 +19,7 @@ pub struct VerifyReport {
     pub torn_tail: Option<TornTail>,
     /// Names in the directory that are, or may be, somebody's: left alone.
     pub foreign: Vec<String>,
-    /// Files of ours that nothing refers to any more: no damage. The next open deletes them.
+    /// Files of ours that nothing refers to any more: no damage. The next write deletes them.
     pub debris: Vec<String>,
     /// Damage, each with file, offset, cause and the keys at risk: the first [`VerifyReport::DAMAGES_MAX`].
     pub damages: Vec<Damage>,

@@ -3,7 +3,9 @@
 
 use super::forge::Manifest;
 use super::*;
-use kv_log_engine::storage::sim::{CrashPolicy, EIO, EMFILE, ENOSPC, Fault, FaultKind, OpKind};
+use kv_log_engine::storage::sim::{
+    CrashPolicy, EACCES, EIO, EMFILE, ENOSPC, Fault, FaultKind, OpKind,
+};
 use kv_tests::crash::images;
 use kv_tests::workload::contents_of;
 use kv_trait::{Effect, ErrorKind};
@@ -108,8 +110,8 @@ fn with_debris() -> (SimDisk, &'static str) {
 #[test]
 fn nothing_is_removed_before_the_new_generation_is_durable() {
     let steps = [
-        (fault(EMFILE, OpKind::Create, "MANIFEST.new"), false),
-        (fault(EMFILE, OpKind::Create, "MANIFEST.2.new"), false),
+        (fault(EACCES, OpKind::Create, "MANIFEST.new"), false),
+        (fault(EACCES, OpKind::Create, "MANIFEST.2.new"), false),
         (fault(ENOSPC, OpKind::Write, "MANIFEST.new"), false),
         (fault(ENOSPC, OpKind::Write, "MANIFEST.2.new"), false),
         (fault(EIO, OpKind::Sync, "MANIFEST.new"), false),
