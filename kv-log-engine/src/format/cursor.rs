@@ -51,6 +51,25 @@ impl<'a> Cursor<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
+    /// An unsigned number, seven bits a byte, the lowest first, in the shortest form. FORMAT.md, "Run".
+    pub(super) fn varint(&mut self, what: &'static str) -> Result<u64, Defect> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if byte & 0x80 == 0 {
+                let fits = shift == 0 || (bits != 0 && (shift < 63 || bits == 1));
+                return if fits {
+                    Ok(value | bits << shift)
+                } else {
+                    Err(Defect::Field { what, found: bits })
+                };
+            }
+            value |= bits << shift;
+        }
+        Err(Defect::Field { what, found: value })
+    }
+
     /// Text with a length of two bytes in front.
     pub(super) fn text(&mut self, what: &'static str) -> Result<String, Defect> {
         let length = usize::from(self.u16()?);
