@@ -1,0 +1,131 @@
+//! Runs for tests: tiny ones on a simulated disk, so that a few entries make several parts.
+
+use super::reader::{Run, RunIdentity};
+use super::writer::{RunLayout, RunWriter, Written};
+use crate::format::ids::Seqno;
+use crate::format::run::RunId;
+use crate::format::run::block::{Held, Version};
+use crate::format::run::filter::KeyHash;
+use crate::format::run::full_key;
+use crate::format::run::header::RunHeader;
+use crate::format::{Salt, StoreId};
+use crate::index::cache::PieceCache;
+use crate::index::source::{Entry, Shared};
+use crate::storage::sim::SimDisk;
+use crate::storage::{OpenMode, Storage};
+use kv_trait::Result;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub(crate) const STORE: StoreId = StoreId([9; 16]);
+
+/// Blocks of 100 bytes, fences of two entries.
+pub(crate) const TINY: RunLayout = RunLayout {
+    block_bytes: 100,
+    fence_bytes: 36,
+    filter_bytes: 64,
+    compress: false,
+    write_bytes: 300,
+    sync_bytes: 1000,
+};
+
+pub(crate) fn header(id: u64) -> RunHeader {
+    RunHeader {
+        store_id: STORE,
+        incarnation: StoreId([2; 16]),
+        salt: Salt([id.to_le_bytes()[0]; 16]),
+        id: RunId::new(id),
+        edit: 1,
+    }
+}
+
+pub(crate) fn identity(id: u64) -> RunIdentity {
+    let header = header(id);
+    RunIdentity {
+        store_id: header.store_id,
+        salt: header.salt,
+        id: header.id,
+    }
+}
+
+pub(crate) fn path(id: u64) -> PathBuf {
+    PathBuf::from(format!(
+        "/{}",
+        crate::format::run::header::file_name(RunId::new(id))
+    ))
+}
+
+pub(crate) fn writer(disk: &SimDisk, id: u64, layout: RunLayout) -> Result<RunWriter> {
+    let file = disk.open(&path(id), OpenMode::CreateNew).unwrap();
+    RunWriter::create(file, path(id), header(id), layout)
+}
+
+pub(crate) fn borrowed(version: &Version<Shared>) -> Version<&[u8]> {
+    let held = match &version.held {
+        Held::Here(value) => Held::Here(&**value),
+        Held::Tombstone => Held::Tombstone,
+        Held::Separated(location) => Held::Separated(*location),
+    };
+    Version {
+        seqno: version.seqno,
+        expiry_ms: version.expiry_ms,
+        held,
+    }
+}
+
+pub(crate) fn write(
+    disk: &SimDisk,
+    id: u64,
+    entries: &[Entry],
+    layout: RunLayout,
+) -> Result<Written> {
+    let mut writer = writer(disk, id, layout)?;
+    for entry in entries {
+        writer.push(&entry.key, &borrowed(&entry.version))?;
+    }
+    writer.finish()
+}
+
+pub(crate) fn open_with(disk: &SimDisk, id: u64, cache: &Arc<PieceCache>) -> Result<Arc<Run>> {
+    let file = disk.open(&path(id), OpenMode::ReadWrite).unwrap();
+    Run::open(file, path(id), identity(id), Arc::clone(cache))
+}
+
+pub(crate) fn open(disk: &SimDisk, id: u64) -> Result<Arc<Run>> {
+    open_with(disk, id, &PieceCache::new(1 << 20))
+}
+
+/// A run of these entries on a disk of its own.
+pub(crate) fn run(id: u64, entries: &[Entry], layout: RunLayout) -> Arc<Run> {
+    let disk = SimDisk::new();
+    write(&disk, id, entries, layout).unwrap();
+    open(&disk, id).unwrap()
+}
+
+pub(crate) fn hash(key: &[u8]) -> KeyHash {
+    KeyHash::of(STORE, key)
+}
+
+/// `None` is a tombstone.
+pub(crate) fn entry(key: &[u8], seqno: u64, value: Option<&[u8]>) -> Entry {
+    let held = value.map_or(Held::Tombstone, |value| Held::Here(value.to_vec().into()));
+    Entry {
+        key: full_key(0, key),
+        version: Version {
+            seqno: Seqno::new(seqno),
+            expiry_ms: None,
+            held,
+        },
+    }
+}
+
+/// Sixty entries in several parts.
+pub(crate) fn sample() -> Vec<Entry> {
+    let numbered = (0..60_u64).map(|at| {
+        let key = format!("key-{at:03}");
+        let value = format!("value-{at}").repeat(2);
+        let value = (at % 7 != 3).then_some(value.as_bytes());
+        entry(key.as_bytes(), 100 + at, value)
+    });
+    numbered.collect()
+}
