@@ -1,7 +1,8 @@
 //! The index: an ordered in-memory map from key to location, and how a group becomes visible in one step; below it,
 //! once checkpoints are built, sorted runs on disk.
 //!
-//! Knows segments only as numbers and pins. The map never touches a file; [`run`] reads and writes its own. Each file builds on those above it only:
+//! Knows segments only as numbers and pins. The map never touches a file; [`run`] reads and writes its own. Each file
+//! builds on those above it only:
 //!
 //! | file | is for |
 //! |---|---|
