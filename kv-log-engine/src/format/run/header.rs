@@ -4,14 +4,17 @@
 
 use super::RunId;
 use crate::format::cursor::Cursor;
+use crate::format::ids::EditNumber;
+use crate::format::segment::{SEGMENT_HEADER_BYTES, SEGMENT_MAGIC};
 use crate::format::{Defect, FORMAT_VERSION, Salt, StoreId};
 
 /// Bytes before a run's first block.
 pub(crate) const RUN_HEADER_BYTES: u64 = HEADER_BYTES as u64;
 const HEADER_BYTES: usize = 104;
 const CHECKED_BYTES: usize = HEADER_BYTES - 8;
-pub(crate) const FILE_MAGIC: &[u8; 8] = b"KVLOGSEG";
 const KIND_RUN: u32 = 2;
+
+const _: () = assert!(RUN_HEADER_BYTES == SEGMENT_HEADER_BYTES);
 
 /// What a run's file says about itself before it is finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +25,13 @@ pub(crate) struct RunHeader {
     pub(crate) id: RunId,
     /// The number of the newest durable edit of the manifest when the file was made: a manifest that has not come that
     /// far is older than this file.
-    pub(crate) edit: u64,
+    pub(crate) edit: EditNumber,
 }
 
 impl RunHeader {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES);
-        bytes.extend_from_slice(FILE_MAGIC);
+        bytes.extend_from_slice(SEGMENT_MAGIC);
         bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
         bytes.extend_from_slice(&KIND_RUN.to_le_bytes());
         bytes.extend_from_slice(&self.store_id.0);
@@ -36,7 +39,7 @@ impl RunHeader {
         bytes.extend_from_slice(&self.salt.0);
         bytes.extend_from_slice(&self.id.get().to_le_bytes());
         bytes.extend_from_slice(&[0; 8]);
-        bytes.extend_from_slice(&self.edit.to_le_bytes());
+        bytes.extend_from_slice(&self.edit.get().to_le_bytes());
         bytes.extend_from_slice(&[0; 8]);
         let check = self.salt.check(&[&bytes]);
         bytes.extend_from_slice(&check.to_le_bytes());
@@ -54,13 +57,14 @@ impl RunHeader {
         let covered = cursor.take(CHECKED_BYTES)?;
         let check = cursor.u64()?;
         let mut cursor = Cursor::new(covered);
-        if cursor.take(FILE_MAGIC.len())? != FILE_MAGIC {
+        if cursor.take(SEGMENT_MAGIC.len())? != SEGMENT_MAGIC {
             return Err(Defect::Magic);
         }
         let (version, kind) = (cursor.u32()?, cursor.u32()?);
         let (store_id, incarnation) = (StoreId(cursor.array()?), StoreId(cursor.array()?));
         let (salt, id) = (Salt(cursor.array()?), RunId::new(cursor.u64()?));
-        let (_base_seqno, edit, flags) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
+        let (_base_seqno, edit) = (cursor.u64()?, EditNumber::new(cursor.u64()?));
+        let flags = cursor.u64()?;
         let header = Self {
             store_id,
             incarnation,

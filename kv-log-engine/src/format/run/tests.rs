@@ -11,7 +11,8 @@ use super::piece::{self, PIECE_HEAD_BYTES, PieceKind, Sealer};
 use super::table::{Entries, Payload, Table, TableBuilder};
 use super::{FULL_KEY_BYTES_MAX, RunId, full_key, push_varint, split_key, successor};
 use crate::format::cursor::Cursor;
-use crate::format::ids::{Location, SegmentId, Seqno};
+use crate::format::ids::{EditNumber, Location, SegmentId, Seqno};
+use crate::format::segment::SegmentHeader;
 use crate::format::{Defect, Salt, StoreId};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -465,10 +466,16 @@ fn trailers_and_headers_are_good_in_their_place_only() {
         incarnation: StoreId([3; 16]),
         salt: SALT,
         id: RunId::new(12),
-        edit: 44,
+        edit: EditNumber::new(44),
     };
     let bytes = header.encode();
     assert_eq!(RunHeader::decode(&bytes), Ok(header));
+    // Whoever takes it for a segment is told what it is.
+    let taken = SegmentHeader::decode(&bytes).unwrap_err();
+    assert!(
+        matches!(taken, Defect::Unsupported { found: 2, .. }),
+        "{taken}"
+    );
     for at in 0..bytes.len() {
         let mut flipped = bytes.clone();
         flipped[at] ^= 0x10;

@@ -2,7 +2,7 @@
 
 use super::reader::{Run, RunIdentity};
 use super::writer::{RunLayout, RunWriter, Written};
-use crate::format::ids::Seqno;
+use crate::format::ids::{EditNumber, Seqno};
 use crate::format::run::RunId;
 use crate::format::run::block::{Held, Version};
 use crate::format::run::filter::KeyHash;
@@ -35,7 +35,7 @@ pub(crate) fn header(id: u64) -> RunHeader {
         incarnation: StoreId([2; 16]),
         salt: Salt([id.to_le_bytes()[0]; 16]),
         id: RunId::new(id),
-        edit: 1,
+        edit: EditNumber::new(1),
     }
 }
 
