@@ -51,6 +51,8 @@ impl SegmentId {
     pub(crate) const FIRST: Self = Self(1);
     /// Above every id of every store: what a file says beyond it is not believed.
     pub(crate) const END: Self = Self(1 << 62);
+    /// A file of somebody's may have any number. Those from here on are not passed: they would use up what is left.
+    pub(crate) const PASSED_MAX: Self = Self(Self::END.0 / 2);
 
     pub(crate) const fn new(id: u64) -> Self {
         Self(id)

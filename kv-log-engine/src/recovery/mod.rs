@@ -42,7 +42,7 @@ pub(crate) struct Recovered {
     /// The store was closed, and both copies of its manifest end where that close left them: nothing has to be written
     /// before it is served.
     pub(crate) clean: bool,
-    /// Above the id of every file that was found, whosever it is.
+    /// Above the id of every file that was found, whosever it is, up to a bound.
     pub(crate) next_id: SegmentId,
 }
 
@@ -139,7 +139,7 @@ pub(crate) fn recover(
     let ids = names
         .iter()
         .filter_map(|entry| parse_file_name(&entry.name));
-    let ids = ids.filter(|id| *id < SegmentId::END);
+    let ids = ids.filter(|id| *id < SegmentId::PASSED_MAX);
     let next_id = ids.max().map_or(SegmentId::FIRST, SegmentId::next);
     let Replay {
         tree, live_bytes, ..

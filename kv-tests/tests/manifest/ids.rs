@@ -223,3 +223,21 @@ fn a_missing_segment_is_told_before_anything_is_removed() {
     assert!(error.to_string().contains("missing"), "{error}");
     assert_eq!(disk.files(), names);
 }
+
+// A name that nobody's store gives is no reason to run out of numbers.
+#[test]
+fn a_foreign_file_with_the_highest_number_does_not_use_them_up() {
+    for below in 1..12 {
+        let disk = SimDisk::new();
+        drop(open(&disk, 1));
+        let highest = format!("/db/{}.seg", (1_u64 << 62) - below);
+        disk.write_file(&highest, b"somebody's").unwrap();
+        let store = open(&disk, 2);
+        store.put(b"k", b"v").unwrap();
+        drop(rotate(&store));
+        let contents = contents_of(&store);
+        drop(store);
+        let store = try_open(&disk, 3).unwrap_or_else(|e| panic!("{below}: {e}"));
+        assert!(contents_of(&store) == contents, "{below}");
+    }
+}
