@@ -156,11 +156,12 @@ struct Manifest {
     carried: Vec<u8>,
 }
 
-/// One copy of the manifest: what it says, and where its log ends.
+/// One copy of the manifest, and what it says.
 struct Copy {
     file: File,
     manifest: Manifest,
-    end: usize,
+    /// The number of its image.
+    image: u64,
 }
 
 /// Reads the store in a directory.
@@ -214,18 +215,21 @@ pub fn read(directory: &Path) -> Read<FileContents> {
 fn read_manifest(directory: &Path) -> Read<(Manifest, bool)> {
     let [first, second] = ["MANIFEST", "MANIFEST.2"].map(|name| read_copy(directory.join(name)));
     let (best, other) = match (first?, second?) {
-        (Ok(first), Ok(second)) if second.manifest.edit > first.manifest.edit => {
-            (second, Some(first))
-        }
+        (Ok(first), Ok(second)) if second.serves_before(&first) => (second, Some(first)),
         (Ok(first), second) => (first, second.ok()),
         (Err(_), Ok(second)) => (second, None),
         (Err(error), Err(_)) => return Err(error),
     };
     let last = best.manifest.edit;
-    for copy in [Some(&best), other.as_ref()].into_iter().flatten() {
-        for at in (copy.end..copy.file.bytes.len()).step_by(8) {
-            if entry(&copy.file, at)?.is_ok_and(|entry| entry.number > last) {
-                return copy.file.wrong(at, "an edit behind damage, in both copies");
+    for file in [Some(&best), other.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(|copy| &copy.file)
+    {
+        // Those that were applied have no higher number.
+        for at in (0..file.bytes.len()).step_by(8) {
+            if entry(file, at)?.is_ok_and(|entry| entry.number > last) {
+                return file.wrong(at, "an edit behind damage, in both copies");
             }
         }
     }
@@ -234,9 +238,27 @@ fn read_manifest(directory: &Path) -> Read<(Manifest, bool)> {
         .is_some_and(|copy| copy.manifest.edit == last);
     match other {
         Some(other) if both && other.manifest != best.manifest => {
+            if best.voids(&other) {
+                return Ok((best.manifest, false));
+            }
             other.file.wrong(0, "both copies verify and they differ")
         }
         _ => Ok((best.manifest, both)),
+    }
+}
+
+impl Copy {
+    fn serves_before(&self, other: &Self) -> bool {
+        self.manifest.edit > other.manifest.edit || self.voids(other)
+    }
+
+    /// An image without edits, beside an older one whose last edit has the image's number.
+    fn voids(&self, other: &Self) -> bool {
+        let (one, two) = (&self.manifest, &other.manifest);
+        one.edit == self.image
+            && two.edit == self.image
+            && other.image < self.image
+            && (one.store_id, one.incarnation) == (two.store_id, two.incarnation)
     }
 }
 
@@ -329,7 +351,7 @@ fn read_copy(path: PathBuf) -> Read<Read<Copy>> {
     }
     Ok(Ok(Copy {
         manifest,
-        end,
+        image: image.number,
         file,
     }))
 }

@@ -34,6 +34,8 @@ pub(crate) struct ReadManifest {
 /// One copy, as far as it verifies.
 struct Copy {
     manifest: Manifest,
+    /// The number of its image.
+    image: EditNumber,
     /// What stands where the next entry would.
     stop: Option<(u64, Defect)>,
     /// The highest number of any entry that verifies behind it.
@@ -59,9 +61,7 @@ pub(crate) fn read(storage: &dyn Storage, directory: &Path) -> Result<ReadManife
     let one = read_copy(storage, &directory.join(first))?;
     let other = read_copy(storage, &directory.join(second))?;
     let (best, best_name, worse, worse_name) = match (one, other) {
-        (Ok(one), Ok(other)) if other.manifest.edit > one.manifest.edit => {
-            (other, second, Ok(one), first)
-        }
+        (Ok(one), Ok(other)) if other.is_right_beside(&one) => (other, second, Ok(one), first),
         (Err(none), Ok(other)) => (other, second, Err(none), first),
         (Ok(one), worse) => (one, first, worse, second),
         (Err(one), Err(other)) => return Err(neither(directory, one, other)),
@@ -76,18 +76,39 @@ pub(crate) fn read(storage: &dyn Storage, directory: &Path) -> Result<ReadManife
         );
         return Err(fault::corrupt(&directory.join(best_name), what));
     }
+    let same = |copy: &Copy| copy.manifest == best.manifest;
     if let Ok(worse) = &worse
         && worse.manifest.edit == last
-        && worse.manifest != best.manifest
+        && !same(worse)
+        && !best.is_generation_beside(worse)
     {
         let what = format!("at edit {last} it says something else than {best_name}");
         return Err(fault::corrupt(&directory.join(worse_name), what));
     }
     Ok(ReadManifest {
-        both: matches!(&worse, Ok(copy) if copy.manifest.edit == last),
+        both: worse.as_ref().is_ok_and(same),
         damaged_copy: damage(worse, last).map(|what| format!("{worse_name}: {what}")),
         manifest: best.manifest,
     })
+}
+
+impl Copy {
+    /// Whether this one serves, of two that verify.
+    fn is_right_beside(&self, other: &Self) -> bool {
+        let (edit, others) = (self.manifest.edit, other.manifest.edit);
+        edit > others || edit == others && self.is_generation_beside(other)
+    }
+
+    /// Whether this is a new generation, and the other an older one whose last edit has the same number. That edit was in
+    /// doubt: it was taken back, or never read, when the generation was made, and then a power cut brought it back. Neither
+    /// was finished, or there would not be two; so nothing was built on either, and all files of both are there.
+    fn is_generation_beside(&self, other: &Self) -> bool {
+        let of_one_store = |manifest: &Manifest| (manifest.store_id, manifest.incarnation);
+        self.manifest.edit == self.image
+            && other.manifest.edit == self.image
+            && other.image < self.image
+            && of_one_store(&self.manifest) == of_one_store(&other.manifest)
+    }
 }
 
 /// What is wrong with the copy that does not serve. One edit less is what a crash leaves.
@@ -151,6 +172,7 @@ fn read_copy(storage: &dyn Storage, path: &Path) -> Result<std::result::Result<C
 fn walk(window: &mut Window<'_>) -> Result<std::result::Result<Copy, NoCopy>> {
     let path = window.path();
     let mut state: Option<(Manifest, u64)> = None;
+    let mut first = EditNumber::ZERO;
     let mut at = 0;
     let stop = loop {
         let entry = match entry_at(window, at)? {
@@ -166,6 +188,7 @@ fn walk(window: &mut Window<'_>) -> Result<std::result::Result<Copy, NoCopy>> {
             (None, EntryKind::Image) => {
                 let image = Manifest::from_image(number, decoded.content).map_err(refused)?;
                 state = Some((image, check));
+                first = number;
             }
             (Some((manifest, chain)), EntryKind::Edit)
                 if decoded.chain == *chain
@@ -192,6 +215,7 @@ fn walk(window: &mut Window<'_>) -> Result<std::result::Result<Copy, NoCopy>> {
     let seen = search(window, at)?;
     Ok(Ok(Copy {
         manifest,
+        image: first,
         stop,
         seen,
     }))

@@ -176,3 +176,45 @@ fn a_change_needs_no_descriptor_once_it_has_begun() {
     rotate(&store).unwrap();
     every_image_holds(&disk, &store);
 }
+
+// What was written of an edit is on the device although zeros were read in its place; the generation that the next open
+// makes has the same number, and the power is cut between its two names.
+#[test]
+fn an_edit_that_comes_back_beside_the_generation_made_without_it_contradicts_nothing() {
+    for copy in COPIES {
+        let disk = SimDisk::new();
+        let store = open(&disk, 1);
+        rotate(&store).unwrap();
+        let other = COPIES.iter().find(|other| **other != copy).unwrap();
+        // One has the whole edit; of the other nothing could be written, and nothing of it be taken back for good.
+        disk.inject(fault(EIO, OpKind::Write, &format!("{other}.new")));
+        if copy == COPIES[1] {
+            disk.clear_faults();
+            let part = Fault::new(FaultKind::PartThenErrno(1 << 20, EIO)).on(OpKind::Write);
+            disk.inject(part.path_contains(&format!("{copy}.new")));
+        }
+        disk.inject(fault(EIO, OpKind::Sync, "MANIFEST"));
+        rotate(&store).unwrap_err();
+        assert!(poisoned(&store), "{copy}");
+        let contents = contents_of(&store);
+        disk.kill_process();
+        drop(store);
+        disk.clear_faults();
+        disk.start_trace();
+        let store = open(&disk, 2);
+        assert!(contents_of(&store) == contents);
+        let policy = CrashPolicy {
+            exhaustive_units_max: 0,
+            garbled: 512,
+            ..CrashPolicy::default()
+        };
+        for point in disk.trace().unwrap().crash_points() {
+            for choice in point.choices(&policy) {
+                let image = point.image(&choice);
+                let store =
+                    try_open(&image, 3).unwrap_or_else(|e| panic!("{copy}, {}: {e}", point.op()));
+                assert!(contents_of(&store) == contents);
+            }
+        }
+    }
+}
