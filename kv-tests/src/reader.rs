@@ -213,7 +213,8 @@ pub fn read(directory: &Path) -> Read<FileContents> {
 
 /// The manifest, and whether both copies end with the same edit.
 fn read_manifest(directory: &Path) -> Read<(Manifest, bool)> {
-    let [first, second] = ["MANIFEST", "MANIFEST.2"].map(|name| read_copy(directory.join(name)));
+    let paths = ["MANIFEST", "MANIFEST.2"].map(|name| directory.join(name));
+    let [first, second] = paths.clone().map(read_copy);
     let (best, other) = match (first?, second?) {
         (Ok(first), Ok(second)) if second.serves_before(&first) => (second, Some(first)),
         (Ok(first), second) => (first, second.ok()),
@@ -221,14 +222,10 @@ fn read_manifest(directory: &Path) -> Read<(Manifest, bool)> {
         (Err(error), Err(_)) => return Err(error),
     };
     let last = best.manifest.edit;
-    for file in [Some(&best), other.as_ref()]
-        .into_iter()
-        .flatten()
-        .map(|copy| &copy.file)
-    {
-        // Those that were applied have no higher number.
+    // Those that were applied have no higher number.
+    for file in paths.into_iter().filter_map(|path| File::open(path).ok()) {
         for at in (0..file.bytes.len()).step_by(8) {
-            if entry(file, at)?.is_ok_and(|entry| entry.number > last) {
+            if entry(&file, at)?.is_ok_and(|entry| entry.number > last) {
                 return file.wrong(at, "an edit behind damage, in both copies");
             }
         }

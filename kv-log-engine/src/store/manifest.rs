@@ -45,8 +45,8 @@ struct Copy {
 /// Why a copy says nothing.
 enum NoCopy {
     Missing,
-    /// Where, and what is wrong.
-    Unusable(u64, Defect),
+    /// Where, and what is wrong; the highest number of any entry that verifies behind it.
+    Unusable(u64, Defect, EditNumber),
     /// The disk did not answer.
     Unreadable(Error),
 }
@@ -67,9 +67,11 @@ pub(crate) fn read(storage: &dyn Storage, directory: &Path) -> Result<ReadManife
         (Err(one), Err(other)) => return Err(neither(directory, one, other)),
     };
     let last = best.manifest.edit;
-    let seen = worse
-        .as_ref()
-        .map_or(best.seen, |copy| best.seen.max(copy.seen));
+    let seen = match &worse {
+        Ok(copy) => best.seen.max(copy.seen),
+        Err(NoCopy::Unusable(_, _, seen)) => best.seen.max(*seen),
+        Err(NoCopy::Missing | NoCopy::Unreadable(_)) => best.seen,
+    };
     if seen > last {
         let what = format!(
             "it ends with edit {last}, and edit {seen} stands behind what cannot be read: both copies are damaged"
@@ -123,7 +125,7 @@ fn damage(copy: std::result::Result<Copy, NoCopy>, last: EditNumber) -> Option<S
             })
         }
         Err(NoCopy::Missing) => Some("it is missing".to_owned()),
-        Err(NoCopy::Unusable(offset, defect)) => Some(format!("at offset {offset}: {defect}")),
+        Err(NoCopy::Unusable(offset, defect, _)) => Some(format!("at offset {offset}: {defect}")),
         Err(NoCopy::Unreadable(error)) => Some(error.to_string()),
     }
 }
@@ -133,8 +135,8 @@ fn neither(directory: &Path, one: NoCopy, other: NoCopy) -> Error {
     let (path, reason) = match (one, other) {
         // Whether a disk that did not answer holds a good copy is not known.
         (NoCopy::Unreadable(error), _) | (_, NoCopy::Unreadable(error)) => return error,
-        (NoCopy::Unusable(offset, defect), _) => (directory.join(first), Some((offset, defect))),
-        (NoCopy::Missing, NoCopy::Unusable(offset, defect)) => {
+        (NoCopy::Unusable(offset, defect, _), _) => (directory.join(first), Some((offset, defect))),
+        (NoCopy::Missing, NoCopy::Unusable(offset, defect, _)) => {
             (directory.join(second), Some((offset, defect)))
         }
         (NoCopy::Missing, NoCopy::Missing) => (directory.join(first), None),
@@ -207,7 +209,7 @@ fn walk(window: &mut Window<'_>) -> Result<std::result::Result<Copy, NoCopy>> {
     };
     let Some((manifest, _)) = state else {
         let (offset, defect) = stop.unwrap_or((0, Defect::Magic));
-        return Ok(Err(NoCopy::Unusable(offset, defect)));
+        return Ok(Err(NoCopy::Unusable(offset, defect, search(window, 0)?)));
     };
     manifest
         .check()

@@ -183,6 +183,26 @@ fn two_damaged_copies_are_corruption_and_not_an_older_state() {
     }
 }
 
+// The image of one and the last edit of the other: the edit still verifies by itself, behind an image that does not.
+#[test]
+fn an_edit_behind_an_image_that_cannot_be_read_is_not_passed_over() {
+    let (disk, _) = long_store();
+    let whole = disk.read_file(COPIES[0]).unwrap();
+    let last = (0..whole.len())
+        .step_by(8)
+        .rfind(|at| whole[*at..].starts_with(b"KVLOGMAN"))
+        .unwrap();
+    for (first, second) in [(50, last + 50), (last + 50, 50)] {
+        for (copy, at) in COPIES.into_iter().zip([first, second]) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            disk.write_file(copy, &bytes).unwrap();
+        }
+        let error = try_open(&disk, 2).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    }
+}
+
 #[test]
 fn two_copies_that_say_different_things_of_one_edit_are_corruption() {
     let (disk, _) = long_store();
