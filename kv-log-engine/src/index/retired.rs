@@ -60,8 +60,9 @@ impl Retired {
         if !self.some.load(Ordering::Relaxed) {
             return;
         }
-        let mut nodes = std::mem::take(&mut *lock(&self.nodes));
+        // In this order: what is left from here on is said again, and not unsaid.
         self.some.store(false, Ordering::Relaxed);
+        let mut nodes = std::mem::take(&mut *lock(&self.nodes));
         release(&mut nodes, nodes_max);
         self.leave(nodes);
     }
