@@ -40,7 +40,7 @@ pub(crate) fn unnamed_files(
         }
         let segment = parse_file_name(name).filter(|_| entry.kind == FileKind::File);
         match segment {
-            Some(id) if manifest.segments.iter().any(|known| known.id == id) => {}
+            Some(id) if names_segment(manifest, id) => {}
             Some(id) => judge_segment(files, manifest, id, report)?,
             None if COPIES_NEW.contains(&name) && entry.kind == FileKind::File => {
                 report.debris.push(name.to_owned());
@@ -49,6 +49,11 @@ pub(crate) fn unnamed_files(
         }
     }
     Ok(())
+}
+
+fn names_segment(manifest: &Manifest, id: SegmentId) -> bool {
+    let found = manifest.segments.binary_search_by_key(&id, |s| s.id);
+    found.is_ok()
 }
 
 fn judge_segment(
