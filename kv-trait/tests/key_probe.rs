@@ -1,4 +1,4 @@
-//! R16: key types that could be written and never read again are refused before the first write.
+//! Key types that could be written and never read again are refused before the first write.
 
 use kv_trait::ErrorKind;
 use kv_trait::key::{ByteKey, Key, TotalF64, probe};

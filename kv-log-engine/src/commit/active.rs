@@ -74,7 +74,7 @@ impl Active {
         self.attempt
     }
 
-    /// THE sync of a group that ends at `end`; none where it wrote nothing.
+    /// The one sync of a group that ends at `end`; none where it wrote nothing.
     ///
     /// # Errors
     /// What the sync says, effect *unknown*: poisoned. Never synced or written again.

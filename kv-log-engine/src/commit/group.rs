@@ -1,4 +1,4 @@
-//! GROUP: the order of a write. One thread at a time, the leader, and nobody else syncs the active segment.
+//! The order of a write. One thread at a time, the leader, and nobody else syncs the active segment.
 //!
 //! The effect that callers learn follows the step that failed, never the errno:
 //!
@@ -41,7 +41,7 @@ pub(crate) struct LogWriter {
 }
 
 impl LogWriter {
-    /// THE ORDER: plan, append, sync, advance, publish, resolve. [`GroupWriter::prepare`] has come before.
+    /// All of it: plan, append, sync, advance, publish, resolve. [`GroupWriter::prepare`] has come before.
     fn commit_group(
         &mut self,
         batches: Vec<Batch>,
@@ -79,7 +79,7 @@ impl LogWriter {
             .map_err(|error| self.active.undo(own_room, end.offset, error))
     }
 
-    /// THE sync of the group, and now and then a look whether the names that lead to it are still there.
+    /// The one sync of the group, and now and then a look whether the names that lead to it are still there.
     fn sync(&mut self, end: Boundary) -> Result<Boundary> {
         self.active.sync(end)?;
         self.rotation.look_at_names(&self.active)?;

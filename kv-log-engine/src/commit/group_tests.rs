@@ -56,7 +56,7 @@ fn conditions_see_what_the_group_before_them_did() {
     store.write(absent).unwrap();
 }
 
-// R4: `set k` and "k must be absent" in one group. A refusal before the sync would tell what may never be durable.
+// `set k` and "k must be absent" in one group. A refusal before the sync would tell what may never be durable.
 #[test]
 fn a_refused_condition_is_answered_after_the_sync_it_depends_on() {
     let disk = SimDisk::new();
@@ -76,7 +76,7 @@ fn a_refused_condition_is_answered_after_the_sync_it_depends_on() {
     assert_eq!(refused.wait().unwrap_err().kind(), ErrorKind::Conflict);
 }
 
-// R4: where the sync fails, the refusal itself would be a lie.
+// Where the sync fails, the refusal itself would be a lie.
 #[test]
 fn a_refused_condition_learns_of_a_failed_sync_and_not_of_its_refusal() {
     let disk = SimDisk::new();

@@ -161,7 +161,7 @@ impl<W: GroupWriter> CommitQueue<W> {
         leaderless
     }
 
-    /// DROP of the last handle: what is queued is discarded, a running leader stops after the group in flight. Neither
+    /// The last handle is dropped: what is queued is discarded, a running leader stops after the group in flight. Neither
     /// blocks nor writes.
     pub(crate) fn drop_last(&self) {
         let mut state = self.lock();

@@ -1,4 +1,4 @@
-//! ROTATE: sealing the active segment and going on in a new one. CLOSE: the mark and the floor of a clean end.
+//! Sealing the active segment and going on in a new one; the floor and the mark of a clean end.
 //!
 //! Both under the lead, with nothing in flight. Each step of a rotation can be resumed: a crash before the manifest's edit
 //! leaves a file that nothing names, and an active segment that ends in a footer.

@@ -365,7 +365,7 @@ impl SegmentWriter {
         true
     }
 
-    /// GROUP 5. A failure is final: the caller poisons the store and nobody syncs this file again.
+    /// A failure is final: the caller poisons the store and nobody syncs this file again.
     ///
     /// # Errors
     /// What the sync says.
@@ -381,7 +381,7 @@ impl SegmentWriter {
             .map_err(|source| fault::io("sync", &self.path, source))
     }
 
-    /// GROUP 6, first part: END, chain and next seqno move together.
+    /// Behind the sync: END, chain and next seqno move together.
     pub(crate) fn advance(&mut self, end: Boundary, added: impl IntoIterator<Item = (Seqno, u64)>) {
         self.end = end;
         self.idle_mark = None;
@@ -415,7 +415,7 @@ impl SegmentWriter {
         }
     }
 
-    /// CLOSE 3: a mark at END that names the manifest's last edit, synced; END moves behind it.
+    /// A mark at END that names the manifest's last edit, synced; END moves behind it.
     ///
     /// # Errors
     /// Whether it was taken back, and why.
@@ -434,7 +434,7 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// ROTATE 2: the footer at END, everything behind it cut, synced. Afterwards the file is never written again.
+    /// The footer at END, everything behind it cut, synced. Afterwards the file is never written again.
     ///
     /// # Errors
     /// Whether it was taken back, and why.

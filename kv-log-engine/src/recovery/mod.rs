@@ -1,4 +1,4 @@
-//! From files to the state that every acknowledged write is in. OPEN 2 to 6: reads only, changes nothing.
+//! From files to the state that every acknowledged write is in. Reads only, changes nothing.
 //!
 //! What verifies is accepted in order. What does not is either the never-acknowledged end of the active segment (a
 //! torn tail) or corruption; the proofs in the log and in the manifest tell which. [`repair`] then changes the disk,

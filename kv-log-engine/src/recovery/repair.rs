@@ -1,4 +1,4 @@
-//! OPEN 7 to 10: what an open owes the disk before it serves, or, after a clean end, before its first change. Each step can
+//! What an open owes the disk before it serves, or, after a clean end, before its first change. Each step can
 //! be repeated by the next open if this one is cut short.
 //!
 //! Two halves. [`Settlement::secure`] makes what is read durable, and what is not there stay away: without it nothing may
@@ -162,7 +162,7 @@ impl Settlement {
         }
     }
 
-    /// OPEN 7: a failed sync leaves pages that read well, are not durable, and that no later sync covers. So every accepted
+    /// A failed sync leaves pages that read well, are not durable, and that no later sync covers. So every accepted
     /// byte that nothing proves is written again, the same bytes in the same place, and synced.
     fn rewrite_unproven(&self) -> Settled {
         let (file, path, end) = (&*self.file, &self.path, self.end.offset);
@@ -200,7 +200,7 @@ impl Settlement {
             && !planted!(TailNotCut)
     }
 
-    /// OPEN 8, first half: what will be cut is kept.
+    /// What will be cut is kept first.
     fn keep_torn_tail(&mut self, files: &SegmentFiles) -> Settled {
         if !self.tail_is_left() {
             return Ok(());
@@ -221,7 +221,7 @@ impl Settlement {
         Ok(())
     }
 
-    /// OPEN 8, second half: zeros over the torn tail, and over the place of the next frame's header even where the cache
+    /// Zeros over the torn tail, and over the place of the next frame's header even where the cache
     /// shows zeros.
     ///
     /// "Nothing stands behind END" may be true of the page cache only: a write that was undone, and whose undoing was never
@@ -258,7 +258,7 @@ impl Settlement {
         self.sync()
     }
 
-    /// OPEN 8: keeps the torn bytes under a name that the next open would choose too.
+    /// Keeps the torn bytes under a name that the next open would choose too.
     fn quarantine(&self, files: &SegmentFiles, name: &str, torn: &TornTail) -> Settled<PathBuf> {
         let storage = files.storage();
         let directory = files.directory().join(QUARANTINE);

@@ -68,7 +68,7 @@ pub(crate) fn parent(path: &Path) -> PathBuf {
     path.parent().unwrap_or(path).to_path_buf()
 }
 
-/// OPEN 1: makes the store's own name durable, and those in it. Returns the parent if it may not be read: a store that is
+/// Makes the store's own name durable, and those in it. Returns the parent if it may not be read: a store that is
 /// `there` already was named durably when it was made, unless somebody moved it, so this is told and does not keep anybody
 /// from it.
 ///

@@ -2,7 +2,7 @@
 
 use super::*;
 
-// R11, D6
+// D6
 #[test]
 fn after_a_clean_close_a_flip_or_a_cut_is_corruption_not_a_torn_tail() {
     let disk = SimDisk::new();
@@ -38,8 +38,6 @@ fn after_a_clean_close_a_flip_or_a_cut_is_corruption_not_a_torn_tail() {
     assert_eq!(store.recovery_report().rewritten_bytes, 0);
     assert_eq!(store.recovery_report().torn_tail, None);
 }
-
-// R11
 #[test]
 fn an_idle_mark_proves_the_last_group_and_a_torn_one_harms_nobody() {
     let disk = SimDisk::new();
@@ -67,8 +65,6 @@ fn an_idle_mark_proves_the_last_group_and_a_torn_one_harms_nobody() {
         assert_eq!(contents_of(&open(&image, 3)).len(), 2);
     }
 }
-
-// R11
 #[test]
 fn an_error_while_scanning_is_never_taken_for_a_torn_tail() {
     let disk = SimDisk::new();
@@ -137,7 +133,7 @@ fn forged_value(disk: &SimDisk, salt: &[u8], length: usize) -> (Vec<u8>, usize) 
     (value, at)
 }
 
-// R13: what a caller writes raises no proof, unless it knows the salt.
+// What a caller writes raises no proof, unless it knows the salt.
 #[test]
 fn a_value_that_holds_frames_does_not_turn_a_crash_into_corruption() {
     let disk = SimDisk::new();
@@ -160,7 +156,7 @@ fn a_value_that_holds_frames_does_not_turn_a_crash_into_corruption() {
     }
 }
 
-// R13: even with the salt, what stands in the body of a frame whose header verifies is never looked at.
+// Even with the salt, what stands in the body of a frame whose header verifies is never looked at.
 #[test]
 fn a_search_never_looks_inside_the_body_of_a_frame_whose_header_verifies() {
     let disk = SimDisk::new();
@@ -195,7 +191,7 @@ fn a_search_never_looks_inside_the_body_of_a_frame_whose_header_verifies() {
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
 }
 
-// R11: the floor is a place and what was written up to it.
+// The floor is a place and what was written up to it.
 #[test]
 fn a_log_that_does_not_lead_to_the_floor_by_its_chain_is_refused() {
     let disk = SimDisk::new();

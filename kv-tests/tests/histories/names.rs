@@ -1,8 +1,6 @@
 //! What an open makes of the names it finds: manifests, segments, and what is not the store's.
 
 use super::*;
-
-// R8
 #[test]
 fn a_manifest_older_than_the_data_is_corruption_and_nothing_is_deleted() {
     let disk = SimDisk::new();
@@ -22,8 +20,6 @@ fn a_manifest_older_than_the_data_is_corruption_and_nothing_is_deleted() {
     assert!(error.to_string().contains("older than the data"), "{error}");
     assert_eq!(disk.files(), names);
 }
-
-// R8
 #[test]
 fn foreign_files_are_left_alone_and_debris_is_deleted() {
     let disk = SimDisk::new();
@@ -61,7 +57,7 @@ fn foreign_files_are_left_alone_and_debris_is_deleted() {
     assert_eq!(contents_of(&open(&disk, 4)).len(), 40);
 }
 
-// R8: before there is a store
+// Before there is a store.
 #[test]
 fn a_creation_deletes_nothing_that_can_be_somebodys() {
     let disk = SimDisk::new();
@@ -182,8 +178,6 @@ fn a_lost_manifest_is_damage_to_whoever_opens() {
         assert_eq!(disk.files(), names);
     }
 }
-
-// R12
 #[test]
 fn a_manifest_whose_rename_was_not_synced_is_written_again_before_it_is_believed() {
     let disk = SimDisk::new();
@@ -217,8 +211,6 @@ fn a_manifest_whose_rename_was_not_synced_is_written_again_before_it_is_believed
     let contents = contents_of(&Engine::open(STORE, options(&disk, 3, 1024)).unwrap());
     assert!(contents.contains_key(&b"a"[..]) && contents.contains_key(&b"d"[..]));
 }
-
-// R12
 #[test]
 fn no_room_for_a_new_manifest_changes_nothing() {
     let disk = SimDisk::new();
@@ -242,7 +234,7 @@ fn no_room_for_a_new_manifest_changes_nothing() {
     );
 }
 
-// R12: the edit whose sync failed is read from the cache, and there is no room to write it again.
+// The edit whose sync failed is read from the cache, and there is no room to write it again.
 #[test]
 fn an_open_on_a_full_disk_writes_nothing_before_its_manifest() {
     let disk = SimDisk::new();

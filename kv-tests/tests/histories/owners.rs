@@ -1,8 +1,6 @@
 //! One owner.
 
 use super::*;
-
-// R14
 #[test]
 fn a_replaced_lock_file_stops_the_store_before_the_next_manifest() {
     let disk = SimDisk::new();
@@ -20,8 +18,6 @@ fn a_replaced_lock_file_stops_the_store_before_the_next_manifest() {
         ErrorKind::Poisoned
     );
 }
-
-// R14
 #[test]
 fn a_forked_child_is_refused_and_its_parent_goes_on() {
     let disk = SimDisk::new();
@@ -40,7 +36,7 @@ fn a_forked_child_is_refused_and_its_parent_goes_on() {
     assert_eq!(contents_of(&store).len(), 2);
 }
 
-// R14, D8
+// D8
 #[test]
 fn a_store_held_by_another_process_is_refused_with_its_name() {
     let disk = SimDisk::new();

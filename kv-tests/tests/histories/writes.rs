@@ -7,8 +7,6 @@ use kv_trait::{ByteKey, Error, Raw};
 use std::pin::pin;
 use std::sync::Mutex;
 use std::task::{Context, Wake, Waker};
-
-// R1
 #[test]
 fn a_group_whose_sync_failed_is_written_again_before_it_is_served() {
     let disk = SimDisk::new();
@@ -57,7 +55,7 @@ fn a_group_whose_sync_failed_is_written_again_before_it_is_served() {
     );
 }
 
-// R1, found by the model: seed 1
+// Found by the model: seed 1.
 #[test]
 fn a_length_whose_sync_failed_is_changed_again_before_it_is_relied_on() {
     // The failed group made the file longer. What the next open keeps of it, and what it writes where the page cache
@@ -108,7 +106,7 @@ fn a_length_whose_sync_failed_is_changed_again_before_it_is_relied_on() {
     assert_eq!(contents_of(&open(&disk, 3)).len(), 3);
 }
 
-// R1: of what is not there
+// What is read as absent may be whole on the device, and come back.
 #[test]
 fn a_write_that_an_open_found_undone_does_not_come_back() {
     let disk = SimDisk::new();
@@ -146,8 +144,6 @@ fn a_write_that_an_open_found_undone_does_not_come_back() {
         assert_eq!(after.as_deref(), Some(&b"old"[..]), "{choice:?}");
     }
 }
-
-// R2
 #[test]
 fn a_refused_write_is_not_resurrected_by_a_retry_of_its_neighbour() {
     let disk = SimDisk::new();
@@ -192,8 +188,6 @@ fn a_refused_write_is_not_resurrected_by_a_retry_of_its_neighbour() {
         }
     }
 }
-
-// R2
 #[test]
 fn the_effect_follows_the_step_that_failed_not_the_errno() {
     for errno in [EIO, ENOSPC, EFBIG, EROFS, EACCES, EMFILE] {
@@ -295,7 +289,7 @@ fn a_full_disk_refuses_with_effect_nothing_and_takes_writes_again() {
     );
 }
 
-// R10, D3
+// D3
 #[test]
 fn two_successive_reads_never_see_a_group_half() {
     let disk = SimDisk::new();

@@ -106,7 +106,7 @@ fn with_debris() -> (SimDisk, &'static str) {
     (disk, "/db/00000009.seg")
 }
 
-// C8: whichever step of the new generation fails, for the first change after a clean close or for any other open.
+// Whichever step of the new generation fails, for the first change after a clean close or for any other open.
 #[test]
 fn nothing_is_removed_before_the_new_generation_is_durable() {
     let steps = [

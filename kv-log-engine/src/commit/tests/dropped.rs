@@ -174,7 +174,7 @@ fn groups_of_one() -> Limits {
     }
 }
 
-// R6: whoever leads comes to an end, whatever others throw away meanwhile.
+// Whoever leads comes to an end, whatever others throw away meanwhile.
 #[test]
 fn a_leader_is_not_kept_for_ever_by_futures_that_are_dropped() {
     let (queue, log) = queue_with(groups_of_one());
