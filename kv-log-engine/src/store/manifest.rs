@@ -7,7 +7,7 @@
 use crate::fault;
 use crate::format::Defect;
 use crate::format::edit::{
-    self, ENTRY_ALIGN, ENTRY_CONTENT_BYTES_MAX, ENTRY_HEADER_BYTES, ENTRY_MAGIC, EntryKind,
+    self, ENTRY_ALIGN, ENTRY_CONTENT_BYTES_MAX, ENTRY_HEADER_BYTES, EntryKind,
 };
 use crate::format::ids::EditNumber;
 use crate::format::manifest::Manifest;
@@ -251,18 +251,27 @@ fn entry_at(window: &mut Window<'_>, at: u64) -> Result<Found> {
 }
 
 /// The highest number of an entry that verifies anywhere behind the last that could be applied.
+///
+/// # Errors
+/// `Io`. `Corrupt`: more entries begin here than have room beside each other. Somebody wrote them to be read for hours.
 fn search(window: &mut Window<'_>, from: u64) -> Result<EditNumber> {
     let mut seen = EditNumber::ZERO;
+    let mut unread = 2 * window.limit();
     let mut at = from;
     while at < window.limit() {
-        let magic = window
-            .up_to(at, ENTRY_MAGIC.len())?
-            .starts_with(ENTRY_MAGIC);
-        if magic
-            && let Ok(Some((_, bytes))) = entry_at(window, at)?
-            && let Ok(entry) = edit::decode(&bytes, at)
+        let length = edit::length(window.up_to(at, ENTRY_HEADER_BYTES)?);
+        if let Ok(length) = length
+            && length <= window.limit() - at
         {
-            seen = seen.max(entry.number);
+            let Some(left) = unread.checked_sub(length) else {
+                return Err(fault::corrupt(window.path(), "its entries overlap"));
+            };
+            unread = left;
+            if let Ok(Some((_, bytes))) = entry_at(window, at)?
+                && let Ok(entry) = edit::decode(&bytes, at)
+            {
+                seen = seen.max(entry.number);
+            }
         }
         at += ENTRY_ALIGN;
     }

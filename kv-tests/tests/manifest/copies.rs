@@ -203,6 +203,28 @@ fn an_edit_behind_an_image_that_cannot_be_read_is_not_passed_over() {
     }
 }
 
+// Headers behind each other, each of an entry that claims the rest of the file: reading them all would take for ever.
+#[test]
+fn entries_that_overlap_are_not_all_read() {
+    let (disk, _) = long_store();
+    let mut file = disk.read_file(COPIES[0]).unwrap();
+    let behind = file.len();
+    let end = behind + (1 << 20);
+    for at in (behind..end).step_by(48) {
+        let rest = (end - at).saturating_sub(96) as u32;
+        file.extend_from_slice(b"KVLOGMAN\0\0\0\0");
+        file.extend_from_slice(&rest.to_le_bytes());
+        file.extend_from_slice(&[0; 32]);
+    }
+    disk.write_file(COPIES[1], &file).unwrap();
+    let before = disk.calls();
+    let error = try_open(&disk, 2).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("overlap"), "{error}");
+    let reads = disk.calls()[&OpKind::Read] - before[&OpKind::Read];
+    assert!(reads < 1_000, "{reads} reads");
+}
+
 #[test]
 fn two_copies_that_say_different_things_of_one_edit_are_corruption() {
     let (disk, _) = long_store();
