@@ -28,7 +28,7 @@ pub(crate) fn at_open(
     let mut settlement = Settlement::new(files, recovered, changes.edit)?;
     let file = Arc::clone(settlement.file());
     if let Some(refusal) = must_not_write {
-        recovered.report.read_only = Some(told(refusal));
+        recovered.report.read_only = Some(refusal.to_string());
     }
     if recovered.clean && !changes.count {
         return Ok((file, Some(settlement)));
@@ -50,17 +50,9 @@ pub(crate) fn at_open(
         Ok(()) => Ok((file, None)),
         // What was read and what stands in the manifest before it lead to the same records: there is no harm in reading.
         Err(EditError::Nothing(error)) if !changes.count => {
-            recovered.report.read_only = Some(told(&error));
+            recovered.report.read_only = Some(error.to_string());
             Ok((file, Some(settlement)))
         }
         Err(error) => Err(error.into_error()),
-    }
-}
-
-fn told(error: &Error) -> String {
-    use std::error::Error as _;
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }

@@ -38,7 +38,9 @@ fn a_torn_tail_that_finds_no_room_is_left_until_the_first_write_that_does() {
     let report = store.recovery_report();
     let torn = report.torn_tail.clone().unwrap();
     assert_eq!((torn.bytes, torn.quarantine), (tail.len() as u64, None));
-    assert!(report.read_only.as_ref().unwrap().contains("3064 bytes"));
+    let why = report.read_only.as_ref().unwrap();
+    assert!(why.contains("3064 bytes"), "{why}");
+    assert_eq!(why.matches("os error").count(), 1, "each cause once: {why}");
     // The header is gone, so that no power cut brings any of it back; the rest is where it was.
     let name = segments(&disk).pop().unwrap();
     let left = disk.read_file(&name).unwrap();
