@@ -56,8 +56,12 @@ impl Failure {
         }
     }
 
-    /// The failure of what comes after a write that `what` tells of.
+    /// The failure of what comes after a write that `what` tells of. A close that finds the store gone takes back what was
+    /// told before.
     pub(crate) fn after(self, what: impl Into<String>, count: Option<(&'static str, u64)>) -> Self {
+        if self.lost_the_store() {
+            return self;
+        }
         Self::Done {
             what: what.into(),
             count,
@@ -103,17 +107,37 @@ impl Failure {
                 let first = text.split("\n\n").next().unwrap_or_default();
                 on_one_line(first.strip_prefix("error:").unwrap_or(first))
             }
-            Self::Import { durable, cause } => format!(
-                "{}; what came before it is durable: {}",
-                cause.message(),
-                counted(*durable, "record")
-            ),
+            Self::Import { durable, cause } => {
+                let (wrong, before) = (cause.message(), counted(*durable, "record"));
+                if cause.lost_the_store() {
+                    format!(
+                        "{wrong}; what came before it, {before}, went with the store that was there"
+                    )
+                } else {
+                    format!("{wrong}; what came before it is durable: {before}")
+                }
+            }
             Self::Done { what, cause, .. } => format!("{}; {what}", cause.message()),
         }
     }
 
+    /// Somebody removed the store, or put another in its place, while it was written: what was durable in it is where its
+    /// files are.
+    fn lost_the_store(&self) -> bool {
+        matches!(self, Self::Store { error, .. }
+            if error.kind() == ErrorKind::Locked && error.effect() == Effect::Unknown)
+    }
+
+    /// Whether it says only that something failed before.
+    pub(crate) fn is_consequence(&self) -> bool {
+        matches!(self, Self::Store { error, .. } if error.kind() == ErrorKind::Poisoned)
+    }
+
     pub(crate) fn hint(&self) -> String {
         match self {
+            _ if self.lost_the_store() => {
+                "find out who moved or removed it, and look at what is there now".to_owned()
+            }
             Self::Store { error, hint } => match error.effect() {
                 Effect::Nothing => hint.unwrap_or_else(|| advice(error.kind())),
                 Effect::Unknown => {

@@ -127,6 +127,14 @@ fn torn_tail(torn: &TornTail) -> String {
         return cut_short(torn);
     }
     let kept = match &torn.quarantine {
+        // More than its head can hold, and kept nowhere: it was not cut.
+        None if torn.bytes > torn.head.len() as u64 => {
+            return format!(
+                "{} never-acknowledged bytes at the end of {path} are not served; they stay there until a write finds \
+                 where to keep them",
+                torn.bytes
+            );
+        }
         None => "they are kept in no file, being too few".to_owned(),
         Some(kept) if torn.quarantined_bytes < torn.bytes => {
             let (count, kept) = (torn.quarantined_bytes, kept.display());

@@ -100,7 +100,9 @@ pub(super) fn import(
     let closed = close(&store);
     if let Err(cause) = imported {
         // The first cause is the one to end with; what was durable before does not hang on the close.
-        if let Err(second) = closed {
+        if let Err(second) = closed
+            && !second.is_consequence()
+        {
             note(args, &format!("closing failed too: {}", second.message()));
         }
         return Err(Failure::Import {

@@ -423,8 +423,23 @@ fn verify_tells_damage_from_a_torn_tail() {
         text(&output.stdout)
     );
     assert_eq!(std::fs::read(&segment).unwrap(), torn);
-    assert_eq!(bench.good(&["get", "b"]), b"second value");
-    assert!(bench.store().join("quarantine").is_dir());
+
+    let quarantine = bench.store().join("quarantine");
+    std::fs::write(&quarantine, "in the way").unwrap();
+    let output = bench.run(&["get", "b"]);
+    assert_eq!(output.stdout, b"second value");
+    let told = text(&output.stderr);
+    assert!(told.contains("200 never-acknowledged bytes") && told.contains("stay there"));
+    assert!(!told.contains("cut"), "nothing was: {told}");
+    let refused = bench.run(&["--quiet", "set", "a", "1"]);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(text(&refused.stderr).contains("cannot keep"));
+
+    std::fs::remove_file(&quarantine).unwrap();
+    let output = bench.run(&["get", "b"]);
+    assert_eq!(output.stdout, b"second value");
+    assert!(text(&output.stderr).contains("they are kept in"));
+    assert!(quarantine.is_dir());
     bench.good(&["verify"]);
 }
 
@@ -444,6 +459,40 @@ fn a_reader_that_goes_away_is_no_error_message() {
         (output.status.code(), text(&output.stderr)),
         (Some(141), String::new())
     );
+}
+
+/// Whoever notices first, the write or the close: nothing that went with the files is called durable.
+#[cfg(unix)]
+#[test]
+fn a_store_that_is_removed_under_an_import_is_not_called_durable() {
+    let bench = Bench::new();
+    let mut command = bench.command(&["import", "--create", "--batch", "1"]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin
+        .write_all(b"{\"key\":\"wanted\",\"value\":1}\n")
+        .unwrap();
+    let segment = bench.store().join("00000001.seg");
+    let written = || {
+        let bytes = std::fs::read(&segment).unwrap_or_default();
+        bytes.windows(6).any(|window| window == b"wanted")
+    };
+    while !written() && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    std::fs::rename(bench.store(), bench.store().with_extension("gone")).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{told}");
+    assert!(told.contains("was removed or replaced") && told.contains("find out who"));
+    assert!(!told.contains("durable") && !told.contains("closing failed"));
+    assert!(output.stdout.is_empty(), "no success is reported");
 }
 
 #[test]
