@@ -4,7 +4,7 @@
 //! number, the check of the entry before it, and its content. So an entry counts only where and when it was written.
 
 use super::cursor::Cursor;
-use super::{Defect, FORMAT_VERSION, Salt};
+use super::{Defect, FORMAT_VERSION, Salt, hold_check, know_version};
 use crate::format::ids::EditNumber;
 
 /// What every entry begins with, in all versions.
@@ -116,19 +116,8 @@ pub(crate) fn decode(bytes: &[u8], offset: u64) -> Result<Entry<'_>, Defect> {
     let padding = cursor.take(cursor.remaining())?;
     let covered = bytes.get(..covered).unwrap_or_default();
     let expected = CHECK_KEY.check(&[&offset.to_le_bytes(), covered]);
-    if check != expected {
-        return Err(Defect::Check {
-            what: "manifest",
-            expected,
-            found: check,
-        });
-    }
-    if version != FORMAT_VERSION {
-        return Err(Defect::Unsupported {
-            what: "format version",
-            found: version.into(),
-        });
-    }
+    hold_check("manifest", expected, check)?;
+    know_version(version)?;
     let kind = match kind {
         0 => EntryKind::Image,
         1 => EntryKind::Edit,

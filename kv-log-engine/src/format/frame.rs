@@ -6,7 +6,7 @@
 
 use super::cursor::Cursor;
 use super::record::{self, RECORD_HEADER_BYTES, Record, RecordHeader};
-use super::{Defect, Salt};
+use super::{Defect, Salt, hold_check};
 use crate::format::Class;
 use crate::format::ids::{EditNumber, Seqno};
 
@@ -534,16 +534,10 @@ fn verify_records<'a>(
 }
 
 fn check_digest(header: &FrameHeader, salt: &Salt, digested: &[u8]) -> Result<(), Defect> {
-    let expected = salt.check(&[digested]);
-    if header.digest == expected || planted!(NoChecksumCheck) {
-        Ok(())
-    } else {
-        Err(Defect::Check {
-            what: "frame digest",
-            expected,
-            found: header.digest,
-        })
+    if planted!(NoChecksumCheck) {
+        return Ok(());
     }
+    hold_check("frame digest", salt.check(&[digested]), header.digest)
 }
 
 fn decode_footer(body: &[u8]) -> Result<Footer, Defect> {

@@ -137,5 +137,28 @@ impl fmt::Display for Defect {
 
 impl std::error::Error for Defect {}
 
+/// Whether a check that was found is the one that the bytes it covers have.
+fn hold_check(what: &'static str, expected: u64, found: u64) -> Result<(), Defect> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Defect::Check {
+        what,
+        expected,
+        found,
+    })
+}
+
+/// Whether this version can read what was written by that one.
+fn know_version(found: u32) -> Result<(), Defect> {
+    if found == FORMAT_VERSION {
+        return Ok(());
+    }
+    Err(Defect::Unsupported {
+        what: "format version",
+        found: found.into(),
+    })
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! The header of a segment file. FORMAT.md, "Segment".
 
 use super::cursor::Cursor;
-use super::{Defect, FORMAT_VERSION, Salt, StoreId};
+use super::{Defect, FORMAT_VERSION, Salt, StoreId, hold_check, know_version};
 use crate::format::ids::{EditNumber, SegmentId, Seqno};
 
 /// Bytes before a segment's first frame.
@@ -70,20 +70,8 @@ impl SegmentHeader {
         let store_id = StoreId(cursor.array()?);
         let incarnation = StoreId(cursor.array()?);
         let salt = Salt(cursor.array()?);
-        let expected = salt.check(&[covered]);
-        if check != expected {
-            return Err(Defect::Check {
-                what: "segment header",
-                expected,
-                found: check,
-            });
-        }
-        if version != FORMAT_VERSION {
-            return Err(Defect::Unsupported {
-                what: "format version",
-                found: version.into(),
-            });
-        }
+        hold_check("segment header", salt.check(&[covered]), check)?;
+        know_version(version)?;
         if kind != KIND_LOG {
             let known = KIND_NAMES.iter().find(|(known, _)| *known == kind);
             return Err(Defect::Unsupported {
