@@ -1,7 +1,8 @@
 //! Values in JSON.
 
+use super::sink::{self, Sink};
 use super::strict::{JSON, Strict, Watch};
-use super::{Codec, Probed, decodes_to_itself, too_large, undecodable, unencodable};
+use super::{Codec, Probed, decodes_to_itself, undecodable, unencodable};
 use crate::{Result, VALUE_BYTES_MAX};
 use serde::de::DeserializeOwned;
 use serde::ser::Serialize;
@@ -61,45 +62,24 @@ impl<V: Serialize + DeserializeOwned> Codec<V> for Json {
 
 /// Appends the encoding of `value`, which may take `room` bytes.
 fn json_within<V: Serialize>(value: &V, out: &mut Vec<u8>, room: usize) -> Result<()> {
-    let start = out.len();
-    let watch = Watch::default();
-    let sink = Sink {
-        out: &mut *out,
-        room,
-        watch: &watch,
+    let write = |sink: Sink<'_>, watch: &Watch| {
+        value.serialize(Strict::<_, JSON> {
+            inner: &mut serde_json::Serializer::new(sink),
+            watch,
+        })
     };
-    let written = value.serialize(Strict::<_, JSON> {
-        inner: &mut serde_json::Serializer::new(sink),
-        watch: &watch,
-    });
-    written.map_err(|error| {
-        out.truncate(start);
-        if watch.is_too_long() {
-            return too_large();
-        }
-        match watch.refused() {
-            Some(cause) => unencodable::<V>(cause),
-            None => unencodable::<V>("JSON cannot hold it").with_source(error),
-        }
+    sink::within(out, room, write, |refused, error| match refused {
+        Some(cause) => unencodable::<V>(cause),
+        None => unencodable::<V>("JSON cannot hold it").with_source(error),
     })
-}
-
-/// Where JSON is written to: refuses the piece that would pass the limit, before it is stored.
-struct Sink<'a> {
-    out: &'a mut Vec<u8>,
-    room: usize,
-    watch: &'a Watch,
 }
 
 impl io::Write for Sink<'_> {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        let Some(room) = self.room.checked_sub(piece.len()) else {
-            self.watch.is_full();
+        if !self.take(piece) {
             return Err(io::ErrorKind::OutOfMemory.into());
-        };
-        self.room = room;
+        }
         self.watch.writes(piece);
-        self.out.extend_from_slice(piece);
         Ok(piece.len())
     }
 

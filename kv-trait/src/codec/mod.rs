@@ -30,6 +30,7 @@
 mod json;
 mod postcard;
 mod raw;
+mod sink;
 mod strict;
 
 pub use json::Json;

@@ -1,7 +1,8 @@
 //! Values in postcard.
 
+use super::sink::{self, Sink};
 use super::strict::{POSTCARD, Strict, Watch};
-use super::{Codec, Probed, decodes_to_itself, too_large, undecodable, unencodable};
+use super::{Codec, Probed, decodes_to_itself, undecodable, unencodable};
 use crate::shape::Trial;
 use crate::{Error, ErrorKind, Result, Shape, VALUE_BYTES_MAX};
 use postcard::Serializer;
@@ -70,36 +71,16 @@ impl<V: Serialize + DeserializeOwned> Codec<V> for Postcard {
 
 /// Appends the encoding of `value`, which may take `room` bytes.
 fn postcard_within<V: Serialize>(value: &V, out: &mut Vec<u8>, room: usize) -> Result<()> {
-    let start = out.len();
-    let watch = Watch::default();
-    let mut serializer = Serializer {
-        output: Sink {
-            out: &mut *out,
-            room,
-            watch: &watch,
-        },
+    let write = |sink: Sink<'_>, watch: &Watch| {
+        value.serialize(Strict::<_, POSTCARD> {
+            inner: &mut Serializer { output: sink },
+            watch,
+        })
     };
-    let written = value.serialize(Strict::<_, POSTCARD> {
-        inner: &mut serializer,
-        watch: &watch,
-    });
-    written.map_err(|error| {
-        out.truncate(start);
-        if watch.is_too_long() {
-            return too_large();
-        }
-        match watch.refused() {
-            Some(cause) => unencodable::<V>(&format!("{cause}; the codec `Json` may hold it")),
-            None => unencodable::<V>("its own code refuses, or the format does").with_source(error),
-        }
+    sink::within(out, room, write, |refused, error| match refused {
+        Some(cause) => unencodable::<V>(&format!("{cause}; the codec `Json` may hold it")),
+        None => unencodable::<V>("its own code refuses, or the format does").with_source(error),
     })
-}
-
-/// Where postcard writes to: refuses the byte that would pass the limit, before it is stored.
-struct Sink<'a> {
-    out: &'a mut Vec<u8>,
-    room: usize,
-    watch: &'a Watch,
 }
 
 impl Flavor for Sink<'_> {
@@ -112,13 +93,11 @@ impl Flavor for Sink<'_> {
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        let Some(room) = self.room.checked_sub(bytes.len()) else {
-            self.watch.is_full();
-            return Err(postcard::Error::SerializeBufferFull);
-        };
-        self.room = room;
-        self.out.extend_from_slice(bytes);
-        Ok(())
+        if self.take(bytes) {
+            Ok(())
+        } else {
+            Err(postcard::Error::SerializeBufferFull)
+        }
     }
 
     fn finalize(self) -> postcard::Result<()> {
