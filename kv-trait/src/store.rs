@@ -14,9 +14,9 @@ use std::sync::Arc;
 /// `Box<T>` and `Arc<T>` of one. An absent key is `Ok(None)`, never an error.
 ///
 /// # Duties of an implementor
-/// - **One order.** All writes form one sequence, that of their first polls, and each operation takes effect at one point
-///   between its first poll and its answer. `set` and `delete` answer with the value that this order says was there before: over the
-///   history of one key the prior values form a chain without gap or repeat.
+/// - **One order.** All writes form one sequence, that of their first polls, and each operation takes effect at one
+///   point between its first poll and its answer. `set` and `delete` answer with the value that this order says was
+///   there before: over the history of one key the prior values form a chain without gap or repeat.
 /// - **Acknowledged implies durable**, **visible implies durable**: an answer, prior values and `None` included, never
 ///   depends on a write that a power cut could still take back. A store that is weaker says so in its name and in
 ///   its documentation.
@@ -119,8 +119,9 @@ where
     ///
     /// # Errors
     /// As [`KVStore::get`], and with effect *nothing* also `StorageFull`, `Poisoned`, and `TooLarge` for a value
-    /// longer than [`VALUE_BYTES_MAX`](crate::VALUE_BYTES_MAX). With effect *unknown*: `Io`, `Poisoned`. With effect
-    /// *applied* the write is durable and visible, but the prior value could not be produced.
+    /// longer than [`VALUE_BYTES_MAX`](crate::VALUE_BYTES_MAX). With effect *unknown*: `Io`, `StorageFull` (a sync may
+    /// find no room, too), `Poisoned`, and `Locked` where somebody took the store away while it was written. With
+    /// effect *applied* the write is durable and visible, but the prior value could not be produced.
     async fn set(&self, key: &K, value: &V) -> Result<Option<V>>;
 
     /// Removes `key` and answers with the value it had, or `None` if there was none.
