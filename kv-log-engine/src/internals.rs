@@ -8,7 +8,7 @@ use crate::format::ids::{Entry, Location, SegmentId, Seqno};
 use crate::format::record::RecordKind;
 use crate::index::Tree;
 use crate::log::scan::{self, Boundary};
-use crate::log::window::Window;
+use crate::storage::window::Window;
 use crate::storage::{FileId, StorageFile};
 use kv_trait::Result;
 use std::io;

@@ -4,12 +4,13 @@
 use crate::fault;
 use crate::format::StoreId;
 use crate::format::ids::{EditNumber, SegmentId, Seqno};
-use crate::format::manifest::{Edit, KeyspaceEntry, Manifest, SegmentEntry, SegmentState};
+use crate::format::manifest::{KeyspaceEntry, Manifest, SegmentEntry, SegmentState};
 use crate::format::record::KEYSPACE_DEFAULT;
 use crate::format::segment::SegmentHeader;
 use crate::log::files::SegmentFiles;
 use crate::log::writer::SegmentWriter;
 use crate::options::{Create, Options, SEGMENT_BYTES_DEFAULT};
+use crate::recovery::settle::Changes;
 use crate::recovery::survey::{self, Unfinished};
 use crate::recovery::{self, Recovered};
 use crate::storage::DirEntry;
@@ -31,14 +32,6 @@ pub(crate) struct Opened {
     pub(crate) recovered: Recovered,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) changes: Changes,
-}
-
-/// What an open wants the manifest to say: other types, another length of segments.
-#[derive(Debug, Default)]
-pub(crate) struct Changes {
-    pub(crate) edit: Edit,
-    /// Writes will rely on it.
-    pub(crate) count: bool,
 }
 
 /// A store that is locked, and not yet read.

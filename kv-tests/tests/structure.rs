@@ -17,9 +17,9 @@ const LAYERS: &[&[&str]] = &[
     &["store"],
     &["log"],
     &["index"],
+    &["recovery"],
     &["commit", "batch"],
     &["chore"],
-    &["recovery"],
     &[
         "engine",
         "hop",

@@ -5,5 +5,4 @@
 pub(crate) mod files;
 pub(crate) mod kept;
 pub(crate) mod scan;
-pub(crate) mod window;
 pub(crate) mod writer;

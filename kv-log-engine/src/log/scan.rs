@@ -7,7 +7,6 @@
 //!
 //! The method is that of protocol-aware recovery (Alagappan et al., FAST 2018), with the proof kept in the log.
 
-use super::window::Window;
 use crate::fault;
 use crate::format::frame::{
     Ending, FRAME_ALIGN, FRAME_HEADER_BYTES, Footer, FrameHeader, FrameKind, verify_body,
@@ -15,6 +14,7 @@ use crate::format::frame::{
 use crate::format::ids::{EditNumber, Seqno};
 use crate::format::record::Record;
 use crate::format::{Defect, Salt};
+use crate::storage::window::Window;
 use kv_trait::Result;
 
 /// Where a walk begins, and after it, where it ended: the end of a frame, and what the next one must continue.

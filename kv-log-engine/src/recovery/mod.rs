@@ -21,7 +21,7 @@ use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, parse_file_nam
 use crate::index::{Gather, Tree};
 use crate::log::files::{Segment, SegmentFiles};
 use crate::log::scan::{self, Boundary, Contents, Stop, Walk};
-use crate::log::window::Window;
+use crate::storage::window::Window;
 use crate::storage::{StorageFile, exact};
 use crate::store::manifest;
 use kv_trait::{Error, ErrorKind, Result};

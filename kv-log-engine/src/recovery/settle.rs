@@ -2,12 +2,20 @@
 
 use super::Recovered;
 use super::repair::Settlement;
+use crate::format::manifest::Edit;
 use crate::log::files::SegmentFiles;
-use crate::open::Changes;
 use crate::storage::StorageFile;
 use crate::store::catalog::{Catalog, EditError};
 use kv_trait::{Error, Result};
 use std::sync::Arc;
+
+/// What an open wants the manifest to say: other types, another length of segments.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) edit: Edit,
+    /// Writes will rely on it.
+    pub(crate) count: bool,
+}
 
 /// Makes what was recovered safe to serve. Returns the active segment's file, and what is left to be done before the first
 /// change: nothing of it where the store was not closed, all of it where it was.

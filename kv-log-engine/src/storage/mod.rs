@@ -7,6 +7,7 @@
 pub(crate) mod exact;
 mod os;
 pub mod sim;
+pub(crate) mod window;
 
 pub use os::OsStorage;
 

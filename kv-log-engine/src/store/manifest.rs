@@ -11,7 +11,7 @@ use crate::format::edit::{
 };
 use crate::format::ids::EditNumber;
 use crate::format::manifest::Manifest;
-use crate::log::window::Window;
+use crate::storage::window::Window;
 use crate::storage::{OpenMode, Storage};
 use crate::store::layout::COPIES;
 use kv_trait::{Error, ErrorKind, Result};

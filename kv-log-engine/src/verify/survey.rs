@@ -15,10 +15,10 @@ use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, parse_file_nam
 use crate::format::{Defect, Salt};
 use crate::log::files::SegmentFiles;
 use crate::log::scan::{self, Boundary, Stop};
-use crate::log::window::Window;
 use crate::open::Located;
 use crate::recovery::RecoveryReport;
 use crate::recovery::survey::{unnamed_files, unproven_salt};
+use crate::storage::window::Window;
 use crate::storage::{FileKind, StorageFile, exact};
 use crate::store::layout::MANIFEST;
 use crate::store::manifest;

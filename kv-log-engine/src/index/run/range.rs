@@ -29,8 +29,15 @@ pub(crate) struct RunRange {
     ahead: Option<Item>,
 }
 
+impl Run {
+    /// The entries of an interval in one direction, holes included.
+    pub(crate) fn range(self: &Arc<Self>, interval: Interval, direction: Direction) -> RunRange {
+        RunRange::new(Arc::clone(self), interval, direction)
+    }
+}
+
 impl RunRange {
-    pub(super) fn new(run: Arc<Run>, interval: Interval, direction: Direction) -> Self {
+    fn new(run: Arc<Run>, interval: Interval, direction: Direction) -> Self {
         let holes = run.footer().facts.holes.iter();
         let holes = holes.filter(|hole| interval.meets(&hole.from, &hole.to));
         let mut holes: VecDeque<Hole> = holes.cloned().collect();

@@ -4,7 +4,6 @@
 //! that all runs share. What does not verify is named with file, offset and the keys that it hides; other keys are
 //! answered as ever.
 
-use super::range::RunRange;
 use crate::fault;
 use crate::format::run::block::{Stored, Version};
 use crate::format::run::fence::{Part, Place};
@@ -16,7 +15,7 @@ use crate::format::run::table::{Entries, Table};
 use crate::format::run::{RunId, name_range, successor};
 use crate::format::{Defect, Salt, StoreId};
 use crate::index::cache::{Cached, PieceCache};
-use crate::index::source::{Direction, Interval, Shared, hidden};
+use crate::index::source::{Shared, hidden};
 use crate::storage::{StorageFile, exact};
 use crate::sync::lock_std as lock;
 use kv_trait::{Error, ErrorKind, Result};
@@ -150,11 +149,6 @@ impl Run {
         self.reads.blocks_asked.fetch_add(1, Ordering::Relaxed);
         let block = self.block(at, &fence, ordinal, place)?;
         Ok(block.find(key).map(|stored| share(&block, stored)))
-    }
-
-    /// The entries of an interval in one direction, holes included.
-    pub(crate) fn range(self: &Arc<Self>, interval: Interval, direction: Direction) -> RunRange {
-        RunRange::new(Arc::clone(self), interval, direction)
     }
 
     /// The keys that a part may have: from its separator up to the next one.

@@ -3,8 +3,8 @@
 //! Memory is bounded by the longest single request, and that by the file's own length: no length found on disk is
 //! believed before the file was seen to be that long.
 
+use super::{StorageFile, exact};
 use crate::fault;
-use crate::storage::{StorageFile, exact};
 use kv_trait::{Error, ErrorKind, Result};
 use std::path::Path;
 
