@@ -7,6 +7,7 @@
 mod cursor;
 pub(crate) mod edit;
 pub(crate) mod frame;
+mod header;
 pub(crate) mod ids;
 pub(crate) mod manifest;
 pub(crate) mod record;

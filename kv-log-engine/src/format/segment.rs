@@ -1,14 +1,13 @@
 //! The header of a segment file. FORMAT.md, "Segment".
 
-use super::cursor::Cursor;
-use super::{Defect, FORMAT_VERSION, Salt, StoreId, hold_check, know_version};
+use super::header::{FileHeader, HEADER_BYTES};
+use super::{Defect, Salt, StoreId};
 use crate::format::ids::{EditNumber, SegmentId, Seqno};
+
+pub(crate) use super::header::SEGMENT_MAGIC;
 
 /// Bytes before a segment's first frame.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = HEADER_BYTES as u64;
-const HEADER_BYTES: usize = 104;
-pub(crate) const SEGMENT_MAGIC: &[u8; 8] = b"KVLOGSEG";
-const CHECKED_BYTES: usize = HEADER_BYTES - 8;
 const KIND_LOG: u32 = 0;
 /// Kinds that a later version writes: values that a merge copied, sorted runs.
 const KIND_NAMES: [(u32, &str); 2] = [
@@ -34,20 +33,17 @@ pub(crate) struct SegmentHeader {
 impl SegmentHeader {
     /// The header's bytes, and its check: the chain of the first frame.
     pub(crate) fn encode(&self) -> (Vec<u8>, u64) {
-        let mut bytes = Vec::with_capacity(HEADER_BYTES);
-        bytes.extend_from_slice(SEGMENT_MAGIC);
-        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        bytes.extend_from_slice(&KIND_LOG.to_le_bytes());
-        bytes.extend_from_slice(&self.store_id.0);
-        bytes.extend_from_slice(&self.incarnation.0);
-        bytes.extend_from_slice(&self.salt.0);
-        bytes.extend_from_slice(&self.id.get().to_le_bytes());
-        bytes.extend_from_slice(&self.base_seqno.get().to_le_bytes());
-        bytes.extend_from_slice(&self.edit.get().to_le_bytes());
-        bytes.extend_from_slice(&[0; 8]);
-        let check = self.salt.check(&[&bytes]);
-        bytes.extend_from_slice(&check.to_le_bytes());
-        (bytes, check)
+        let header = FileHeader {
+            kind: KIND_LOG,
+            store_id: self.store_id,
+            incarnation: self.incarnation,
+            salt: self.salt,
+            id: self.id.get(),
+            base_seqno: self.base_seqno,
+            edit: self.edit,
+            flags: 0,
+        };
+        header.encode()
     }
 
     /// Room for a header's bytes.
@@ -55,51 +51,31 @@ impl SegmentHeader {
         [0; HEADER_BYTES]
     }
 
-    /// Decodes a header and its check. These 104 bytes keep this shape in every version, so that a later one is
-    /// recognised as such and not taken for damage.
+    /// Decodes a header and its check.
     pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, u64), Defect> {
-        let mut cursor = Cursor::new(bytes);
-        let covered = cursor.take(CHECKED_BYTES)?;
-        let check = cursor.u64()?;
-        let mut cursor = Cursor::new(covered);
-        if cursor.take(SEGMENT_MAGIC.len())? != SEGMENT_MAGIC {
-            return Err(Defect::Magic);
-        }
-        let version = cursor.u32()?;
-        let kind = cursor.u32()?;
-        let store_id = StoreId(cursor.array()?);
-        let incarnation = StoreId(cursor.array()?);
-        let salt = Salt(cursor.array()?);
-        hold_check("segment header", salt.check(&[covered]), check)?;
-        know_version(version)?;
-        if kind != KIND_LOG {
-            let known = KIND_NAMES.iter().find(|(known, _)| *known == kind);
+        let (header, check) = FileHeader::decode("segment header", bytes)?;
+        if header.kind != KIND_LOG {
+            let known = KIND_NAMES.iter().find(|(known, _)| *known == header.kind);
             return Err(Defect::Unsupported {
                 what: known.map_or("segment kind", |(_, name)| name),
-                found: kind.into(),
+                found: header.kind.into(),
             });
         }
-        let id = SegmentId::new(cursor.u64()?);
-        let base_seqno = Seqno::new(cursor.u64()?);
-        let edit = EditNumber::new(cursor.u64()?);
-        let reserved = cursor.u64()?;
-        if reserved != 0 {
+        if header.flags != 0 {
             return Err(Defect::Unsupported {
                 what: "segment flags",
-                found: reserved,
+                found: header.flags,
             });
         }
-        Ok((
-            Self {
-                store_id,
-                incarnation,
-                salt,
-                id,
-                base_seqno,
-                edit,
-            },
-            check,
-        ))
+        let segment = Self {
+            store_id: header.store_id,
+            incarnation: header.incarnation,
+            salt: header.salt,
+            id: SegmentId::new(header.id),
+            base_seqno: header.base_seqno,
+            edit: header.edit,
+        };
+        Ok((segment, check))
     }
 }
 

@@ -3,18 +3,13 @@
 //! The shape is that of the header of every file of a store.
 
 use super::RunId;
-use crate::format::cursor::Cursor;
-use crate::format::ids::EditNumber;
-use crate::format::segment::{SEGMENT_HEADER_BYTES, SEGMENT_MAGIC};
-use crate::format::{Defect, FORMAT_VERSION, Salt, StoreId};
+use crate::format::header::{FileHeader, HEADER_BYTES};
+use crate::format::ids::{EditNumber, Seqno};
+use crate::format::{Defect, Salt, StoreId};
 
 /// Bytes before a run's first block.
 pub(crate) const RUN_HEADER_BYTES: u64 = HEADER_BYTES as u64;
-const HEADER_BYTES: usize = 104;
-const CHECKED_BYTES: usize = HEADER_BYTES - 8;
 const KIND_RUN: u32 = 2;
-
-const _: () = assert!(RUN_HEADER_BYTES == SEGMENT_HEADER_BYTES);
 
 /// What a run's file says about itself before it is finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,20 +25,17 @@ pub(crate) struct RunHeader {
 
 impl RunHeader {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER_BYTES);
-        bytes.extend_from_slice(SEGMENT_MAGIC);
-        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        bytes.extend_from_slice(&KIND_RUN.to_le_bytes());
-        bytes.extend_from_slice(&self.store_id.0);
-        bytes.extend_from_slice(&self.incarnation.0);
-        bytes.extend_from_slice(&self.salt.0);
-        bytes.extend_from_slice(&self.id.get().to_le_bytes());
-        bytes.extend_from_slice(&[0; 8]);
-        bytes.extend_from_slice(&self.edit.get().to_le_bytes());
-        bytes.extend_from_slice(&[0; 8]);
-        let check = self.salt.check(&[&bytes]);
-        bytes.extend_from_slice(&check.to_le_bytes());
-        debug_assert_eq!(bytes.len(), HEADER_BYTES);
+        let header = FileHeader {
+            kind: KIND_RUN,
+            store_id: self.store_id,
+            incarnation: self.incarnation,
+            salt: self.salt,
+            id: self.id.get(),
+            base_seqno: Seqno::new(0),
+            edit: self.edit,
+            flags: 0,
+        };
+        let (bytes, _check) = header.encode();
         bytes
     }
 
@@ -53,39 +45,18 @@ impl RunHeader {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Defect> {
-        let mut cursor = Cursor::new(bytes);
-        let covered = cursor.take(CHECKED_BYTES)?;
-        let check = cursor.u64()?;
-        let mut cursor = Cursor::new(covered);
-        if cursor.take(SEGMENT_MAGIC.len())? != SEGMENT_MAGIC {
-            return Err(Defect::Magic);
-        }
-        let (version, kind) = (cursor.u32()?, cursor.u32()?);
-        let (store_id, incarnation) = (StoreId(cursor.array()?), StoreId(cursor.array()?));
-        let (salt, id) = (Salt(cursor.array()?), RunId::new(cursor.u64()?));
-        let (_base_seqno, edit) = (cursor.u64()?, EditNumber::new(cursor.u64()?));
-        let flags = cursor.u64()?;
-        let header = Self {
-            store_id,
-            incarnation,
-            salt,
-            id,
-            edit,
-        };
-        let expected = header.salt.check(&[covered]);
-        if check != expected {
-            return Err(Defect::Check {
-                what: "run header",
-                expected,
-                found: check,
-            });
-        }
+        let (header, _check) = FileHeader::decode("run header", bytes)?;
         let unknown = |what, found| Err(Defect::Unsupported { what, found });
-        match (version, kind, flags) {
-            (FORMAT_VERSION, KIND_RUN, 0) => Ok(header),
-            (FORMAT_VERSION, KIND_RUN, flags) => unknown("run flags", flags),
-            (FORMAT_VERSION, kind, _) => unknown("run kind", kind.into()),
-            (version, ..) => unknown("format version", version.into()),
+        match (header.kind, header.flags) {
+            (KIND_RUN, 0) => Ok(Self {
+                store_id: header.store_id,
+                incarnation: header.incarnation,
+                salt: header.salt,
+                id: RunId::new(header.id),
+                edit: header.edit,
+            }),
+            (KIND_RUN, flags) => unknown("run flags", flags),
+            (kind, _) => unknown("run kind", kind.into()),
         }
     }
 }
