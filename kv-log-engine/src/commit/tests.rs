@@ -45,6 +45,7 @@ struct Log {
     panic_when_idle: AtomicBool,
     prepared: Mutex<Vec<u64>>,
     in_prepare: Mutex<Option<Hook>>,
+    in_idle: Mutex<Option<Hook>>,
 }
 
 impl std::fmt::Debug for Log {
@@ -120,6 +121,8 @@ impl GroupWriter for Writer {
         self.log.idles.fetch_add(1, Ordering::SeqCst);
         let planned = self.log.panic_when_idle.load(Ordering::SeqCst);
         assert!(!planned, "planned");
+        let hook = self.log.in_idle.lock().unwrap().take();
+        hook.map_or(Ok(()), |hook| hook()).unwrap();
     }
 
     fn panicked(&mut self) -> Error {

@@ -309,6 +309,44 @@ fn marks_and_footers_round_trip() {
     assert_eq!(bytes.len() as u64, frame::FOOTER_FRAME_BYTES);
 }
 
+// The lengths of a header whose check holds: what is allocated follows from them, before anything else is looked at.
+#[test]
+fn a_header_fits_only_with_lengths_of_its_kind() {
+    let of = |kind, body_bytes, record_count| FrameHeader {
+        kind,
+        body_bytes,
+        record_count,
+        first_seqno: Seqno::new(1),
+        mark: 0,
+        attempt: 0,
+        chain: 0,
+        digest: 0,
+    };
+    let fits = |kind, body, records| of(kind, body, records).fits(u64::MAX);
+    let record = record::RECORD_HEADER_BYTES as u32;
+    for (records, right) in [(0, false), (1, true), (3, true), (4, false)] {
+        let body = 4 * record - 1;
+        assert_eq!(fits(FrameKind::Batch, body, records), right, "{records}");
+    }
+    assert!(!fits(FrameKind::Batch, 0, 0));
+    for (body, records, right) in [(0, 0, true), (8, 0, true), (4, 0, false), (8, 1, false)] {
+        assert_eq!(fits(FrameKind::Mark, body, records), right, "{body}");
+    }
+    for (body, records, right) in [(48, 0, true), (0, 0, false), (48, 1, false), (56, 0, false)] {
+        assert_eq!(fits(FrameKind::Footer, body, records), right, "{body}");
+    }
+    for (body, right) in [(0, false), (1, true)] {
+        assert_eq!(fits(FrameKind::Control, body, 0), right, "{body}");
+    }
+    let longest = frame::FRAME_BODY_BYTES_MAX as u32;
+    assert!(fits(FrameKind::Batch, longest, 1));
+    assert!(!fits(FrameKind::Batch, longest + 1, 1));
+    // Padding counts: the room is what the file has.
+    let batch = of(FrameKind::Batch, record + 1, 1);
+    let padded = 80 + (u64::from(record) + 1).next_multiple_of(8);
+    assert!(batch.fits(padded) && !batch.fits(padded - 1));
+}
+
 /// The caller may be on an executor's thread; the leader never is.
 #[test]
 fn a_long_record_is_summed_by_the_leader_and_a_short_one_by_its_caller() {
@@ -357,6 +395,21 @@ fn unknown_kinds_and_flags_are_named_not_taken_for_damage() {
         assert_eq!(
             record::split(&changed).unwrap_err(),
             Defect::Unsupported { what, found: 9 }
+        );
+    }
+}
+
+#[test]
+fn each_flag_of_a_frame_is_named() {
+    for (at, found) in [(5, 9), (6, 9 << 8), (7, 9 << 16)] {
+        let (mut bytes, _) = frame::mark_frame(&place(160));
+        bytes[at] = 9;
+        let check = SALT.check(&[&160_u64.to_le_bytes(), &bytes[..72]]);
+        bytes[72..80].copy_from_slice(&check.to_le_bytes());
+        let what = "frame flags";
+        assert_eq!(
+            FrameHeader::decode(&bytes, &SALT, 160).unwrap_err(),
+            Defect::Unsupported { what, found }
         );
     }
 }

@@ -50,6 +50,22 @@ fn a_batch_whose_future_was_dropped_behind_a_synchronous_leader_is_written() {
     );
 }
 
+// It came when the leader had found nothing to do, and before the lead was given back: there is nobody to offer it to.
+#[test]
+fn a_batch_whose_future_was_dropped_before_an_idle_leader_resigned_is_written() {
+    let (queue, log) = queue();
+    let (pool, waker) = (Pool::new(1), Arc::new(Counted::default()));
+    let mut first = polled(&queue, 1, &pool, &waker);
+    let (same_queue, same_pool) = (Arc::clone(&queue), pool.clone());
+    *log.in_idle.lock().unwrap() = Some(Box::new(move || {
+        drop(polled(&same_queue, 2, &same_pool, &Arc::default()));
+        Ok(())
+    }));
+    pool.run_all();
+    assert_eq!(order(&log), [1, 2]);
+    assert!(poll_on(&mut first, &waker).is_ready());
+}
+
 /// While a leader on a pool, whose term is one group, holds the group of batch 1, `meanwhile` happens.
 fn behind_a_leader_on_a_pool(
     queue: &Queue,
