@@ -174,6 +174,29 @@ fn a_mark_or_a_footer_that_finds_no_room_is_taken_back() {
     assert_eq!(contents_of(&store).len(), 2);
 }
 
+// What a footer has left of itself would stand behind whatever is written there next.
+#[test]
+fn a_footer_that_was_written_in_part_is_taken_back() {
+    for part in [60, 1 << 20] {
+        let disk = SimDisk::new();
+        let store = Engine::open(STORE, options(&disk, 1, 1024)).unwrap();
+        store.put(b"a", &[1; 400]).unwrap();
+        let segment = format!("{STORE}/00000001.seg");
+        let written = || {
+            let bytes = disk.read_file(&segment).unwrap();
+            bytes.iter().rposition(|byte| *byte != 0)
+        };
+        let before = written();
+        let footer = Fault::new(FaultKind::PartThenErrno(part, EIO)).on(OpKind::Write);
+        disk.inject(footer.path_contains("00000001.seg"));
+        let refused = store.put(b"b", &[2; 500]).unwrap_err();
+        assert_eq!(refused.effect(), Effect::Nothing);
+        assert_eq!(written(), before);
+        store.put(b"b", &[2; 500]).unwrap();
+        assert_eq!(contents_of(&store).len(), 2);
+    }
+}
+
 /// Writes of and to files, and the bytes written, while `work` runs.
 fn written(disk: &SimDisk, work: impl FnOnce()) -> (u64, u64) {
     let look = || (disk.calls()[&OpKind::Write], disk.written_bytes());
@@ -239,6 +262,12 @@ fn files_that_were_read_are_closed_beyond_the_bound() {
         assert!(store.get(&number.to_le_bytes()).unwrap().is_some());
         assert!(disk.open_files() <= 64 + 4);
     }
+    // The last ones are still open.
+    let opened = disk.calls()[&OpKind::Open];
+    for number in 40..80_u64 {
+        assert!(store.get(&number.to_le_bytes()).unwrap().is_some());
+    }
+    assert_eq!(disk.calls()[&OpKind::Open], opened);
     store.close().unwrap();
     drop(store);
     assert_eq!(disk.open_files(), 0);

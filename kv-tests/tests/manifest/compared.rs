@@ -61,6 +61,19 @@ fn what_the_manifest_says_of_a_sealed_segment_must_be_so() {
     }
 }
 
+// The file is longer, its footer the right one, and the manifest counts what is behind it.
+#[test]
+fn a_sealed_segment_ends_with_its_footer() {
+    let (disk, mut manifest) = store();
+    let mut file = disk.read_file(SEGMENT).unwrap();
+    file.extend_from_slice(&[0; 8]);
+    disk.write_file(SEGMENT, &file).unwrap();
+    let segment = manifest.item(SEGMENT_ITEM, Some(1));
+    put_u64(segment, 40, file.len() as u64);
+    manifest.write(&disk);
+    refused(&disk, "bytes behind a footer");
+}
+
 #[test]
 fn the_counts_of_a_footer_must_be_those_of_its_segment() {
     for field in 0..4 {

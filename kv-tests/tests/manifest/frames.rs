@@ -113,6 +113,19 @@ fn a_footer_ends_the_walk_of_an_active_segment() {
     assert_eq!(contents_of(&open(&disk, 3)).len(), 2);
 }
 
+// A tail that is too short for a file of its own is in the report, and nothing else is.
+#[test]
+fn a_short_torn_tail_is_told_byte_for_byte() {
+    let disk = store();
+    let mut file = disk.read_file(SEGMENT).unwrap();
+    let (_, end) = frames(&file);
+    file[end..end + 5].copy_from_slice(b"short");
+    disk.write_file(SEGMENT, &file).unwrap();
+    let store = open(&disk, 2);
+    let torn = store.recovery_report().torn_tail.as_ref().unwrap();
+    assert_eq!((torn.bytes, &torn.head[..]), (5, &b"short"[..]));
+}
+
 /// An entry of a control frame.
 fn control(class: u16) -> Vec<u8> {
     let mut entry = Vec::from(9_u16.to_le_bytes());

@@ -98,6 +98,20 @@ fn ids_are_given_out_above_every_file_that_an_open_found() {
     assert!(*ids(&disk).last().unwrap() > 51);
 }
 
+// No file of ours can have this number, and none gets the one above it.
+#[test]
+fn a_name_beyond_all_ids_is_somebody_elses() {
+    let disk = SimDisk::new();
+    drop(open(&disk, 1));
+    let name = format!("/db/{}.seg", 1_u64 << 62);
+    disk.write_file(&name, b"somebody's").unwrap();
+    for seed in 2..4 {
+        let store = open(&disk, seed);
+        assert_eq!(store.recovery_report().foreign, [&name[4..]]);
+        rotate(&store).unwrap();
+    }
+}
+
 // A name that came into the way while the store was open: the rotation's edit carries the number that it passed.
 #[test]
 fn an_id_that_a_rotation_passed_over_is_carried() {

@@ -69,6 +69,38 @@ fn a_torn_tail_that_finds_no_room_is_left_until_the_first_write_that_does() {
     assert_eq!(contents_of(&store).len(), contents.len() + 1);
 }
 
+// The floor stays where it was: the next open has more to prove, and that is all.
+#[test]
+fn a_close_that_finds_no_room_for_its_edit_is_a_close() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    store.put(b"k", b"v").unwrap();
+    let full = Fault::new(FaultKind::Errno(ENOSPC)).on(OpKind::Write);
+    disk.inject(full.path_contains("MANIFEST"));
+    store.close().unwrap();
+    drop(store);
+    disk.power_cut_losing_all();
+    assert_eq!(contents_of(&open(&disk, 2)).len(), 1);
+}
+
+// No file can be made for a new generation, and there is room behind the old one's edits.
+#[test]
+fn a_manifest_that_cannot_be_made_anew_goes_on_as_it_is() {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    let full = Fault::new(FaultKind::Errno(ENOSPC)).on(OpKind::Create);
+    disk.inject(full.path_contains("MANIFEST").forever());
+    let grown = || disk.read_file(COPIES[0]).unwrap().len() > 80 * 1024;
+    while !grown() {
+        rotate(&store).unwrap();
+    }
+    let contents = contents_of(&store);
+    drop(store);
+    disk.power_cut_losing_all();
+    disk.clear_faults();
+    assert!(contents_of(&open(&disk, 2)) == contents);
+}
+
 #[test]
 fn a_full_disk_is_served_closed_and_opened_again_without_a_write() {
     for close in [true, false] {
