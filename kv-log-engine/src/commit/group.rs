@@ -212,7 +212,7 @@ impl GroupWriter for LogWriter {
 
     /// An idle mark: proves END to a recovery that finds it, costs no sync.
     fn idle(&mut self) {
-        if self.active.refusal().is_none() {
+        if self.active.refusal().is_none() && self.rotation.is_settled() {
             let attempt = self.active.next_attempt();
             self.active.segment.write_idle_mark(attempt);
         }

@@ -121,6 +121,11 @@ impl Rotation {
         Error::new(ErrorKind::Locked, message)
     }
 
+    /// Whether the store may be written, and the open has left nothing to be done before.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.unsettled.is_none() && self.must_not_write.is_none()
+    }
+
     /// The first change after an open pays what the open did not have to, or could not.
     fn settle(&mut self, active: &Active) -> Result<()> {
         if let Some(refusal) = &self.must_not_write {
