@@ -1,8 +1,6 @@
 //! The merge of many sources against plain maps: newest wins, both ways, around holes, through failing reads.
 
 use super::run::testing::{TINY, entry, header, identity, path, run};
-use crate::format::ids::Seqno;
-use crate::format::run::block::{Held, Version};
 use crate::format::run::footer::Hole;
 use crate::format::run::full_key;
 use crate::index::cache::PieceCache;
@@ -374,6 +372,9 @@ fn a_merge_goes_on_behind_a_read_that_failed() {
 #[cfg(debug_assertions)]
 #[should_panic(expected = "an older layer has a newer version")]
 fn layers_in_the_wrong_order_are_noticed() {
+    use crate::format::ids::Seqno;
+    use crate::format::run::block::{Held, Version};
+
     let version = |seqno| Version {
         seqno: Seqno::new(seqno),
         expiry_ms: None,
