@@ -227,7 +227,8 @@ impl Settlement {
     /// "Nothing stands behind END" may be true of the page cache only: a write that was undone, and whose undoing was never
     /// synced because the process died or the sync failed, may be on the device, and a power cut would bring it back after
     /// readers saw it absent. Without the header at END none of it can be accepted again: the frames behind chain to it.
-    /// Where the file has no room for a header there is none, because a file is never cut but behind a footer.
+    /// Where the file has no room for a header there is none: a file is cut behind a footer, behind the room for one, or to
+    /// the length that it had before a group which never wrote its first header.
     ///
     /// Only bytes that the file has already, so blocks that it holds stay held, and a full disk is no reason to refuse. Of a
     /// tail that could not be kept, the header alone goes, and is remembered.
