@@ -6,7 +6,7 @@ use crate::format::StoreId;
 use crate::format::ids::{EditNumber, SegmentId, Seqno};
 use crate::format::manifest::{KeyspaceEntry, Manifest, SegmentEntry, SegmentState};
 use crate::format::record::KEYSPACE_DEFAULT;
-use crate::format::segment::SegmentHeader;
+use crate::format::segment::{SegmentHeader, SegmentKind};
 use crate::log::files::SegmentFiles;
 use crate::log::writer::SegmentWriter;
 use crate::options::{Create, Options, SEGMENT_BYTES_DEFAULT};
@@ -303,6 +303,7 @@ fn create(files: &Arc<SegmentFiles>, names: &[DirEntry], options: &Options) -> R
     let salt = crate::format::Salt(random()?);
     let incarnation = StoreId(random()?);
     let header = SegmentHeader {
+        kind: SegmentKind::Log,
         store_id,
         incarnation,
         salt,

@@ -34,15 +34,11 @@
 //! an estimate: every entry above the bottom is taken to replace one of it. That is right for overwriting and for deleting,
 //! and for new keys it only means merging earlier.
 
-use crate::format::ids::SegmentId;
+use crate::format::ids::{LevelId, SegmentId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Levels of one class that are merged into one of the next.
 pub(crate) const TIER_LEVELS: usize = 3;
-
-/// Names a level. Newer levels have higher numbers; the output of a merge inherits that of the oldest level merged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct LevelId(pub(crate) u64);
 
 /// A run as the policy sees it.
 #[derive(Clone, Debug)]

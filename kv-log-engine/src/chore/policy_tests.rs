@@ -1,10 +1,8 @@
 //! The policy under histories: bounds of levels, space and writes hold for each.
 
-use super::policy::{
-    Budgets, LevelId, LevelShape, Policy, Reason, RunShape, SegmentShape, Shape, Usage,
-};
+use super::policy::{Budgets, LevelShape, Policy, Reason, RunShape, SegmentShape, Shape, Usage};
 use super::simulator::{Figures, Setup, Simulator, USUAL, Write};
-use crate::format::ids::SegmentId;
+use crate::format::ids::{LevelId, SegmentId};
 use crate::format::run::tests::note;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,8 +1,8 @@
 //! A store in numbers: checkpoints, merges and segments of entries that have keys and sizes and nothing else, to see what a
 //! policy makes of a history.
 
-use super::policy::{Budgets, LevelId, LevelShape, Policy, RunShape, SegmentShape, Shape, Unit};
-use crate::format::ids::SegmentId;
+use super::policy::{Budgets, LevelShape, Policy, RunShape, SegmentShape, Shape, Unit};
+use crate::format::ids::{LevelId, SegmentId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes in a run: of an entry with its value, of one that names a separated value, of a tombstone.

@@ -6,7 +6,7 @@
 use super::active::Active;
 use crate::format::Salt;
 use crate::format::manifest::{Edit, SegmentEntry, SegmentState};
-use crate::format::segment::SegmentHeader;
+use crate::format::segment::{SegmentHeader, SegmentKind};
 use crate::index::Published;
 use crate::log::files::SegmentFiles;
 use crate::log::writer::{Failed, SegmentWriter};
@@ -196,6 +196,7 @@ impl Rotation {
             let salt = random_salt(&*active.host)?;
             let (header, segment_bytes) = self.catalog.read(|manifest| {
                 let header = SegmentHeader {
+                    kind: SegmentKind::Log,
                     store_id: manifest.store_id,
                     incarnation: manifest.incarnation,
                     salt,

@@ -108,6 +108,11 @@ impl fmt::Display for EditNumber {
     }
 }
 
+/// Names a level of runs. Newer levels have higher numbers: that of a checkpoint gets the number of its run's file. The
+/// output of a merge goes to the oldest level merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LevelId(pub(crate) u64);
+
 /// Where a record lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Location {

@@ -9,22 +9,29 @@ pub(crate) use super::header::SEGMENT_MAGIC;
 /// Bytes before a segment's first frame.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = HEADER_BYTES as u64;
 const KIND_LOG: u32 = 0;
-/// Kinds that a later version writes: values that a merge copied, sorted runs.
-const KIND_NAMES: [(u32, &str); 2] = [
-    (1, "segment kind, that of value segments:"),
-    (2, "segment kind, that of runs:"),
-];
+const KIND_VALUES: u32 = 1;
+const KIND_RUN: u32 = 2;
 
 const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(super::frame::FRAME_ALIGN));
+
+/// What a segment holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SegmentKind {
+    /// Frames.
+    Log,
+    /// Records that a merge copied, back to back.
+    Values,
+}
 
 /// What a segment file says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    pub(crate) kind: SegmentKind,
     pub(crate) store_id: StoreId,
     pub(crate) incarnation: StoreId,
     pub(crate) salt: Salt,
     pub(crate) id: SegmentId,
-    /// The seqno of the first record that this segment may hold.
+    /// The seqno of the first record that a segment of the log may hold; [`Seqno::ZERO`] for values.
     pub(crate) base_seqno: Seqno,
     /// The newest edit of the manifest that was durable when the file was made: the one that names it comes later.
     pub(crate) edit: EditNumber,
@@ -34,7 +41,10 @@ impl SegmentHeader {
     /// The header's bytes, and its check: the chain of the first frame.
     pub(crate) fn encode(&self) -> (Vec<u8>, u64) {
         let header = FileHeader {
-            kind: KIND_LOG,
+            kind: match self.kind {
+                SegmentKind::Log => KIND_LOG,
+                SegmentKind::Values => KIND_VALUES,
+            },
             store_id: self.store_id,
             incarnation: self.incarnation,
             salt: self.salt,
@@ -54,13 +64,20 @@ impl SegmentHeader {
     /// Decodes a header and its check.
     pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, u64), Defect> {
         let (header, check) = FileHeader::decode("segment header", bytes)?;
-        if header.kind != KIND_LOG {
-            let known = KIND_NAMES.iter().find(|(known, _)| *known == header.kind);
-            return Err(Defect::Unsupported {
-                what: known.map_or("segment kind", |(_, name)| name),
-                found: header.kind.into(),
-            });
-        }
+        let kind = match header.kind {
+            KIND_LOG => SegmentKind::Log,
+            KIND_VALUES => SegmentKind::Values,
+            other => {
+                return Err(Defect::Unsupported {
+                    what: if other == KIND_RUN {
+                        "segment kind, that of runs:"
+                    } else {
+                        "segment kind"
+                    },
+                    found: other.into(),
+                });
+            }
+        };
         if header.flags != 0 {
             return Err(Defect::Unsupported {
                 what: "segment flags",
@@ -68,6 +85,7 @@ impl SegmentHeader {
             });
         }
         let segment = Self {
+            kind,
             store_id: header.store_id,
             incarnation: header.incarnation,
             salt: header.salt,

@@ -6,7 +6,7 @@ use super::edit::{self, EntryKind};
 use super::frame::{self, Ending, Footer, FrameBuffer, FrameHeader, FrameKind, Place};
 use super::manifest::{Edit, KeyspaceEntry, Manifest, SegmentEntry, SegmentState};
 use super::record::{self, RecordKind};
-use super::segment::{self, SegmentHeader};
+use super::segment::{self, SegmentHeader, SegmentKind};
 use super::{Defect, Salt, StoreId};
 use crate::format::ids::{EditNumber, SegmentId, Seqno};
 use proptest::collection::vec;
@@ -445,6 +445,7 @@ fn the_length_of_a_record_follows_from_its_flags() {
 #[test]
 fn a_later_format_version_is_refused_by_name() {
     let header = SegmentHeader {
+        kind: SegmentKind::Log,
         store_id: StoreId([1; 16]),
         salt: SALT,
         id: SegmentId::new(3),
@@ -473,6 +474,29 @@ fn a_later_format_version_is_refused_by_name() {
     let check = Salt(*b"kvlog manifest 0").check(&[&0_u64.to_le_bytes(), &entry[..end]]);
     entry[end..end + 8].copy_from_slice(&check.to_le_bytes());
     assert_eq!(edit::decode(&entry, 0), Err(refusal));
+}
+
+#[test]
+fn the_header_of_a_segment_says_what_it_holds() {
+    let header = |kind| SegmentHeader {
+        kind,
+        store_id: StoreId([1; 16]),
+        salt: SALT,
+        id: SegmentId::new(3),
+        base_seqno: Seqno::ZERO,
+        incarnation: StoreId([2; 16]),
+        edit: EditNumber::new(4),
+    };
+    for kind in [SegmentKind::Log, SegmentKind::Values] {
+        let (bytes, check) = header(kind).encode();
+        assert_eq!(SegmentHeader::decode(&bytes), Ok((header(kind), check)));
+    }
+    let (mut bytes, _) = header(SegmentKind::Values).encode();
+    bytes[12] = 3;
+    let resealed = SALT.check(&[&bytes[..96]]);
+    bytes[96..].copy_from_slice(&resealed.to_le_bytes());
+    let refused = SegmentHeader::decode(&bytes);
+    assert!(matches!(refused, Err(Defect::Unsupported { found: 3, .. })));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::format::frame::{CLEAN_MARK_FRAME_BYTES, FOOTER_FRAME_BYTES};
 use crate::format::ids::{EditNumber, Entry, Location, SegmentId, Seqno};
 use crate::format::manifest::{Manifest, SegmentEntry, SegmentState};
 use crate::format::record::{Record, RecordKind};
-use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, parse_file_name};
+use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, parse_file_name};
 use crate::index::{Gather, Tree};
 use crate::log::files::{Segment, SegmentFiles};
 use crate::log::scan::{self, Boundary, Contents, Stop, Walk};
@@ -87,6 +87,11 @@ pub(crate) fn recover(
     for entry in &manifest.segments {
         let segment = Segment::new(entry.id, entry.salt, Arc::clone(files));
         segments.insert(entry.id, Arc::clone(&segment));
+        if !entry.is_log() {
+            // Read where a run refers to it, and judged there.
+            segment.set_sealed_bytes(entry.end);
+            continue;
+        }
         let file = files
             .file(entry.id)
             .map_err(|error| missing(&segment, error))?;
@@ -106,6 +111,7 @@ pub(crate) fn recover(
                     &mut report,
                 )?);
             }
+            SegmentState::Values => {}
         }
     }
     // Named files are looked for before anything is called debris.
@@ -295,7 +301,12 @@ fn check_header(
         );
         return Err(fault::corrupt(&path, what));
     }
-    if header.id != entry.id || header.salt != entry.salt || header.base_seqno != entry.base_seqno {
+    let is_log = header.kind == SegmentKind::Log;
+    if !is_log
+        || header.id != entry.id
+        || header.salt != entry.salt
+        || header.base_seqno != entry.base_seqno
+    {
         let what = format!(
             "it is not the segment that the manifest means, but segment {}",
             header.id

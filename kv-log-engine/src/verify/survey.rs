@@ -93,7 +93,7 @@ impl Survey {
             judged => judged?,
         }
         (self.report.foreign, self.report.debris) = (names.foreign, names.debris);
-        for entry in &manifest.segments {
+        for entry in manifest.segments.iter().filter(|entry| entry.is_log()) {
             self.segment(files, entry.id, Some((manifest, entry)))?;
         }
         Ok(())
@@ -102,7 +102,9 @@ impl Survey {
     fn segment(&mut self, files: &SegmentFiles, id: SegmentId, known: Known<'_>) -> Result<()> {
         let path = files.path(id);
         let next_seqno = known.map_or(Seqno::ZERO, |(manifest, entry)| match entry.state {
-            SegmentState::Sealed => Seqno::new(entry.max_seqno.get().saturating_add(1)),
+            SegmentState::Sealed | SegmentState::Values => {
+                Seqno::new(entry.max_seqno.get().saturating_add(1))
+            }
             SegmentState::Active => manifest.next_seqno,
         });
         let file = match files.file(id) {

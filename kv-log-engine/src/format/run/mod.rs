@@ -15,6 +15,7 @@ pub(crate) mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use crate::format::ids::SegmentId;
 use kv_trait::KEY_BYTES_MAX;
 use std::fmt;
 
@@ -34,6 +35,19 @@ impl RunId {
 
     pub(crate) const fn get(self) -> u64 {
         self.0
+    }
+}
+
+/// Files of all kinds have one number space.
+impl From<SegmentId> for RunId {
+    fn from(file: SegmentId) -> Self {
+        Self(file.get())
+    }
+}
+
+impl From<RunId> for SegmentId {
+    fn from(run: RunId) -> Self {
+        Self::new(run.0)
     }
 }
 
@@ -92,7 +106,7 @@ pub(crate) fn name_key(full: &[u8]) -> String {
     }
 }
 
-fn push_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(in crate::format) fn push_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(low_bits(value) | 0x80);
         value >>= 7;
