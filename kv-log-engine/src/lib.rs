@@ -1,7 +1,8 @@
 //! A durable key-value store as a segment log: synchronous, runtime-agnostic, one `fdatasync` for many writers.
 //!
 //! [`Engine`] is the store on bytes, for any number of threads. [`KVLog`] is the typed async skin, generic over the
-//! runtime seam of [`kv_trait`]; adapter crates give it a runtime. This crate names no executor and starts no thread.
+//! runtime seam of [`kv_trait`]; adapter crates give it a runtime. This crate names no executor, and starts no thread unless
+//! [`Options::chore_thread`] asks for one.
 //!
 //! ```
 //! use kv_log_engine::{Batch, Engine, Options};
@@ -38,6 +39,7 @@ macro_rules! planted {
 mod bounds_tests;
 
 mod batch;
+mod budgets;
 #[cfg_attr(
     not(test),
     expect(dead_code, reason = "nothing is merged yet: checkpoints come first")
@@ -68,6 +70,12 @@ mod sync;
 mod verify;
 
 pub use batch::{Batch, Receipt};
+#[doc(hidden)]
+pub use budgets::Tuning;
+pub use budgets::{
+    CHORE_BYTES_PER_SECOND_MIN, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, SEPARATION_BYTES_DEFAULT,
+    SEPARATION_BYTES_MAX,
+};
 pub use engine::{Engine, Submitted};
 pub use format::ids::{SegmentId, Seqno};
 pub use host::{Host, OsHost, SimHost};

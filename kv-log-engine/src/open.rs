@@ -71,6 +71,8 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
 pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened> {
     let located = locate(path, options, true)?;
     let (recovered, fingerprint, changes) = read(&located, options)?;
+    // Only now it is known how long the store's segments are.
+    options.budgets(recovered.manifest.segment_bytes)?;
     Ok(Opened {
         lock: located.lock,
         files: located.files,
@@ -219,6 +221,7 @@ fn unfinished(directory: &Path, names: &[DirEntry], options: &Options) -> Result
 }
 
 fn make_directory(directory: &Path, options: &Options) -> Result<()> {
+    options.check_new()?;
     let storage = &*options.storage;
     match storage.create_dir(directory) {
         Err(source) if source.kind() == io::ErrorKind::NotFound => {
@@ -274,6 +277,7 @@ fn not_a_store(directory: &Path, without: &Directory, names: &[DirEntry]) -> Err
 
 /// Makes the first segment, then the manifest that names it. Nothing is accepted before the manifest's name is durable.
 fn create(files: &Arc<SegmentFiles>, names: &[DirEntry], options: &Options) -> Result<()> {
+    options.check_new()?;
     let storage = files.storage();
     let directory = files.directory();
     let leftovers = unfinished(directory, names, options)?;

@@ -1,5 +1,6 @@
 //! How to open a store.
 
+use crate::budgets::{Asked, Budgets, Tuning};
 use crate::commit::Limits;
 use crate::format::manifest::SEGMENTS_MAX;
 use crate::host::{Host, OsHost};
@@ -7,6 +8,12 @@ use crate::storage::{OsStorage, Storage};
 use kv_trait::{Error, ErrorKind, Fingerprint, Result};
 use std::sync::Arc;
 use std::time::Duration;
+
+#[cfg(doc)]
+use crate::budgets::{
+    CHORE_BYTES_PER_SECOND_MIN, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, SEPARATION_BYTES_DEFAULT,
+    SEPARATION_BYTES_MAX,
+};
 
 /// The size at which a segment is sealed, unless the store was made with another one.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
@@ -57,6 +64,8 @@ pub struct Options {
     pub(crate) adopt_types: bool,
     pub(crate) limits: Limits,
     pub(crate) segments_max: usize,
+    pub(crate) asked: Asked,
+    pub(crate) chore_thread: bool,
 }
 
 impl Default for Options {
@@ -79,6 +88,8 @@ impl Options {
             adopt_types: false,
             limits: Limits::default(),
             segments_max: SEGMENTS_MAX,
+            asked: Asked::default(),
+            chore_thread: false,
         }
     }
 
@@ -155,6 +166,96 @@ impl Options {
         self
     }
 
+    /// The memory in bytes that the store takes: for what is not in runs yet, for blocks of runs, and for what finds them,
+    /// all in one budget, which is half for writing and half for reading. [`MEMORY_BYTES_DEFAULT`] unless set;
+    /// [`MEMORY_BYTES_MIN`] at least.
+    ///
+    /// Beside it come at most twice the largest batch in flight, the line of waiting batches ([`Options::queue_bytes`]),
+    /// what scans and snapshots hold on to, and the buffers of one chore. More memory means rarer and larger checkpoints,
+    /// and fewer blocks read twice. Where the rest of it is full, writers wait for a checkpoint ([`crate::Pressure`]).
+    ///
+    /// # Errors
+    /// Less than the minimum: the open is refused as `InvalidInput`, with the amount that would do.
+    pub const fn memory_bytes(mut self, memory_bytes: u64) -> Self {
+        self.asked.memory_bytes = memory_bytes;
+        self
+    }
+
+    /// Values of at least this many bytes stay in the segment that they were written to; shorter ones move into runs.
+    /// [`SEPARATION_BYTES_DEFAULT`] unless set; 1 to [`SEPARATION_BYTES_MAX`].
+    ///
+    /// A value that stays is written once and copied only when its segment has much garbage; one that moves lies beside
+    /// its neighbours and is written anew by each merge. It holds for values that are moved from now on: an open may
+    /// choose otherwise than the one before.
+    ///
+    /// # Errors
+    /// Out of range: the open is refused as `InvalidInput`.
+    pub const fn separation_bytes(mut self, separation_bytes: u32) -> Self {
+        self.asked.separation_bytes = separation_bytes;
+        self
+    }
+
+    /// The store's files take no more than this many bytes together: a write that would need more is refused as
+    /// `StorageFull`, with effect *nothing*, as on a full disk. Without it only the disk bounds the store.
+    ///
+    /// Least is what eight segments and 8 MiB take: 520 MiB, or with segments of 1 MiB, 16 MiB. Twice of what is
+    /// live is kept on average; a store that is to be filled needs as much.
+    ///
+    /// # Errors
+    /// Less than can work: the open is refused as `InvalidInput`, with the amount that would do.
+    pub const fn disk_bytes_max(mut self, disk_bytes_max: u64) -> Self {
+        self.asked.disk_bytes_max = Some(disk_bytes_max);
+        self
+    }
+
+    /// The rate, in bytes a second, of what all chores write together. Without it they write as fast as the disk takes it.
+    /// [`CHORE_BYTES_PER_SECOND_MIN`] at least.
+    ///
+    /// A rate below what is written, times what merges make of it, lets checkpoints fall behind, and writers wait for
+    /// them ([`crate::Pressure`]).
+    ///
+    /// # Errors
+    /// Less than the minimum: the open is refused as `InvalidInput`, with the rate that would do.
+    pub const fn chore_bytes_per_second(mut self, bytes: u64) -> Self {
+        self.asked.chore_bytes_per_second = Some(bytes);
+        self
+    }
+
+    /// Whether the store has a thread of its own, `kvlog-chores`, for checkpoints, merges and the removal of files. Off
+    /// unless set: then they are done in slices by callers that wait, and on blocking threads of the runtime, and the
+    /// store starts no thread. The thread ends before [`crate::Engine::close`] returns.
+    pub const fn chore_thread(mut self, own: bool) -> Self {
+        self.chore_thread = own;
+        self
+    }
+
+    /// How old a scan or a snapshot may get. One that is older keeps nothing on disk any more, and its next read is
+    /// refused: never with something wrong. Without it age alone ends none. Zero is refused.
+    ///
+    /// # Errors
+    /// Zero: the open is refused as `InvalidInput`.
+    pub const fn view_age_max(mut self, age: Duration) -> Self {
+        self.asked.view_age_max = Some(age);
+        self
+    }
+
+    /// How many bytes of files scans and snapshots may keep on disk that nobody else needs; beyond, the oldest ends as by
+    /// [`Options::view_age_max`]. Unless set: as many as the store holds live, at least 1 GiB, so that one scan
+    /// of a store that is wholly rewritten meanwhile still ends; with [`Options::disk_bytes_max`] at most a quarter of
+    /// that. Zero: whatever a merge replaces goes at once.
+    pub const fn pinned_bytes_max(mut self, bytes: u64) -> Self {
+        self.asked.pinned_bytes_max = Some(bytes);
+        self
+    }
+
+    /// Sizes for tests and benchmarks of this workspace. No promises.
+    #[doc(hidden)]
+    pub const fn tuning(mut self, tuning: Tuning) -> Self {
+        self.asked.tuning = tuning;
+        self
+    }
+
+    /// What can be said before the store is looked at: what no size of segments makes right.
     pub(crate) fn check(&self) -> Result<()> {
         match self.segment_bytes {
             Some(bytes) if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&bytes) => {
@@ -163,7 +264,73 @@ impl Options {
                 );
                 Err(Error::new(ErrorKind::InvalidInput, message))
             }
-            _ => Ok(()),
+            chosen => self.budgets(chosen.unwrap_or(SEGMENT_BYTES_MIN)).map(drop),
         }
+    }
+
+    /// How much of everything a store with segments of that size may take.
+    ///
+    /// # Errors
+    /// `InvalidInput`: it cannot work; the message says what would.
+    pub(crate) fn budgets(&self, segment_bytes: u64) -> Result<Budgets> {
+        Budgets::new(&self.asked, segment_bytes)
+    }
+
+    /// The same of a store that is about to be made.
+    ///
+    /// # Errors
+    /// As for [`Options::budgets`].
+    pub(crate) fn check_new(&self) -> Result<()> {
+        let segment_bytes = self.segment_bytes.unwrap_or(SEGMENT_BYTES_DEFAULT);
+        self.budgets(segment_bytes).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Engine;
+    use crate::storage::sim::SimDisk;
+    use std::path::Path;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[test]
+    fn an_open_that_asks_for_what_cannot_work_makes_nothing() {
+        let disk = SimDisk::new();
+        let options = || Options::new().storage(disk.storage());
+        for refused in [
+            options().memory_bytes(MIB - 1),
+            options().separation_bytes(0),
+            options().chore_bytes_per_second(1),
+            options().view_age_max(Duration::ZERO),
+            // Right for the smallest segments, and not for those that a new store would get.
+            options().disk_bytes_max(100 * MIB),
+            options().disk_bytes_max(15 * MIB).segment_bytes(MIB),
+        ] {
+            let refused = Engine::open("/db", refused).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{refused}");
+            assert!(disk.storage().list(Path::new("/db")).is_err());
+        }
+        let options = options().disk_bytes_max(16 * MIB).segment_bytes(MIB);
+        let store = Engine::open("/db", options).unwrap();
+        store.close().unwrap();
+    }
+
+    #[test]
+    fn a_bound_of_the_disk_is_judged_by_the_segments_that_the_store_records() {
+        let disk = SimDisk::new();
+        let options = || Options::new().storage(disk.storage());
+        let open = |options| Engine::open("/db", options);
+        open(options()).unwrap().close().unwrap();
+        let refused = open(options().disk_bytes_max(100 * MIB)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+        assert!(refused.message().contains("67108864"), "{refused}");
+        let smaller = options().disk_bytes_max(100 * MIB).segment_bytes(MIB);
+        let store = open(smaller).unwrap();
+        store.put(b"key", b"value").unwrap(); // the new size is recorded with the first write
+        store.close().unwrap();
+        let recorded = open(options().disk_bytes_max(100 * MIB));
+        recorded.unwrap().close().unwrap();
     }
 }

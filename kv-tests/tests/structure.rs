@@ -12,7 +12,9 @@ use std::path::Path;
 
 /// Folders and files of the crate's root, from the bottom up: each uses its own row and those above it here.
 const LAYERS: &[&[&str]] = &[
-    &["format", "fault", "host", "planted", "stats", "sync"],
+    &[
+        "format", "budgets", "fault", "host", "planted", "stats", "sync",
+    ],
     &["storage"],
     &["store"],
     &["log"],
