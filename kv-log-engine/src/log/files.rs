@@ -1,18 +1,20 @@
-//! Segments as readers see them, and the files that they are read from.
+//! Segments as readers see them, and the files that they and runs are read from.
 
 use super::kept::KeptFiles;
 use crate::fault;
 use crate::format::ids::{Entry, SegmentId};
 use crate::format::record;
+use crate::format::run::{RunId, header as run_header};
 use crate::format::{Salt, segment::file_name};
 use crate::storage::{OpenMode, Storage, StorageFile, exact};
-use kv_trait::Result;
+use kv_trait::{Error, Result};
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The segment files of a store, and all else that it opens: the most recently read ones stay open.
+/// The files of a store, whatever opens them: the most recently read segments and runs stay open.
 #[derive(Debug)]
 pub(crate) struct SegmentFiles {
     kept: Arc<KeptFiles>,
@@ -44,32 +46,77 @@ impl SegmentFiles {
         self.directory.join(file_name(id))
     }
 
+    pub(crate) fn run_path(&self, id: RunId) -> PathBuf {
+        self.directory.join(run_header::file_name(id))
+    }
+
     /// The file of a segment for reading, opened if it is not open.
     ///
     /// # Errors
     /// What opening the file says.
     pub(crate) fn file(&self, id: SegmentId) -> Result<Arc<dyn StorageFile>> {
+        let not_opened = |path: &Path, source| fault::io("open", path, source);
+        self.kept_or_opened(id.get(), || self.path(id), not_opened)
+    }
+
+    /// The file of a segment that has to be there.
+    fn named_file(&self, id: SegmentId) -> Result<Arc<dyn StorageFile>> {
+        let not_opened = |path: &Path, source| not_opened("segment", path, source);
+        self.kept_or_opened(id.get(), || self.path(id), not_opened)
+    }
+
+    /// The file of a run that the manifest names, for reading, opened if it is not open.
+    ///
+    /// # Errors
+    /// `Corrupt`: there is none. Else what opening the file says.
+    pub(crate) fn run_file(&self, id: RunId) -> Result<Arc<dyn StorageFile>> {
+        let not_opened = |path: &Path, source| not_opened("run", path, source);
+        self.kept_or_opened(id.get(), || self.run_path(id), not_opened)
+    }
+
+    fn kept_or_opened(
+        &self,
+        id: u64,
+        path: impl FnOnce() -> PathBuf,
+        not_opened: impl FnOnce(&Path, io::Error) -> Error,
+    ) -> Result<Arc<dyn StorageFile>> {
         if let Some(file) = self.kept.find(id) {
             return Ok(file);
         }
-        let path = self.path(id);
-        let file = self
-            .kept
-            .open(&path, OpenMode::Read)
-            .map_err(|source| fault::io("open", &path, source))?;
-        self.keep(id, Arc::clone(&file));
+        let path = path();
+        let file = self.kept.open(&path, OpenMode::Read);
+        let file = file.map_err(|source| not_opened(&path, source))?;
+        self.kept.keep(id, Arc::clone(&file));
         Ok(file)
     }
 
     /// Keeps a file open for readers; the one read longest ago is closed where there are too many.
     pub(crate) fn keep(&self, id: SegmentId, file: Arc<dyn StorageFile>) {
-        self.kept.keep(id, file);
+        self.kept.keep(id.get(), file);
+    }
+
+    /// Closes the segment or run of that number, before it is unlinked: nobody may read from it any more.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "nothing is unlinked while a store is open yet")
+    )]
+    pub(crate) fn forget(&self, id: u64) {
+        self.kept.forget(id);
     }
 
     /// How many files are open for readers now.
     pub(crate) fn open_count(&self) -> usize {
         self.kept.count()
     }
+}
+
+/// Why a file that the manifest names was not opened. One that is missing is damage, and no error that may pass.
+fn not_opened(what: &str, path: &Path, source: io::Error) -> Error {
+    if source.kind() == io::ErrorKind::NotFound {
+        let what = format!("the manifest names this {what}, and its file is missing");
+        return fault::corrupt(path, what).with_source(source);
+    }
+    fault::io("open", path, source)
 }
 
 /// One live segment, as long as anybody may read from it: holding it is a *pin*.
@@ -130,10 +177,10 @@ impl Segment {
 
     fn read_record(&self, entry: &Entry) -> Result<Vec<u8>> {
         let location = entry.location;
-        let file = self.files.file(self.id)?;
+        let file = self.files.named_file(self.id)?;
         let mut bytes = vec![0; location.record_bytes as usize];
         exact::read_exact(&*file, &mut bytes, location.offset).map_err(|source| {
-            if source.kind() == std::io::ErrorKind::UnexpectedEof {
+            if source.kind() == io::ErrorKind::UnexpectedEof {
                 fault::corrupt(&self.path(), "the file ends inside a record").with_source(source)
             } else {
                 fault::io_at("read", &self.path(), location.offset, source)

@@ -1,7 +1,6 @@
 //! A storage with files that are kept open for readers, as many as are allowed, and given up where the process may open
 //! no more: whoever has to open a file goes before whoever may have to.
 
-use crate::format::ids::SegmentId;
 use crate::storage::{
     DirEntry, Directory, FileId, OpenMode, Storage, StorageFile, exact::has_too_many_open_files,
 };
@@ -11,15 +10,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// Segment files kept open for readers. The active segment's writer holds one more.
+/// Segments and runs kept open for readers. The active segment's writer holds one more.
 pub(crate) const OPEN_SEGMENTS_MAX: usize = 64;
 
-/// The storage, and the segment files that were read last.
+/// The storage, and the files that were read last.
 #[derive(Debug)]
 pub(super) struct KeptFiles {
     storage: Arc<dyn Storage>,
-    /// Most recently used first. Guards nothing else, and no I/O happens under it.
-    open: Mutex<VecDeque<(SegmentId, Arc<dyn StorageFile>)>>,
+    /// By number, which files of all kinds share; the most recently used first. Guards nothing else, and no I/O happens
+    /// under it.
+    open: Mutex<VecDeque<(u64, Arc<dyn StorageFile>)>>,
 }
 
 impl KeptFiles {
@@ -30,7 +30,7 @@ impl KeptFiles {
         }
     }
 
-    pub(super) fn find(&self, id: SegmentId) -> Option<Arc<dyn StorageFile>> {
+    pub(super) fn find(&self, id: u64) -> Option<Arc<dyn StorageFile>> {
         let mut open = lock(&self.open);
         let at = open.iter().position(|(known, _)| *known == id)?;
         if at > 0 {
@@ -41,7 +41,7 @@ impl KeptFiles {
     }
 
     /// Keeps a file open for readers; the one read longest ago is closed where there are too many.
-    pub(super) fn keep(&self, id: SegmentId, file: Arc<dyn StorageFile>) {
+    pub(super) fn keep(&self, id: u64, file: Arc<dyn StorageFile>) {
         let evicted = {
             let mut open = lock(&self.open);
             open.retain(|(known, _)| *known != id);
@@ -53,6 +53,16 @@ impl KeptFiles {
             }
         };
         drop(evicted); // closing a file is I/O: not under the lock
+    }
+
+    /// Closes a file, or lets the last one close it who reads it now.
+    pub(super) fn forget(&self, id: u64) {
+        let forgotten = {
+            let mut open = lock(&self.open);
+            let at = open.iter().position(|(known, _)| *known == id);
+            at.and_then(|at| open.remove(at))
+        };
+        drop(forgotten); // as above
     }
 
     /// How many files are open for readers now.
