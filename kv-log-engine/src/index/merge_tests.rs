@@ -1,12 +1,13 @@
 //! The merge of many sources against plain maps: newest wins, both ways, around holes, through failing reads.
 
-use super::run::testing::{TINY, entry, header, identity, path, run};
+use super::run::testing::{TINY, entry, header, live, open_with, path, run};
+use crate::format::ids::LevelId;
 use crate::format::run::footer::Hole;
 use crate::format::run::full_key;
 use crate::index::cache::PieceCache;
 use crate::index::merge::{Merge, Merged, Yield};
-use crate::index::run::level::{Level, LiveRun};
-use crate::index::run::reader::Run;
+use crate::index::run::level::Level;
+use crate::index::run::reader::RunReader;
 use crate::index::run::writer::RunWriter;
 use crate::index::source::{Direction, Entry, Interval, Item, Source};
 use crate::storage::sim::{EIO, Fault, FaultKind, OpKind, SimDisk};
@@ -79,7 +80,7 @@ fn bounds() -> impl Strategy<Value = (Bound<Vec<u8>>, Bound<Vec<u8>>)> {
 proptest! {
     #[test]
     fn the_newest_version_of_each_key_is_yielded_in_order(layers in layers(), (lower, upper) in bounds()) {
-        let runs: Vec<Arc<Run>> = (0..layers.len())
+        let runs: Vec<Arc<RunReader>> = (0..layers.len())
             .map(|age| run(age as u64 + 1, &layer_entries(&layers, age), TINY))
             .collect();
         let interval = Interval { lower, upper };
@@ -151,9 +152,9 @@ proptest! {
             });
             expected.extend(kept);
             let run = run(at as u64 + 1, &layer_entries(&layers, age), TINY);
-            lives.push(LiveRun { run, from: from.clone(), to });
+            lives.push(live(&run, from, to.as_deref()));
         }
-        let level = Level::new(lives);
+        let level = Level::new(LevelId(1), lives);
         for key in asked.iter().map(|key| full_key(0, key.as_bytes())) {
             let found = level.get(&key, super::run::testing::hash(&key)).unwrap();
             let known = expected.iter().find(|entry| entry.key == key);
@@ -229,7 +230,7 @@ fn a_hole_goes_through_a_merge_into_the_next_run() {
     let file = disk.open(&path(1), OpenMode::ReadWrite).unwrap();
     file.write_at(&[0xa5], 400).unwrap(); // in one of the first blocks
     let cache = PieceCache::new(1 << 20);
-    let older = Run::open(file, path(1), identity(1), Arc::clone(&cache)).unwrap();
+    let older = open_with(&disk, 1, &cache).unwrap();
     let lost: Vec<&Entry> = old
         .iter()
         .filter(|entry| {
@@ -245,7 +246,7 @@ fn a_hole_goes_through_a_merge_into_the_next_run() {
         .map(|run| -> Box<dyn Source> { Box::new(run.range(Interval::ALL, Direction::Forward)) });
     let mut merge = Merge::new(sources, Direction::Forward, Yield::Newest);
     let file = disk.open(&path(3), OpenMode::CreateNew).unwrap();
-    let mut writer = RunWriter::create(Arc::clone(&file), path(3), header(3), TINY).unwrap();
+    let mut writer = RunWriter::create(file, path(3), header(3), TINY).unwrap();
     while let Some(merged) = merge.next().unwrap() {
         match merged.item {
             Item::Entry(entry) => writer
@@ -255,7 +256,7 @@ fn a_hole_goes_through_a_merge_into_the_next_run() {
         }
     }
     writer.finish().unwrap();
-    let output = Run::open(file, path(3), identity(3), cache).unwrap();
+    let output = open_with(&disk, 3, &cache).unwrap();
     for entry in &old {
         let found = output.get(&entry.key, super::run::testing::hash(&entry.key));
         if entry.key == rescued.key {
@@ -289,18 +290,8 @@ fn a_hole_does_not_reach_beyond_the_interval_that_is_live() {
     let damaged = super::run::testing::open(&disk, 1).unwrap();
     let whole = run(2, &all, TINY);
     let cut = all[1].key.clone();
-    let level = Level::new(vec![
-        LiveRun {
-            run: whole,
-            from: Vec::new(),
-            to: Some(cut.clone()),
-        },
-        LiveRun {
-            run: damaged,
-            from: cut.clone(),
-            to: None,
-        },
-    ]);
+    let lives = vec![live(&whole, b"", Some(&cut)), live(&damaged, &cut, None)];
+    let level = Level::new(LevelId(1), lives);
     let get = |entry: &Entry| level.get(&entry.key, super::run::testing::hash(&entry.key));
     assert_eq!(get(&all[0]).unwrap().as_ref(), Some(&all[0].version));
     assert!(get(&all[1]).is_err());

@@ -17,6 +17,7 @@
 //! | `source` | anything that yields entries in order |
 //! | `cache` | what was read of runs, in one budget |
 //! | `run` | sorted files: writer, reader, levels of them |
+//! | `levels` | all levels of a store |
 //! | `merge` | many sources as one |
 
 mod block;
@@ -26,6 +27,13 @@ mod block;
 )]
 pub(crate) mod cache;
 mod gather;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "nothing names a run yet: checkpoints will")
+)]
+pub(crate) mod levels;
+#[cfg(test)]
+mod levels_tests;
 #[cfg_attr(
     not(test),
     expect(dead_code, reason = "nothing names a run yet: checkpoints will")

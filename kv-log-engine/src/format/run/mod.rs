@@ -87,6 +87,9 @@ pub(crate) fn successor(key: &[u8]) -> Vec<u8> {
     next
 }
 
+/// Above every key: no keyspace has the last number, because no shorter bytes are above all keys of that one.
+pub(crate) const KEYS_END: [u8; KEYSPACE_BYTES] = [0xff; KEYSPACE_BYTES];
+
 /// A range of keys for people: escaped, and cut where it is long.
 pub(crate) fn name_range(from: &[u8], to: &[u8]) -> String {
     format!("[{}, {})", name_key(from), name_key(to))
@@ -95,6 +98,9 @@ pub(crate) fn name_range(from: &[u8], to: &[u8]) -> String {
 /// A full key, or a separator, for people.
 pub(crate) fn name_key(full: &[u8]) -> String {
     const SHOWN_MAX: usize = 48;
+    if full.is_empty() || *full == KEYS_END {
+        return if full.is_empty() { "start" } else { "end" }.to_owned();
+    }
     let Some((keyspace, key)) = split_key(full) else {
         return format!("keyspace prefix \"{}\"", full.escape_ascii());
     };

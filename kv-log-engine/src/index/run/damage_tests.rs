@@ -1,9 +1,8 @@
 //! Damage to a run: every byte flipped, every length cut, numbers that lie under checks that hold.
 
-use super::reader::Run;
-use super::testing::{TINY, hash, identity, open, path, sample, write};
+use super::reader::RunReader;
+use super::testing::{TINY, files, hash, identity, open, path, sample, verify, write};
 use super::tests::all;
-use super::verify::verify;
 use crate::format::run::fence::{Part, Place};
 use crate::format::run::footer::{self, Footer, TRAILER_BYTES, Trailer};
 use crate::format::run::piece::{self, PieceKind, Sealer};
@@ -38,7 +37,7 @@ fn good() -> Vec<u8> {
 }
 
 /// What a damaged run may do: right answers, or *corrupt* by name. Returns how many keys were served.
-fn judge(run: &Arc<Run>, what: &str) -> usize {
+fn judge(run: &Arc<RunReader>, what: &str) -> usize {
     let mut served = 0;
     for entry in sample() {
         match run.get(&entry.key, hash(&entry.key)) {
@@ -64,7 +63,7 @@ fn judge(run: &Arc<Run>, what: &str) -> usize {
 }
 
 /// A walk yields every entry, or a hole where it would be, in order.
-fn walk(run: &Arc<Run>, direction: Direction, what: &str) {
+fn walk(run: &Arc<RunReader>, direction: Direction, what: &str) {
     let items = all(run.range(Interval::ALL, direction)).unwrap();
     let mut missing = sample();
     for item in &items {
@@ -163,9 +162,13 @@ fn a_lost_sector_of_four_kib_leaves_a_footer_and_a_trailer() {
 fn a_run_of_another_name_store_or_salt_is_refused() {
     let bytes = good();
     let disk = disk_of(&bytes);
-    let file = || disk.open(&path(3), OpenMode::Read).unwrap();
+    let copy = disk.open(&path(4), OpenMode::CreateNew).unwrap();
+    exact::write_all(&*copy, &bytes, 0).unwrap();
     let cache = PieceCache::new(1 << 20);
-    let open = |identity| Run::open(file(), path(3), identity, Arc::clone(&cache));
+    let open = |identity| {
+        let length = bytes.len() as u64;
+        RunReader::open(files(&disk), identity, length, Arc::clone(&cache))
+    };
     assert!(open(identity(3)).is_ok());
     let mut other = identity(3);
     other.id = identity(4).id;
@@ -344,7 +347,7 @@ fn verify_sees_false_negatives_and_wrong_counts() {
     replace(&mut damaged, part.filter, PieceKind::Filter, &filter);
     let report = verify(&open(&disk_of(&damaged), 3).unwrap()).unwrap();
     assert!(
-        report.damage[0].to_string().contains("denies a key"),
+        report.damage[0].cause.to_string().contains("denies a key"),
         "{:?}",
         report.damage
     );
@@ -368,7 +371,7 @@ fn verify_sees_false_negatives_and_wrong_counts() {
     }
     let report = verify(&open(&disk_of(&damaged), 3).unwrap()).unwrap();
     assert!(
-        report.damage[0].to_string().contains("other numbers"),
+        report.damage[0].cause.to_string().contains("other numbers"),
         "{:?}",
         report.damage
     );

@@ -1,10 +1,13 @@
 //! Runs whose intervals are disjoint, as one: the run that has a key, or all of them in a row.
 
+use super::named::Run;
 use super::range::RunRange;
-use super::reader::Run;
+use super::reader::{RunReader, hides};
+use crate::format::ids::LevelId;
+use crate::format::run::KEYS_END;
 use crate::format::run::block::Version;
 use crate::format::run::filter::KeyHash;
-use crate::index::source::{Direction, Interval, Item, Shared, Source};
+use crate::index::source::{Direction, Interval, Item, Shared, Source, hole_of};
 use kv_trait::Result;
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -15,55 +18,87 @@ use std::sync::Arc;
 pub(crate) struct LiveRun {
     pub(crate) run: Arc<Run>,
     /// The first key that it may answer for; what lies below was merged away.
-    pub(crate) from: Vec<u8>,
+    pub(crate) from: Arc<[u8]>,
     /// The first key above that it may not answer for; `None`: all.
-    pub(crate) to: Option<Vec<u8>>,
+    pub(crate) to: Option<Arc<[u8]>>,
 }
 
 impl LiveRun {
-    fn interval(&self) -> Interval {
-        let to = self.to.clone();
+    pub(crate) fn interval(&self) -> Interval {
+        let to = self.to.as_ref().map(|to| to.to_vec());
         Interval {
-            lower: Bound::Included(self.from.clone()),
+            lower: Bound::Included(self.from.to_vec()),
             upper: to.map_or(Bound::Unbounded, Bound::Excluded),
         }
+    }
+
+    fn ends_at_or_before(&self, key: &[u8]) -> bool {
+        self.to.as_ref().is_some_and(|to| **to <= *key)
+    }
+
+    /// Its keys, from the first up to the second, which it does not have.
+    pub(crate) fn bounds(&self) -> (Vec<u8>, Vec<u8>) {
+        let to = self.to.as_deref().unwrap_or(&KEYS_END);
+        (self.from.to_vec(), to.to_vec())
+    }
+
+    /// The run, ready to be read. What keeps it from that says which keys it hides.
+    ///
+    /// # Errors
+    /// As [`Run::reader`].
+    pub(crate) fn reader(&self) -> Result<&Arc<RunReader>> {
+        self.run.reader().map_err(|error| {
+            let (from, to) = self.bounds();
+            hides(error, &from, &to)
+        })
     }
 }
 
 /// Disjoint runs in the order of their keys.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Level {
+    id: LevelId,
     runs: Vec<LiveRun>,
 }
 
 impl Level {
     /// The runs must be in order and disjoint.
-    pub(crate) fn new(runs: Vec<LiveRun>) -> Self {
-        let ordered = |pair: &[LiveRun]| match &pair[0].to {
-            Some(to) => *to <= pair[1].from,
-            None => false,
-        };
+    pub(crate) fn new(id: LevelId, runs: Vec<LiveRun>) -> Self {
+        let ordered = |pair: &[LiveRun]| pair[0].ends_at_or_before(&pair[1].from);
         debug_assert!(runs.windows(2).all(ordered), "runs of a level are disjoint");
-        Self { runs }
+        Self { id, runs }
+    }
+
+    pub(crate) const fn id(&self) -> LevelId {
+        self.id
+    }
+
+    pub(crate) fn runs(&self) -> &[LiveRun] {
+        &self.runs
+    }
+
+    /// The run that answers for a key.
+    fn run_of(&self, key: &[u8]) -> Option<&LiveRun> {
+        let above = self.runs.partition_point(|live| *live.from <= *key);
+        let candidate = self.runs.get(above.checked_sub(1)?)?;
+        (!candidate.ends_at_or_before(key)).then_some(candidate)
     }
 
     /// What this level says of a key.
     ///
     /// # Errors
-    /// As [`Run::get`].
+    /// As [`RunReader::get`]; what cannot be opened says which keys it hides.
     pub(crate) fn get(&self, key: &[u8], hash: KeyHash) -> Result<Option<Version<Shared>>> {
-        let above = self.runs.partition_point(|live| *live.from <= *key);
-        let candidate = above.checked_sub(1).and_then(|at| self.runs.get(at));
-        match candidate {
-            Some(live) if !live.interval().is_below(key) => live.run.get(key, hash),
-            _ => Ok(None),
+        match self.run_of(key) {
+            Some(live) => live.reader()?.get(key, hash),
+            None => Ok(None),
         }
     }
 
     /// The entries of an interval in one direction. A run is first read when the walk comes to it.
     pub(crate) fn range(&self, interval: &Interval, direction: Direction) -> LevelRange {
         let meets = |live: &&LiveRun| {
-            let ends = |to: &Vec<u8>| !interval.meets(&live.from, to);
+            let ends = |to: &Arc<[u8]>| !interval.meets(&live.from, to);
             !interval.is_below(&live.from) && !live.to.as_ref().is_some_and(ends)
         };
         let mut runs: VecDeque<LiveRun> = self.runs.iter().filter(meets).cloned().collect();
@@ -82,10 +117,34 @@ impl Level {
 /// A walk over a level.
 #[derive(Debug)]
 pub(crate) struct LevelRange {
+    /// Those that the walk has not come to.
     runs: VecDeque<LiveRun>,
     interval: Interval,
     direction: Direction,
     current: Option<(Interval, RunRange)>,
+}
+
+impl LevelRange {
+    /// Goes on to the next run. One that cannot be opened is a hole of all keys that are wanted of it.
+    fn enter(&mut self) -> Result<Option<Item>> {
+        let Some(next) = self.runs.front() else {
+            return Ok(None);
+        };
+        let live = next.interval();
+        let wanted = self.interval.within(&live);
+        let hole = match next.reader() {
+            Ok(reader) => {
+                self.current = Some((live, reader.range(wanted, self.direction)));
+                None
+            }
+            Err(error) => {
+                let (from, to) = next.bounds();
+                wanted.clip(hole_of(error, from, to)?)
+            }
+        };
+        self.runs.pop_front();
+        Ok(hole.map(Item::Hole))
+    }
 }
 
 impl Source for LevelRange {
@@ -104,12 +163,12 @@ impl Source for LevelRange {
                     None => self.current = None,
                 }
             }
-            let Some(next) = self.runs.pop_front() else {
+            if self.runs.is_empty() {
                 return Ok(None);
-            };
-            let live = next.interval();
-            let wanted = self.interval.within(&live);
-            self.current = Some((live, next.run.range(wanted, self.direction)));
+            }
+            if let Some(hole) = self.enter()? {
+                return Ok(Some(hole));
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Runs as files: written once from front to back, then read by key, by range, or whole.
 
 pub(crate) mod level;
+pub(crate) mod named;
 pub(crate) mod range;
 pub(crate) mod reader;
 pub(crate) mod verify;

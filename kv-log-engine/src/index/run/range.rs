@@ -1,6 +1,6 @@
 //! Walking a run in order, in one direction, over its blocks and around what cannot be read.
 
-use super::reader::{Run, share};
+use super::reader::{RunReader, share};
 use crate::format::run::block::Stored;
 use crate::format::run::fence::Place;
 use crate::format::run::footer::Hole;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// The entries of an interval of a run. Holds one block, one fence, and the run itself.
 #[derive(Debug)]
 pub(crate) struct RunRange {
-    run: Arc<Run>,
+    run: Arc<RunReader>,
     interval: Interval,
     direction: Direction,
     /// The part that comes next; `None` behind the last.
@@ -29,7 +29,7 @@ pub(crate) struct RunRange {
     ahead: Option<Item>,
 }
 
-impl Run {
+impl RunReader {
     /// The entries of an interval in one direction, holes included.
     pub(crate) fn range(self: &Arc<Self>, interval: Interval, direction: Direction) -> RunRange {
         RunRange::new(Arc::clone(self), interval, direction)
@@ -37,7 +37,7 @@ impl Run {
 }
 
 impl RunRange {
-    fn new(run: Arc<Run>, interval: Interval, direction: Direction) -> Self {
+    fn new(run: Arc<RunReader>, interval: Interval, direction: Direction) -> Self {
         let holes = run.footer().facts.holes.iter();
         let holes = holes.filter(|hole| interval.meets(&hole.from, &hole.to));
         let mut holes: VecDeque<Hole> = holes.cloned().collect();

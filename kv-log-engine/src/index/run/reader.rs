@@ -1,8 +1,8 @@
 //! Reading a run: one key at the price of a filter, a fence and one block.
 //!
-//! An open run keeps its footer in memory; everything else is read when it is asked for, checked, and kept in the cache
-//! that all runs share. What does not verify is named with file, offset and the keys that it hides; other keys are
-//! answered as ever.
+//! A reader keeps the run's footer in memory; everything else is read when it is asked for, checked, and kept in the cache
+//! that all runs share. It holds no file: the table of open ones has it, or opens it again. What does not verify is named
+//! with file, offset and the keys that it hides; other keys are answered as ever.
 
 use crate::fault;
 use crate::format::run::block::{Stored, Version};
@@ -16,6 +16,7 @@ use crate::format::run::{RunId, name_range, successor};
 use crate::format::{Defect, Salt, StoreId};
 use crate::index::cache::{Cached, PieceCache};
 use crate::index::source::{Shared, hidden};
+use crate::log::files::SegmentFiles;
 use crate::storage::{StorageFile, exact};
 use crate::sync::lock_std as lock;
 use kv_trait::{Error, ErrorKind, Result};
@@ -41,43 +42,43 @@ pub(crate) struct RunReads {
     pub(crate) pieces_read: AtomicU64,
 }
 
-/// A run that can be read.
+/// A run whose footer was read.
 #[derive(Debug)]
-pub(crate) struct Run {
-    file: Arc<dyn StorageFile>,
+pub(crate) struct RunReader {
+    pub(super) files: Arc<SegmentFiles>,
     path: PathBuf,
     identity: RunIdentity,
     footer: Footer,
     trailer: Trailer,
     file_bytes: u64,
-    cache: Arc<PieceCache>,
+    pub(super) cache: Arc<PieceCache>,
     pub(crate) reads: RunReads,
     /// Filters that did not verify, by offset: lookups went on without them. Nothing is called under the lock.
     damaged_filters: Mutex<BTreeMap<u64, Error>>,
 }
 
-impl Run {
-    /// Opens a finished run: reads one trailer and one footer, the second copies only where the first do not verify.
+impl RunReader {
+    /// Opens a finished run of so many bytes: reads one trailer and one footer, the second copies only where the first do
+    /// not verify.
     ///
     /// # Errors
-    /// `Corrupt`: no copy verifies (the run was not finished, or is damaged), or it is another run.
+    /// `Corrupt`: no copy verifies (the run was not finished, or is damaged), it is another run, or there is none.
     /// `UnsupportedFormat`: it is of a later version. `Io`: it could not be read.
     pub(crate) fn open(
-        file: Arc<dyn StorageFile>,
-        path: PathBuf,
+        files: Arc<SegmentFiles>,
         identity: RunIdentity,
+        file_bytes: u64,
         cache: Arc<PieceCache>,
     ) -> Result<Arc<Self>> {
-        let file_bytes = file
-            .len()
-            .map_err(|source| fault::io("read the length of", &path, source))?;
-        let found = read_footer(&*file, &path, &identity, file_bytes)?;
+        let file = files.run_file(identity.id)?;
+        let path = files.run_path(identity.id);
+        let (trailer, footer) = read_footer(&*file, &path, &identity, file_bytes)?;
         Ok(Arc::new(Self {
-            file,
+            files,
             path,
             identity,
-            footer: found.1,
-            trailer: found.0,
+            footer,
+            trailer,
             file_bytes,
             cache,
             reads: RunReads::default(),
@@ -105,10 +106,11 @@ impl Run {
         &self.trailer
     }
 
-    pub(super) fn file(&self) -> &dyn StorageFile {
-        &*self.file
+    pub(super) fn file(&self) -> Result<Arc<dyn StorageFile>> {
+        self.files.run_file(self.id())
     }
 
+    /// The length that the file has, as far as it was given.
     pub(crate) const fn file_bytes(&self) -> u64 {
         self.file_bytes
     }
@@ -288,7 +290,8 @@ impl Run {
     /// The content of a piece whose place was checked against the file's length.
     pub(super) fn read_piece(&self, place: Place, kind: PieceKind) -> Result<Vec<u8>> {
         self.reads.pieces_read.fetch_add(1, Ordering::Relaxed);
-        read_piece(&*self.file, &self.path, &self.identity.salt, place, kind)
+        let file = self.file()?;
+        read_piece(&*file, &self.path, &self.identity.salt, place, kind)
     }
 
     fn judge<T>(&self, offset: u64, found: Result<T, Defect>) -> Result<T> {
@@ -323,8 +326,8 @@ fn bounds<P: crate::format::run::table::Payload>(
     (from, key(at + 1).unwrap_or_else(|| end.to_vec()))
 }
 
-/// The same error, saying which keys it hides.
-fn hides(error: Error, from: &[u8], to: &[u8]) -> Error {
+/// The same error, saying which keys it hides, if it is one that hides any.
+pub(super) fn hides(error: Error, from: &[u8], to: &[u8]) -> Error {
     match error.kind() {
         ErrorKind::Corrupt | ErrorKind::UnsupportedFormat => {
             let message = format!("{error}, which hides the keys {}", name_range(from, to));
@@ -332,6 +335,24 @@ fn hides(error: Error, from: &[u8], to: &[u8]) -> Error {
         }
         _ => error,
     }
+}
+
+/// Fills `bytes` from `offset` on with what is there called. A file that ends before that is damaged.
+pub(super) fn read_exact(
+    file: &dyn StorageFile,
+    path: &Path,
+    bytes: &mut [u8],
+    offset: u64,
+    name: &str,
+) -> Result<()> {
+    exact::read_exact(file, bytes, offset).map_err(|source| {
+        if source.kind() == std::io::ErrorKind::UnexpectedEof {
+            let what = format!("the file ends before or inside the {name} at offset {offset}");
+            fault::corrupt(path, what).with_source(source)
+        } else {
+            fault::io_at("read", path, offset, source)
+        }
+    })
 }
 
 /// Reads a piece whose place lies within the file, as far as anybody knows.
@@ -343,14 +364,7 @@ fn read_piece(
     kind: PieceKind,
 ) -> Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(place.bytes).unwrap_or(usize::MAX)];
-    exact::read_exact(file, &mut bytes, place.offset).map_err(|source| {
-        if source.kind() == std::io::ErrorKind::UnexpectedEof {
-            let what = format!("the file ends inside a {}", kind.name());
-            fault::corrupt(path, what).with_source(source)
-        } else {
-            fault::io_at("read", path, place.offset, source)
-        }
-    })?;
+    read_exact(file, path, &mut bytes, place.offset, kind.name())?;
     match piece::open(&bytes, kind, salt, place.offset) {
         Ok(content) => Ok(content.into_owned()),
         Err(defect) => Err(fault::defect(path, place.offset, defect)),
@@ -400,8 +414,7 @@ pub(super) fn read_trailer(
     offset: u64,
 ) -> Result<Trailer> {
     let mut bytes = [0; TRAILER_BYTES];
-    exact::read_exact(file, &mut bytes, offset)
-        .map_err(|source| fault::io_at("read", path, offset, source))?;
+    read_exact(file, path, &mut bytes, offset, "trailer")?;
     Trailer::decode(&bytes, salt, offset).map_err(|defect| fault::defect(path, offset, defect))
 }
 

@@ -1,8 +1,12 @@
 //! Runs for tests: tiny ones on a simulated disk, so that a few entries make several parts.
 
-use super::reader::{Run, RunIdentity};
+use super::level::LiveRun;
+use super::named::Run;
+use super::reader::{RunIdentity, RunReader};
+use super::verify::RunReport;
 use super::writer::{RunLayout, RunWriter, Written};
-use crate::format::ids::{EditNumber, Seqno};
+use crate::format::ids::{EditNumber, LevelId, Seqno};
+use crate::format::manifest::RunEntry;
 use crate::format::run::RunId;
 use crate::format::run::block::{Held, Version};
 use crate::format::run::filter::KeyHash;
@@ -10,7 +14,8 @@ use crate::format::run::full_key;
 use crate::format::run::header::RunHeader;
 use crate::format::{Salt, StoreId};
 use crate::index::cache::PieceCache;
-use crate::index::source::{Entry, Shared};
+use crate::index::source::{Entry, Interval, Shared};
+use crate::log::files::SegmentFiles;
 use crate::storage::sim::SimDisk;
 use crate::storage::{OpenMode, Storage};
 use kv_trait::Result;
@@ -86,20 +91,59 @@ pub(crate) fn write(
     writer.finish()
 }
 
-pub(crate) fn open_with(disk: &SimDisk, id: u64, cache: &Arc<PieceCache>) -> Result<Arc<Run>> {
-    let file = disk.open(&path(id), OpenMode::ReadWrite).unwrap();
-    Run::open(file, path(id), identity(id), Arc::clone(cache))
+/// The files of a disk.
+pub(crate) fn files(disk: &SimDisk) -> Arc<SegmentFiles> {
+    SegmentFiles::new(disk.storage(), PathBuf::from("/"))
 }
 
-pub(crate) fn open(disk: &SimDisk, id: u64) -> Result<Arc<Run>> {
+pub(crate) fn open_with(
+    disk: &SimDisk,
+    id: u64,
+    cache: &Arc<PieceCache>,
+) -> Result<Arc<RunReader>> {
+    let bytes = disk.open(&path(id), OpenMode::Read).unwrap().len().unwrap();
+    RunReader::open(files(disk), identity(id), bytes, Arc::clone(cache))
+}
+
+pub(crate) fn open(disk: &SimDisk, id: u64) -> Result<Arc<RunReader>> {
     open_with(disk, id, &PieceCache::new(1 << 20))
 }
 
 /// A run of these entries on a disk of its own.
-pub(crate) fn run(id: u64, entries: &[Entry], layout: RunLayout) -> Arc<Run> {
+pub(crate) fn run(id: u64, entries: &[Entry], layout: RunLayout) -> Arc<RunReader> {
     let disk = SimDisk::new();
     write(&disk, id, entries, layout).unwrap();
     open(&disk, id).unwrap()
+}
+
+/// What the manifest says of a run.
+pub(crate) fn named(run: &RunReader, level: u64, from: &[u8], to: Option<&[u8]>) -> RunEntry {
+    let written = Written {
+        facts: run.footer().facts.clone(),
+        file_bytes: run.file_bytes(),
+    };
+    let header = header(run.id().get());
+    written.entry(
+        &header,
+        LevelId(level),
+        from.to_vec(),
+        to.map(<[u8]>::to_vec),
+    )
+}
+
+/// A run in a level, with its live interval.
+pub(crate) fn live(run: &RunReader, from: &[u8], to: Option<&[u8]>) -> LiveRun {
+    let entry = named(run, 1, from, to);
+    LiveRun {
+        run: Run::of(&entry, STORE, &run.files, &run.cache),
+        from: Arc::from(from),
+        to: to.map(Arc::from),
+    }
+}
+
+/// Verifies all of a run, but for the values that segments keep.
+pub(crate) fn verify(run: &RunReader) -> Result<RunReport> {
+    super::verify::verify(run, &Interval::ALL, &mut |_, _| Ok(()))
 }
 
 pub(crate) fn hash(key: &[u8]) -> KeyHash {

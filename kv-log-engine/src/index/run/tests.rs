@@ -1,7 +1,8 @@
 //! Runs against a plain map: what is written is found, by key and in both directions, at the stated price.
 
-use super::testing::{TINY, borrowed, entry, hash, open_with, path, run, sample, write, writer};
-use super::verify::verify;
+use super::testing::{
+    TINY, borrowed, entry, hash, open_with, path, run, sample, verify, write, writer,
+};
 use super::writer::{HOLES_MAX, RunLayout};
 use crate::format::ids::{Location, SegmentId, Seqno};
 use crate::format::run::block::{Held, Version};

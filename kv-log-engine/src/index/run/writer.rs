@@ -7,6 +7,8 @@
 //! After an error the file is worth nothing; whoever made it removes it.
 
 use crate::fault;
+use crate::format::ids::{LevelId, Seqno};
+use crate::format::manifest::RunEntry;
 use crate::format::run::block::{self, Held, Version};
 use crate::format::run::fence::{Part, Place, push_place, separator};
 use crate::format::run::filter::{BITS_PER_KEY, Filter, KeyHash};
@@ -14,7 +16,7 @@ use crate::format::run::footer::{self, CAUSE_BYTES_MAX, COPY_GAP, Hole, RunFacts
 use crate::format::run::header::RunHeader;
 use crate::format::run::piece::{PieceKind, Sealer};
 use crate::format::run::table::TableBuilder;
-use crate::format::run::{FULL_KEY_BYTES_MAX, split_key, successor};
+use crate::format::run::{FULL_KEY_BYTES_MAX, KEYS_END, split_key, successor};
 use crate::storage::{StorageFile, exact};
 use kv_trait::{Error, ErrorKind, Result};
 use std::path::PathBuf;
@@ -81,6 +83,34 @@ pub(crate) struct Written {
     pub(crate) file_bytes: u64,
 }
 
+impl Written {
+    /// The run as the manifest names it: whole, and live between two bounds.
+    pub(crate) fn entry(
+        &self,
+        header: &RunHeader,
+        level: LevelId,
+        from: Vec<u8>,
+        to: Option<Vec<u8>>,
+    ) -> RunEntry {
+        let facts = &self.facts;
+        RunEntry {
+            id: header.id,
+            salt: header.salt,
+            level,
+            from,
+            to,
+            taken: 0,
+            file_bytes: self.file_bytes,
+            entries: facts.entries,
+            tombstones: facts.tombstones,
+            lowest: facts.lowest,
+            highest: facts.highest,
+            earliest_expiry_ms: facts.earliest_expiry_ms,
+            referred: facts.referred.clone(),
+        }
+    }
+}
+
 impl RunWriter {
     /// Begins a run in an empty file: writes and syncs its header.
     ///
@@ -111,8 +141,8 @@ impl RunWriter {
             facts: RunFacts {
                 entries: 0,
                 tombstones: 0,
-                lowest: crate::format::ids::Seqno::ZERO,
-                highest: crate::format::ids::Seqno::ZERO,
+                lowest: Seqno::ZERO,
+                highest: Seqno::ZERO,
                 earliest_expiry_ms: None,
                 content_bytes: 0,
                 smallest: Vec::new(),
@@ -165,6 +195,8 @@ impl RunWriter {
     fn check(&self, key: &[u8]) -> Result<()> {
         let what = if split_key(key).is_none() || key.len() > FULL_KEY_BYTES_MAX {
             "the length of a run's key is out of range"
+        } else if key.starts_with(&KEYS_END) {
+            "no keyspace has the last number"
         } else if self.facts.entries > 0 && *self.last_key >= *key {
             "the keys of a run must ascend"
         } else {

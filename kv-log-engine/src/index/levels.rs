@@ -1,0 +1,137 @@
+//! All runs of a store as readers see them: levels, the newest first.
+//!
+//! One consistent point, made of one state of the manifest without any I/O. What is newer is in memory and not known here.
+
+use super::cache::PieceCache;
+use super::run::level::{Level, LiveRun};
+use super::run::named::Run;
+use super::source::{Direction, Interval, Shared, Source};
+use crate::format::StoreId;
+use crate::format::manifest::RunEntry;
+use crate::format::run::RunId;
+use crate::format::run::block::Version;
+use crate::format::run::filter::KeyHash;
+use crate::log::files::SegmentFiles;
+use kv_trait::Result;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Levels, the newest first. A clone shares everything.
+#[derive(Clone, Debug)]
+pub(crate) struct Levels {
+    levels: Arc<[Level]>,
+    store_id: StoreId,
+    files: Arc<SegmentFiles>,
+    cache: Arc<PieceCache>,
+}
+
+impl Levels {
+    /// The runs of a manifest.
+    pub(crate) fn open(
+        entries: &[RunEntry],
+        store_id: StoreId,
+        files: Arc<SegmentFiles>,
+        cache: Arc<PieceCache>,
+    ) -> Self {
+        let none = Self {
+            levels: Arc::new([]),
+            store_id,
+            files,
+            cache,
+        };
+        none.after(entries)
+    }
+
+    /// The runs of a later manifest: those that are known already are gone on with, footers and all.
+    pub(crate) fn after(&self, entries: &[RunEntry]) -> Self {
+        let known: BTreeMap<RunId, &LiveRun> =
+            self.runs().map(|live| (live.run.id(), live)).collect();
+        let mut levels: BTreeMap<_, Vec<LiveRun>> = BTreeMap::new();
+        for entry in entries {
+            let live = self.live_run(entry, known.get(&entry.id).copied());
+            levels.entry(Reverse(entry.level)).or_default().push(live);
+        }
+        let levels = levels.into_iter().map(|(Reverse(id), mut runs)| {
+            runs.sort_by(|a, b| a.from.cmp(&b.from));
+            Level::new(id, runs)
+        });
+        Self {
+            levels: levels.collect(),
+            store_id: self.store_id,
+            files: Arc::clone(&self.files),
+            cache: Arc::clone(&self.cache),
+        }
+    }
+
+    fn live_run(&self, entry: &RunEntry, known: Option<&LiveRun>) -> LiveRun {
+        let run = match known {
+            Some(known) => Arc::clone(&known.run),
+            None => Run::of(entry, self.store_id, &self.files, &self.cache),
+        };
+        // Most runs keep their interval from one state to the next: they keep these bytes, too.
+        match known {
+            Some(known)
+                if *known.from == *entry.from && known.to.as_deref() == entry.to.as_deref() =>
+            {
+                known.clone()
+            }
+            _ => LiveRun {
+                run,
+                from: Arc::from(&*entry.from),
+                to: entry.to.as_deref().map(Arc::from),
+            },
+        }
+    }
+
+    /// How many levels there are.
+    pub(crate) fn len(&self) -> usize {
+        self.levels.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.levels.is_empty()
+    }
+
+    /// The levels, the newest first.
+    pub(crate) fn levels(&self) -> &[Level] {
+        &self.levels
+    }
+
+    /// All runs, level by level.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &LiveRun> {
+        self.levels.iter().flat_map(Level::runs)
+    }
+
+    /// Bytes of memory that the footers take which were read so far.
+    pub(crate) fn footer_bytes(&self) -> u64 {
+        self.runs().map(|live| live.run.footer_bytes()).sum()
+    }
+
+    /// What the newest level that knows a key says of it.
+    ///
+    /// # Errors
+    /// `Corrupt`: that level, or a newer one, may know it and cannot be read there: an older version is not the answer.
+    /// `Io`: a read failed.
+    pub(crate) fn get(&self, full_key: &[u8]) -> Result<Option<Version<Shared>>> {
+        let hash = KeyHash::of(self.store_id, full_key);
+        for level in &*self.levels {
+            if let Some(version) = level.get(full_key, hash)? {
+                return Ok(Some(version));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A source for each level, the newest first. Nothing is read before they are asked.
+    pub(crate) fn sources(
+        &self,
+        interval: &Interval,
+        direction: Direction,
+    ) -> Vec<Box<dyn Source>> {
+        let levels = self.levels.iter();
+        levels
+            .map(|level| Box::new(level.range(interval, direction)) as Box<dyn Source>)
+            .collect()
+    }
+}
