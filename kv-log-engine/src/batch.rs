@@ -1,11 +1,10 @@
 //! Batches: records that the caller makes atomic, and what the caller is told when they are durable.
 
 use crate::format::frame::{FRAME_BODY_BYTES_MAX, FrameBuffer};
-use crate::format::ids::{Entry, Seqno};
+use crate::format::ids::Seqno;
 use crate::format::record::RecordKind;
-use crate::log::files::Segment;
+use crate::index::Lookup;
 use kv_trait::{Effect, Error, ErrorKind, KEY_BYTES_MAX, Result, VALUE_BYTES_MAX};
-use std::sync::Arc;
 
 /// The conditions of one batch take at most this much memory: the leader looks each of them up while everybody waits.
 pub(crate) const CONDITIONS_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -43,7 +42,20 @@ pub struct Batch {
     pub(crate) frame: FrameBuffer,
     pub(crate) conditions: Vec<Condition>,
     condition_bytes: u64,
+    /// What its submitter found.
+    pub(crate) looked: Option<Looked>,
     pub(crate) wants_priors: bool,
+    /// The memtable is to be frozen behind it, if that may be.
+    pub(crate) freezes: bool,
+}
+
+/// The versions that a batch's conditions found, in a view that shows everything up to `at`: what only runs know, the leader
+/// does not look up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Looked {
+    pub(crate) at: Seqno,
+    /// One for each condition, in order.
+    pub(crate) versions: Vec<Option<Seqno>>,
 }
 
 /// A key must have exactly this version when the batch's turn comes, or the batch is refused.
@@ -68,7 +80,17 @@ impl Batch {
             frame: FrameBuffer::new(),
             conditions: Vec::new(),
             condition_bytes: 0,
+            looked: None,
             wants_priors: false,
+            freezes: false,
+        }
+    }
+
+    /// A batch without records, behind which the memtable is frozen.
+    pub(crate) fn freezing() -> Self {
+        Self {
+            freezes: true,
+            ..Self::new()
         }
     }
 
@@ -185,12 +207,42 @@ pub(crate) fn check_length(what: &str, length: usize, max: usize) -> Result<()> 
     Err(Error::new(ErrorKind::TooLarge, message))
 }
 
+/// How the leader answers a batch.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Committed(Committed),
+    /// A condition cannot be judged by what memory has: nothing happened, and the submitter has to look again.
+    LookAgain(Batch),
+}
+
+/// A batch that is durable and visible, with what is to be read for its answer.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    pub(crate) first_seqno: Seqno,
+    pub(crate) last_seqno: Seqno,
+    /// What the batch's records replaced, in order; with a pin on what has to be read for it.
+    pub(crate) priors: Vec<Lookup>,
+}
+
+impl Committed {
+    /// Reads what was replaced. Blocks where that is not in memory.
+    pub(crate) fn receipt(self) -> Receipt {
+        let priors = self.priors.into_iter().map(Lookup::read);
+        let priors = priors.collect::<Result<_>>();
+        Receipt {
+            first_seqno: self.first_seqno,
+            last_seqno: self.last_seqno,
+            priors: priors.map_err(|error| error.with_effect(Effect::Applied)),
+        }
+    }
+}
+
 /// Proof that a batch is durable and visible.
 #[derive(Clone, Debug)]
 pub struct Receipt {
-    pub(crate) first_seqno: Seqno,
-    pub(crate) last_seqno: Seqno,
-    pub(crate) priors: Vec<Option<Prior>>,
+    first_seqno: Seqno,
+    last_seqno: Seqno,
+    priors: Result<Vec<Option<Vec<u8>>>>,
 }
 
 impl Receipt {
@@ -207,35 +259,23 @@ impl Receipt {
         self.last_seqno
     }
 
-    /// The values that the batch's records replaced, one for each record in order, read from the log now. Empty
-    /// unless [`Batch::with_priors`] asked for them. Blocks: reads the disk.
+    /// The values that the batch's records replaced, one for each record in order. Empty unless [`Batch::with_priors`]
+    /// asked for them.
     ///
     /// # Errors
     /// `Io`, `Corrupt`: a value could not be produced. Effect *applied*: the batch itself is durable and visible.
-    pub fn priors(&self) -> Result<Vec<Option<Vec<u8>>>> {
+    pub fn priors(&self) -> Result<&[Option<Vec<u8>>]> {
+        match &self.priors {
+            Ok(priors) => Ok(priors),
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    /// The same, taken out.
+    ///
+    /// # Errors
+    /// As for [`Receipt::priors`].
+    pub fn into_priors(self) -> Result<Vec<Option<Vec<u8>>>> {
         self.priors
-            .iter()
-            .map(|prior| prior.as_ref().map(Prior::read).transpose())
-            .collect::<Result<_>>()
-            .map_err(|error| error.with_effect(Effect::Applied))
-    }
-}
-
-/// Where a replaced value lies, with a pin on its segment: read by the waiter, never by the leader.
-#[derive(Clone, Debug)]
-pub(crate) struct Prior {
-    pub(crate) key: Box<[u8]>,
-    pub(crate) entry: Entry,
-    pub(crate) segment: Arc<Segment>,
-}
-
-impl Prior {
-    pub(crate) fn read(&self) -> Result<Vec<u8>> {
-        self.segment.read_value(&self.entry, &self.key)
-    }
-
-    /// What `decode` makes of the value.
-    pub(crate) fn read_with<T>(&self, decode: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        self.segment.read_value_with(&self.entry, &self.key, decode)
     }
 }

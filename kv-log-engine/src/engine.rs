@@ -3,15 +3,21 @@
 //! Wires the parts together and decides nothing itself: `open` and `recovery` say what is there, `commit` owns the order
 //! of writing, `index` what readers see.
 
-use crate::batch::{Batch, Receipt, check_length};
+use crate::batch::{Answer, Batch, Looked, Receipt, check_length};
 use crate::commit::group::LogWriter;
 use crate::commit::poison::Poison;
 use crate::commit::rotate::Rotation;
+use crate::commit::upkeep::{LogTail, NoUpkeep, Upkeep};
 use crate::commit::{CommitQueue, Ticket};
 use crate::fault;
 use crate::format::ids::Seqno;
+use crate::format::record::KEYSPACE_DEFAULT;
+use crate::format::run::full_key;
 use crate::host::Host;
-use crate::index::{Closed, Published};
+use crate::index::cache::PieceCache;
+use crate::index::levels::Levels;
+use crate::index::source::Interval;
+use crate::index::{Closed, Lookup, Published};
 use crate::log::files::SegmentFiles;
 use crate::log::writer::SegmentWriter;
 use crate::open::{self, Opened};
@@ -22,7 +28,7 @@ use crate::stats::{Counters, SegmentStats, Stats, read};
 use crate::store::catalog::Catalog;
 use crate::store::lock::{self, OpeningId};
 use kv_trait::{Effect, Error, ErrorKind, Fingerprint, KEY_BYTES_MAX, Result};
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -107,6 +113,7 @@ impl Engine {
             fingerprint,
             changes,
         } = opened;
+        let budgets = options.budgets(recovered.manifest.segment_bytes)?;
         let catalog = Catalog::new(
             files.shared_storage(),
             files.directory().to_path_buf(),
@@ -129,11 +136,24 @@ impl Engine {
             active.sealed,
         )
         .with_length(active.length);
+        let manifest = &recovered.manifest;
+        let cache = PieceCache::new(budgets.cache_bytes);
+        let levels = Levels::open(
+            &manifest.runs,
+            manifest.store_id,
+            Arc::clone(&files),
+            Arc::clone(&cache),
+        );
+        let covered = manifest.checkpoint.map_or(Seqno::ZERO, |c| c.seqno);
         let published = Arc::new(Published::new(
-            recovered.tree,
+            recovered.memtable,
+            covered,
+            active.end.next_seqno.previous(),
+            levels,
             recovered.segments,
-            recovered.live_bytes,
         ));
+        let tail = Arc::new(LogTail::new(recovered.replayed_bytes));
+        let upkeep: Arc<dyn Upkeep> = Arc::new(NoUpkeep);
         let counters = Arc::new(Counters::default());
         let poison = Poison::default();
         let opening = lock.opening();
@@ -148,6 +168,7 @@ impl Engine {
                 lock,
             ),
             Arc::clone(&published),
+            (upkeep, tail),
             Arc::clone(&counters),
             poison.clone(),
             Arc::clone(&options.host),
@@ -178,20 +199,16 @@ impl Engine {
     /// # Errors
     /// `TooLarge`, `Closed`, `Io`, `Corrupt`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.locate(key)?.map(|found| found.read()).transpose()
+        self.lookup(key)?.read()
     }
 
-    /// Where the value of `key` lies, with a pin. Memory only, never blocks.
-    pub(crate) fn locate(&self, key: &[u8]) -> Result<Option<crate::batch::Prior>> {
+    /// What memory says of `key`, with a pin on what is to be read for the rest. Never blocks.
+    pub(crate) fn lookup(&self, key: &[u8]) -> Result<Lookup> {
         check_length("key", key.len(), KEY_BYTES_MAX)?;
         self.check_open()?;
-        let found = self.handle.published.lookup(key);
-        let found = found.map_err(|Closed| fault::closed())?;
-        Ok(found.map(|(entry, segment)| crate::batch::Prior {
-            key: key.into(),
-            entry,
-            segment,
-        }))
+        let full_key = full_key(KEYSPACE_DEFAULT, key);
+        let found = self.handle.published.lookup(&full_key);
+        found.map_err(|Closed| fault::closed())
     }
 
     fn check_open(&self) -> Result<()> {
@@ -210,7 +227,7 @@ impl Engine {
     pub fn set(&self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut batch = Batch::new().with_priors();
         batch.put(key, value)?;
-        first_prior(&self.write(batch)?)
+        first_prior(self.write(batch)?)
     }
 
     /// Stores `value` under `key`, without reading the value that was there before.
@@ -230,7 +247,7 @@ impl Engine {
     pub fn delete(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut batch = Batch::new().with_priors();
         batch.delete(key)?;
-        first_prior(&self.write(batch)?)
+        first_prior(self.write(batch)?)
     }
 
     /// Removes `key`, without reading the value that was there.
@@ -252,7 +269,8 @@ impl Engine {
         self.submit(batch)?.wait()
     }
 
-    /// Fixes the batch's place in the order of writes, without waiting. Several batches that are submitted before one of
+    /// Fixes the batch's place in the order of writes, without waiting for any; for a batch with conditions the store is read
+    /// first. Several batches that are submitted before one of
     /// them is waited for share a sync.
     ///
     /// ```
@@ -276,7 +294,8 @@ impl Engine {
     ///
     /// # Errors
     /// `Poisoned`, `Closed`. Effect *nothing*.
-    pub fn submit(&self, batch: Batch) -> Result<Submitted> {
+    pub fn submit(&self, mut batch: Batch) -> Result<Submitted> {
+        self.look(&mut batch)?;
         let ticket = self.ticket(batch)?;
         Ok(Submitted {
             ticket,
@@ -286,6 +305,28 @@ impl Engine {
 
     pub(crate) fn ticket(&self, batch: Batch) -> Result<Ticket<LogWriter>> {
         self.handle.queue.submit(batch)
+    }
+
+    /// Finds the versions that a batch's conditions ask about, for the leader reads no disk. Blocks.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupt`, `Closed`: effect *nothing*.
+    pub(crate) fn look(&self, batch: &mut Batch) -> Result<()> {
+        if batch.conditions.is_empty() {
+            return Ok(());
+        }
+        let view = self.handle.published.view();
+        if view.is_closed() {
+            return Err(fault::closed());
+        }
+        let versions = batch.conditions.iter();
+        let versions =
+            versions.map(|condition| view.version(&full_key(KEYSPACE_DEFAULT, &condition.key)));
+        batch.looked = Some(Looked {
+            at: view.last(),
+            versions: versions.collect::<Result<_>>()?,
+        });
+        Ok(())
     }
 
     /// The keys and values in a range, in order of the keys, as they are at this one point: later writes do not show.
@@ -312,8 +353,18 @@ impl Engine {
         if view.is_closed() {
             return Err(fault::closed());
         }
-        let records = view.range(range.start_bound(), range.end_bound());
-        Ok(Scan::new(view, records))
+        let full = |bound: Bound<&[u8]>| bound.map(|key| full_key(KEYSPACE_DEFAULT, key));
+        let of_keyspace = Interval {
+            lower: match full(range.start_bound()) {
+                Bound::Unbounded => Bound::Included(full_key(KEYSPACE_DEFAULT, &[])),
+                bound => bound,
+            },
+            upper: match full(range.end_bound()) {
+                Bound::Unbounded => Bound::Excluded(full_key(KEYSPACE_DEFAULT + 1, &[])),
+                bound => bound,
+            },
+        };
+        Ok(Scan::new(view, of_keyspace, self.handle.path.clone()))
     }
 
     /// Counters and sizes now.
@@ -323,10 +374,10 @@ impl Engine {
         let counters = &*handle.counters;
         let view = handle.published.view();
         Stats {
-            live_keys: view.len() as u64,
+            live_keys: view.memtable().live() as u64,
             last_seqno: Seqno::new(read(&counters.last_seqno)),
             segments: self.segment_stats(),
-            index_bytes: view.approximate_bytes() as u64,
+            index_bytes: view.memtable().approximate_bytes() as u64,
             groups: read(&counters.groups),
             batches: read(&counters.batches),
             records: read(&counters.records),
@@ -339,22 +390,27 @@ impl Engine {
     }
 
     fn segment_stats(&self) -> Vec<SegmentStats> {
-        let sizes = self.handle.published.segments();
+        let view = self.handle.published.view();
         let active_bytes = read(&self.handle.counters.active_bytes);
-        let last = sizes.len().saturating_sub(1);
-        let stats = sizes
-            .into_iter()
-            .enumerate()
-            .map(|(at, (id, sealed_bytes, live_bytes))| {
-                let active = at == last;
-                let bytes = if active { active_bytes } else { sealed_bytes };
-                SegmentStats {
-                    id,
-                    bytes,
-                    live_bytes,
-                    active,
-                }
-            });
+        let segments = view.segments();
+        let last = segments.len().saturating_sub(1);
+        let live = view.memtable().live_bytes();
+        let stats = segments.values().enumerate().map(|(at, segment)| {
+            let active = at == last;
+            let id = segment.id;
+            let live_bytes = live.get(&id).copied().unwrap_or_default();
+            let bytes = if active {
+                active_bytes
+            } else {
+                segment.sealed_bytes()
+            };
+            SegmentStats {
+                id,
+                bytes,
+                live_bytes,
+                active,
+            }
+        });
         stats.collect()
     }
 
@@ -405,8 +461,8 @@ impl Engine {
     }
 }
 
-fn first_prior(receipt: &Receipt) -> Result<Option<Vec<u8>>> {
-    Ok(receipt.priors()?.into_iter().next().flatten())
+fn first_prior(receipt: Receipt) -> Result<Option<Vec<u8>>> {
+    Ok(receipt.into_priors()?.into_iter().next().flatten())
 }
 
 /// The first attempt number of this open: random, so that it differs from those of the open before.
@@ -430,6 +486,18 @@ pub struct Submitted {
     engine: Engine,
 }
 
+/// A batch whose conditions cannot be judged by what memory has, because layers have changed since its submitter looked, is
+/// handed back to look again as often as this.
+pub(crate) const LOOKS_MAX: u32 = 8;
+
+/// Layers changed each time.
+pub(crate) fn looked_too_often() -> Error {
+    let message = format!(
+        "the conditions could not be judged: {LOOKS_MAX} times the store changed below what was found"
+    );
+    Error::new(ErrorKind::Conflict, message)
+}
+
 impl Submitted {
     /// Whether [`Submitted::wait`] would return at once.
     #[must_use]
@@ -442,13 +510,20 @@ impl Submitted {
     /// # Errors
     /// As for [`Engine::write`].
     pub fn wait(self) -> Result<Receipt> {
-        let Self { ticket, engine } = self;
+        let Self { mut ticket, engine } = self;
         if !ticket.is_done() {
             let refused = engine.handle.queue.refuse_if_leading();
             refused.map_err(|error| error.with_effect(Effect::Unknown))?;
         }
-        let outcome = ticket.wait();
-        drop(engine); // an awaited ticket is a handle
-        outcome
+        for _ in 0..LOOKS_MAX {
+            match ticket.wait()? {
+                Answer::Committed(committed) => return Ok(committed.receipt()),
+                Answer::LookAgain(mut batch) => {
+                    engine.look(&mut batch)?;
+                    ticket = engine.ticket(batch)?;
+                }
+            }
+        }
+        Err(looked_too_often())
     }
 }

@@ -4,7 +4,7 @@
 use crate::fault;
 use crate::format::Salt;
 use crate::format::frame::{FrameBuffer, Place};
-use crate::format::ids::{Entry, Location, SegmentId, Seqno};
+use crate::format::ids::Seqno;
 use crate::format::record::RecordKind;
 use crate::index::Tree;
 use crate::log::scan::{self, Boundary};
@@ -30,33 +30,35 @@ impl MicroIndex {
 
     /// Sets a key's number; returns the one before.
     pub fn insert(&mut self, key: &[u8], number: u64) -> Option<u64> {
-        let location = Location {
-            segment: SegmentId::FIRST,
-            offset: number.wrapping_mul(120),
-            record_bytes: 116,
-        };
-        let seqno = Seqno::new(number);
+        let mut before = None;
+        // As long as a location is.
+        let mut payload = [0; 12];
+        payload[..8].copy_from_slice(&number.to_le_bytes());
         self.tree
-            .insert(key, Entry { location, seqno })
-            .map(|entry| entry.seqno.get())
+            .insert(key, &payload, |old| before = number_of(old));
+        before
     }
 
     /// A key's number.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<u64> {
-        self.tree.get(key).map(|entry| entry.seqno.get())
+        self.tree.get(key).and_then(number_of)
     }
 
     /// Takes a key out; returns its number.
     pub fn remove(&mut self, key: &[u8]) -> Option<u64> {
-        self.tree.remove(key).map(|entry| entry.seqno.get())
+        let number = self.get(key);
+        self.tree.remove(key);
+        number
     }
 
     /// Keys and numbers in order.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (Box<[u8]>, u64)> + use<> {
-        self.tree
-            .range(Bound::Unbounded, Bound::Unbounded)
-            .map(|(key, entry)| (key, entry.seqno.get()))
+    pub fn iter(&self) -> impl Iterator<Item = (Box<[u8]>, u64)> + use<> {
+        let mut range = self.tree.range(Bound::Unbounded, Bound::Unbounded);
+        std::iter::from_fn(move || {
+            let (key, payload) = range.next()?;
+            Some((key, number_of(payload).unwrap_or_default()))
+        })
     }
 
     /// The number of keys.
@@ -76,6 +78,10 @@ impl MicroIndex {
     pub const fn approximate_bytes(&self) -> usize {
         self.tree.approximate_bytes()
     }
+}
+
+fn number_of(payload: &[u8]) -> Option<u64> {
+    payload.first_chunk().copied().map(u64::from_le_bytes)
 }
 
 const SALT: Salt = Salt([0x5a; 16]);

@@ -4,10 +4,10 @@
 //! [`Engine`]'s queue at the future's first poll. Blocking work, reads of the disk included, goes through the runtime's
 //! blocking threads.
 
-use crate::batch::{Batch, Prior, Receipt};
-use crate::engine::Engine;
+use crate::batch::{Answer, Batch, Committed};
+use crate::engine::{Engine, LOOKS_MAX, looked_too_often};
 use crate::hop::hop;
-use crate::index::Published;
+use crate::index::{Lookup, Published};
 use crate::options::Options;
 use crate::recovery::RecoveryReport;
 use crate::stats::Stats;
@@ -32,8 +32,8 @@ use std::task::Poll;
 ///
 /// # Blocking
 /// No method waits on the thread that polls it: append, sync, checksums of large values, reads from the disk and decoding
-/// run on the runtime's blocking threads. A `get` of a key that is absent is ready at once. What is left is work in
-/// proportion to the arguments: a write encodes its value at its first poll, because it only borrows it and has its place
+/// run on the runtime's blocking threads. What memory knows of a key, small values and absence, is ready at once. What is left
+/// is work in proportion to the arguments: a write encodes its value at its first poll, because it only borrows it and has its place
 /// in the order from then on. For values of many megabytes that is tens of milliseconds; [`KVLog::put_owned`] takes such a
 /// value and encodes it on a blocking thread.
 ///
@@ -230,10 +230,7 @@ where
         self.runtime.pool()?;
         self.proceed().await;
         let key = key::encode_borrowed::<K, Q>(key)?;
-        match self.handle().locate(&key)? {
-            Some(found) => self.read(found).await.map(Some),
-            None => Ok(None),
-        }
+        self.read(self.handle().lookup(&key)?).await
     }
 
     /// Stores `value` under `key`; resolves with the value that was there before, once the new one is durable and visible.
@@ -258,8 +255,8 @@ where
         Q: KeyOf<K> + Sync + ?Sized,
     {
         let batch = self.put_batch(key, value)?.with_priors();
-        let receipt = self.write(batch).await?;
-        self.prior(receipt).await
+        let committed = self.write(batch).await?;
+        self.prior(committed).await
     }
 
     /// Stores `value` under `key`, without producing the value before, which spares a read.
@@ -323,8 +320,8 @@ where
         Q: KeyOf<K> + Sync + ?Sized,
     {
         let batch = self.put_batch_elsewhere(key, value).await?.with_priors();
-        let receipt = self.write(batch).await?;
-        self.prior(receipt).await
+        let committed = self.write(batch).await?;
+        self.prior(committed).await
     }
 
     /// Removes `key`; resolves with the value that was there, once its removal is durable and visible.
@@ -348,8 +345,8 @@ where
         Q: KeyOf<K> + Sync + ?Sized,
     {
         let batch = Self::delete_batch(key)?.with_priors();
-        let receipt = self.write(batch).await?;
-        self.prior(receipt).await
+        let committed = self.write(batch).await?;
+        self.prior(committed).await
     }
 
     /// Removes `key`, without producing the value that was there, which spares a read.
@@ -455,26 +452,43 @@ where
         Ok(batch)
     }
 
-    async fn write(&self, batch: Batch) -> Result<Receipt> {
+    async fn write(&self, mut batch: Batch) -> Result<Committed> {
         self.runtime.pool()?;
-        self.handle().ticket(batch)?.on(&self.runtime).await
+        for _ in 0..LOOKS_MAX {
+            if !batch.conditions.is_empty() {
+                let engine = self.handle().clone();
+                let look = move || engine.look(&mut batch).map(|()| batch);
+                batch = hop(&self.runtime, look).await?;
+            }
+            match self.handle().ticket(batch)?.on(&self.runtime).await? {
+                Answer::Committed(committed) => return Ok(committed),
+                Answer::LookAgain(again) => batch = again,
+            }
+        }
+        Err(looked_too_often())
     }
 
-    async fn prior(&self, mut receipt: Receipt) -> Result<Option<V>> {
-        match receipt.priors.pop().flatten() {
+    async fn prior(&self, mut committed: Committed) -> Result<Option<V>> {
+        match committed.priors.pop() {
             None => Ok(None),
-            Some(prior) => self
-                .read(prior)
-                .await
-                .map(Some)
-                .map_err(|error| error.with_effect(Effect::Applied)),
+            Some(prior) => {
+                let read = self.read(prior).await;
+                read.map_err(|error| error.with_effect(Effect::Applied))
+            }
         }
     }
 
-    /// Reads, checks and decodes on a blocking thread.
-    async fn read(&self, found: Prior) -> Result<V> {
-        let read = move || found.read_with(|bytes| caught(|| C::decode(bytes)));
-        resumed(hop(&self.runtime, read).await?)
+    /// Reads, checks and decodes: here what is small and in memory, and on a blocking thread all else.
+    async fn read(&self, found: Lookup) -> Result<Option<V>> {
+        match found {
+            Lookup::Absent => Ok(None),
+            Lookup::Value(value) => C::decode(&value).map(Some),
+            found => {
+                let read = move || found.read_with(|bytes| caught(|| C::decode(bytes)));
+                let decoded = hop(&self.runtime, read).await?;
+                decoded.map(resumed).transpose()
+            }
+        }
     }
 }
 

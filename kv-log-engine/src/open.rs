@@ -70,7 +70,8 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
 /// `NotFound`, `Locked`, `Corrupt`, `UnsupportedFormat`, `StorageFull`, `Io`: nothing of a store that was there has changed.
 pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened> {
     let located = locate(path, options, true)?;
-    let (recovered, fingerprint, changes) = read(&located, options)?;
+    let (recovered, fingerprint, changes) =
+        read(&located, options, options.asked.separation_bytes as usize)?;
     // Only now it is known how long the store's segments are.
     options.budgets(recovered.manifest.segment_bytes)?;
     Ok(Opened {
@@ -132,16 +133,17 @@ pub(crate) fn locate(path: &Path, options: &Options, serves: bool) -> Result<Loc
     })
 }
 
-/// Reads a store that is locked.
+/// Reads a store that is locked. Values of at least so many bytes are left where they are.
 ///
 /// # Errors
 /// `Corrupt`, `UnsupportedFormat`, `Io`.
 pub(crate) fn read(
     located: &Located,
     options: &Options,
+    separation_bytes: usize,
 ) -> Result<(Recovered, Fingerprint, Changes)> {
     let files = &located.files;
-    let mut recovered = recovery::recover(files, &located.names)?;
+    let mut recovered = recovery::recover(files, &located.names, separation_bytes)?;
     recovered.report.created = located.created;
     let mut changes = Changes::default();
     let mut fingerprint = recorded_fingerprint(&recovered.manifest, files.directory())?;

@@ -13,14 +13,16 @@ mod survey;
 pub use damage::Damage;
 pub use report::VerifyReport;
 
-use crate::index::Published;
+use crate::fault;
+use crate::format::ids::Entry;
+use crate::format::run::block::Held;
+use crate::format::run::split_key;
 use crate::open::{self, Located};
 use crate::options::{Create, Options};
 use crate::recovery::Recovered;
 use crate::store::layout::MANIFEST;
 use damage::Damages;
 use kv_trait::{Error, ErrorKind, Result};
-use std::ops::Bound;
 use std::path::Path;
 
 /// Reads and verifies everything that the store at `path` names. Takes the store's lock and says so in `LOCK`; changes
@@ -42,7 +44,8 @@ pub fn verify(path: impl AsRef<Path>, options: Options) -> Result<VerifyReport> 
         }
         located => located?,
     };
-    match open::read(&located, &options) {
+    // All values are left where they are, so that each is read once more.
+    match open::read(&located, &options, 0) {
         Ok((recovered, ..)) => verify_recovered(&located, recovered),
         Err(first) if first.kind() == ErrorKind::Corrupt => survey::survey(&located, first),
         Err(error) => Err(error),
@@ -60,18 +63,31 @@ fn verify_recovered(located: &Located, recovered: Recovered) -> Result<VerifyRep
         let cause = Error::new(ErrorKind::Corrupt, what.clone());
         damages.push(Damage::of(&path, 0, None, cause));
     }
-    let published = Published::new(recovered.tree, recovered.segments, recovered.live_bytes);
-    let view = published.view();
-    for (key, entry) in view.range(Bound::Unbounded, Bound::Unbounded) {
-        let segment = view.segment(&entry);
-        match segment.read_value(&entry, &key) {
+    let mut records = recovered.memtable.all();
+    while let Some(record) = records.next_entry() {
+        let Held::Separated(location) = record.version.held else {
+            continue;
+        };
+        let entry = Entry {
+            location,
+            seqno: record.version.seqno,
+        };
+        let key = split_key(&record.key).map_or(&*record.key, |(_, key)| key);
+        let segment = recovered.segments.get(&location.segment).ok_or_else(|| {
+            let what = format!(
+                "a record lies in segment {}, which is not there",
+                location.segment
+            );
+            fault::corrupt(located.files.directory(), what)
+        })?;
+        match segment.read_value(&entry, key) {
             Err(cause) if cause.kind() == ErrorKind::Corrupt => {
                 let start = entry.location.offset;
                 let end = start + u64::from(entry.location.record_bytes);
                 let mut damage = Damage::of(&segment.path(), start, Some(end), cause);
                 damage.records = 1;
                 let at = damages.push(damage);
-                damages.put_at_risk(at, &key, entry.seqno);
+                damages.put_at_risk(at, key, entry.seqno);
             }
             read => drop(read?),
         }

@@ -81,7 +81,7 @@ pub(super) fn scan(
     while number < limit {
         let (key, value) = if keys_only || count {
             let Some(key) = found.next_key() else { break };
-            (key, None)
+            (key?, None)
         } else {
             let Some(next) = found.next() else { break };
             let (key, value) = next?;

@@ -53,7 +53,7 @@ pub(super) fn set(
     let store = open()?;
     let before = if prev {
         let receipt = store.write(batch.with_priors())?;
-        receipt.priors()?.into_iter().next().flatten()
+        receipt.into_priors()?.into_iter().next().flatten()
     } else {
         store.write(batch)?;
         None
@@ -125,7 +125,7 @@ pub(super) fn del(
     for key in distinct {
         // The key is looked for, its value is not read: one that cannot be read can be removed.
         let only = (Bound::Included(key), Bound::Included(key));
-        if store.scan(only)?.next_key().is_some() {
+        if store.scan(only)?.next_key().transpose()?.is_some() {
             batch.delete(key)?;
         }
     }

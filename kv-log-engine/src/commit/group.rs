@@ -14,17 +14,19 @@
 //! refused group gives its seqnos back and only the attempt number is used up.
 
 use super::active::Active;
-use super::plan::{Group, Replaced};
+use super::plan::Group;
 use super::poison::Poison;
 use super::rotate::Rotation;
 use super::seam::{GroupEnd, GroupWriter, Request};
-use crate::batch::{Batch, Receipt};
+use super::upkeep::{Load, LogTail, Pressing, Upkeep};
+use crate::batch::{Answer, Batch};
+use crate::format::manifest::Checkpoint;
 use crate::host::Host;
-use crate::index::Published;
+use crate::index::{Lookup, Published};
 use crate::log::scan::Boundary;
 use crate::log::writer::SegmentWriter;
 use crate::stats::{Counters, add};
-use kv_trait::{Error, ErrorKind, Result};
+use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -37,6 +39,8 @@ pub(crate) struct LogWriter {
     active: Active,
     rotation: Rotation,
     published: Arc<Published>,
+    upkeep: Arc<dyn Upkeep>,
+    tail: Arc<LogTail>,
     buffer: Vec<u8>,
 }
 
@@ -45,7 +49,7 @@ impl LogWriter {
     fn commit_group(
         &mut self,
         batches: Vec<Batch>,
-        resolve: impl FnOnce(Vec<Result<Receipt>>, GroupEnd),
+        resolve: impl FnOnce(Vec<Result<Answer>>, GroupEnd),
     ) {
         let mut group = Group::plan(batches, self.active.segment.end(), &self.published);
         let appended = self.append(&mut group);
@@ -54,6 +58,7 @@ impl LogWriter {
             Ok(end) => {
                 self.advance(&group, end);
                 let replaced = self.publish(&group);
+                self.freeze_if_due(group.freezes());
                 group.answers(replaced, end)
             }
             Err(error) => self.failures(&group, &error),
@@ -97,24 +102,51 @@ impl LogWriter {
         add(&counters.batches, added.len() as u64);
         add(&counters.records, added.iter().map(|(_, n)| n).sum());
         add(&counters.frame_bytes, end.offset - group.start().offset);
+        self.tail.grow(end.offset - group.start().offset);
         self.active.segment.advance(end, added);
         self.active.show_end();
     }
 
     /// Readers see the group, in one step. Returns what was there before, for the changes that ask for it.
-    fn publish(&self, group: &Group) -> Vec<Replaced> {
+    fn publish(&self, group: &Group) -> Vec<Lookup> {
         let changes = group.changes(self.active.segment.segment().id);
-        let mut wanted = group.wants_prior();
-        let mut replaced = Vec::new();
-        self.published.publish(changes, |before| {
-            if wanted.next() == Some(true) {
-                replaced.push(before);
-            }
-        });
-        replaced
+        self.published.publish(changes)
     }
 
-    fn failures(&self, group: &Group, error: &Error) -> Vec<Result<Receipt>> {
+    /// Freezes the memtable at this group's end, if it is time and the one before is written: what it holds, how far the
+    /// log has come and the check that the next frame has to chain to are taken in one step, and nobody else is at them.
+    fn freeze_if_due(&self, asked: bool) {
+        let due = asked || self.upkeep.wants_freeze(self.load());
+        // Behind a footer no frame may follow, so no replay can begin there; the next segment comes first.
+        if !due || self.active.segment.is_sealed() || self.published.unwritten().is_some() {
+            return;
+        }
+        self.published.freeze(self.checkpoint());
+        self.tail.freeze();
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        let segment = &self.active.segment;
+        let (end, contents) = (segment.end(), segment.contents());
+        Checkpoint {
+            seqno: end.next_seqno.previous(),
+            segment: segment.segment().id,
+            offset: end.offset,
+            chain: end.chain,
+            frames: contents.frames,
+            records: contents.records,
+            min_seqno: contents.seqnos.map(|(lowest, _)| lowest),
+        }
+    }
+
+    fn load(&self) -> Load {
+        Load {
+            memtable_bytes: self.published.memtable_bytes(),
+            log_bytes: self.tail.bytes(),
+        }
+    }
+
+    fn failures(&self, group: &Group, error: &Error) -> Vec<Result<Answer>> {
         add(&self.active.counters.failed_groups, 1);
         group.failures(error)
     }
@@ -130,6 +162,7 @@ impl LogWriter {
         segment: SegmentWriter,
         rotation: Rotation,
         published: Arc<Published>,
+        (upkeep, tail): (Arc<dyn Upkeep>, Arc<LogTail>),
         counters: Arc<Counters>,
         poison: Poison,
         host: Arc<dyn Host>,
@@ -139,6 +172,8 @@ impl LogWriter {
             active: Active::new(segment, counters, poison, host, attempt),
             rotation,
             published,
+            upkeep,
+            tail,
             buffer: Vec::new(),
         }
     }
@@ -183,7 +218,7 @@ fn write_frames(
 }
 
 impl Request for Batch {
-    type Answer = Receipt;
+    type Answer = Answer;
 
     fn bytes(&self) -> u64 {
         Self::bytes(self)
@@ -198,11 +233,20 @@ impl GroupWriter for LogWriter {
     type Request = Batch;
 
     fn prepare(&mut self, first_bytes: u64) -> Result<u64> {
+        if let Pressing::Failing(error) = self.upkeep.pressing(self.load()) {
+            return Err(error.with_effect(Effect::Nothing));
+        }
         self.rotation
             .make_room(&mut self.active, &self.published, first_bytes)
     }
 
-    fn commit(&mut self, group: Vec<Batch>, resolve: impl FnOnce(Vec<Result<Receipt>>, GroupEnd)) {
+    fn relieve(&mut self) -> bool {
+        self.active.refusal().is_none()
+            && matches!(self.upkeep.pressing(self.load()), Pressing::Yes)
+            && self.upkeep.relieve()
+    }
+
+    fn commit(&mut self, group: Vec<Batch>, resolve: impl FnOnce(Vec<Result<Answer>>, GroupEnd)) {
         self.commit_group(group, resolve);
     }
 

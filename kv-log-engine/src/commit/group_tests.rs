@@ -1,5 +1,8 @@
 //! Conditions by version: decided in the order of writes, answered after the sync.
 
+use crate::format::record::KEYSPACE_DEFAULT;
+use crate::format::run::full_key;
+use crate::index::Lookup;
 use crate::storage::sim::{EIO, Fault, FaultKind, OpKind, SimDisk};
 use crate::{Batch, Engine, Options, SimHost};
 use kv_trait::{Effect, ErrorKind, KEY_BYTES_MAX};
@@ -232,9 +235,14 @@ fn a_read_compares_the_key() {
     let disk = SimDisk::new();
     let store = open(&disk);
     store.put(b"one", b"1").unwrap();
-    let found = store.locate(b"one").unwrap().unwrap();
-    assert_eq!(found.read().unwrap(), b"1");
-    let read = found.segment.read_value(&found.entry, b"two");
+    store.put(b"one", &[b'1'; 2000]).unwrap();
+    let Lookup::Separated(found) = store.lookup(b"one").unwrap() else {
+        panic!("a large value stays in its segment");
+    };
+    let misled = found.with_key(&full_key(KEYSPACE_DEFAULT, b"two"));
+    let read = Lookup::Separated(found).read().unwrap();
+    assert_eq!(read, Some(vec![b'1'; 2000]));
+    let read = Lookup::Separated(misled).read();
     assert_eq!(read.unwrap_err().kind(), ErrorKind::Corrupt);
 }
 

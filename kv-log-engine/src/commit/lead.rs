@@ -50,6 +50,14 @@ impl<W: GroupWriter> CommitQueue<W> {
     ) {
         term.start = (self.clock)();
         while let Some(writer) = slot.as_mut() {
+            if self.has_work() && writer.relieve() {
+                // A slice took its time: the lead is offered anew, and whoever waits may go on with it.
+                let over = own.map_or_else(|| self.term_over(term), |cell| cell.is_resolved());
+                if over {
+                    self.leave(self.lock(), slot);
+                }
+                continue;
+            }
             match self.next_work(own.is_none()) {
                 Next::Stop => self.leave(self.lock(), slot),
                 Next::Idle => {
@@ -76,6 +84,12 @@ impl<W: GroupWriter> CommitQueue<W> {
                 }
             }
         }
+    }
+
+    /// Whether a group is to be written, and no close waits for the lead.
+    fn has_work(&self) -> bool {
+        let state = self.lock();
+        state.phase == Phase::Open && !state.admitted.is_empty()
     }
 
     fn term_over(&self, term: &Term<Answer<W>>) -> bool {

@@ -12,6 +12,7 @@
 //! | `state`: what the queue's lock guards | `active`: the active segment, with what guards it |
 //! | `queue`: places, room, the lead | `plan`: conditions and seqnos before, answers after |
 //! | `term`, `lead`: groups, one after the other | `rotate`: seal and go on; the marks of a clean end |
+//! | | `upkeep`: freezing, and giving way to chores |
 //! | `token`, `ticket`, `closing`: ways to the lead | `group`: the order of them all |
 //!
 //! Lock order: queue, then ticket. Neither is held when a waker is called, when a closure is handed to a runtime, or
@@ -32,6 +33,7 @@ mod token;
 pub(crate) mod group;
 pub(crate) mod poison;
 pub(crate) mod rotate;
+pub(crate) mod upkeep;
 
 #[cfg(test)]
 mod group_tests;

@@ -1,25 +1,22 @@
 //! A planned group: batches with what becomes of each. Conditions and seqnos before anything is written, answers when
 //! all of it is durable and visible. Memory only.
 
-use crate::batch::{Batch, Condition, Prior, Receipt};
+use crate::batch::{Answer, Batch, Committed, Condition};
 use crate::fault;
 use crate::format::frame::Place;
-use crate::format::ids::{Entry, Location, SegmentId, Seqno};
-use crate::format::record::RecordKind;
-use crate::index::{Change, Published};
-use crate::log::files::Segment;
+use crate::format::ids::{Location, SegmentId, Seqno};
+use crate::format::record::{KEYSPACE_DEFAULT, RecordKind};
+use crate::format::run::full_key;
+use crate::index::memtable::{Change, Value};
+use crate::index::{Lookup, Published, Remembered};
 use crate::log::scan::Boundary;
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// A record of this key panics when it is published.
 #[cfg(test)]
 pub(super) const PANICS: &[u8] = b"panics when it is published";
-
-/// What a write replaced, with a pin on the segment where it lies.
-pub(super) type Replaced = Option<(Entry, Arc<Segment>)>;
 
 /// The batches of a group, in order, each with its plan.
 #[derive(Debug)]
@@ -38,6 +35,8 @@ enum Plan {
     Empty,
     /// A condition does not hold.
     Refuse(Error),
+    /// A condition cannot be judged by what memory has.
+    LookAgain,
 }
 
 impl Group {
@@ -51,17 +50,17 @@ impl Group {
         let mut next = end.next_seqno;
         let mut plans = Vec::with_capacity(batches.len());
         for batch in &batches {
-            let plan = if let Some((condition, found)) = versions.broken(batch) {
-                Plan::Refuse(conflict(condition, found))
-            } else if batch.is_empty() {
-                Plan::Empty
-            } else {
-                let first = next;
-                next = versions.change(batch, first);
-                let last = next.previous();
-                Plan::Write { first, last }
-            };
-            plans.push(plan);
+            plans.push(match versions.judge(batch) {
+                Judged::Broken(condition, found) => Plan::Refuse(conflict(condition, found)),
+                Judged::Unknown => Plan::LookAgain,
+                Judged::Holds if batch.is_empty() => Plan::Empty,
+                Judged::Holds => {
+                    let first = next;
+                    next = versions.change(batch, first);
+                    let last = next.previous();
+                    Plan::Write { first, last }
+                }
+            });
         }
         Self {
             members: batches.into_iter().zip(plans).collect(),
@@ -78,8 +77,13 @@ impl Group {
     fn written(&self) -> impl Iterator<Item = (&Batch, Seqno)> {
         self.members.iter().filter_map(|(batch, plan)| match plan {
             Plan::Write { first, .. } => Some((batch, *first)),
-            Plan::Empty | Plan::Refuse(_) => None,
+            Plan::Empty | Plan::Refuse(_) | Plan::LookAgain => None,
         })
+    }
+
+    /// Whether somebody wants the memtable to be frozen behind it.
+    pub(super) fn freezes(&self) -> bool {
+        self.members.iter().any(|(batch, _)| batch.freezes)
     }
 
     /// The room that its frames take.
@@ -127,8 +131,8 @@ impl Group {
         pieces.filter(|piece| !piece.is_empty())
     }
 
-    /// What readers see of it, in order.
-    pub(super) fn changes(&self, segment: SegmentId) -> impl Iterator<Item = Change<'_>> {
+    /// What readers see of it, in order, and for each change whether its batch asks for what was there before.
+    pub(super) fn changes(&self, segment: SegmentId) -> impl Iterator<Item = (Change<'_>, bool)> {
         let mut frame_at = self.start.offset;
         let frames = self.written().map(move |(batch, first)| {
             let at = frame_at;
@@ -147,51 +151,54 @@ impl Group {
                     offset: frame_at + at,
                     record_bytes,
                 };
-                match record.kind {
-                    RecordKind::Put => Change::Put(record.key, Entry { location, seqno }),
-                    RecordKind::Tombstone => Change::Remove(record.key),
-                }
+                let change = Change {
+                    keyspace: KEYSPACE_DEFAULT,
+                    key: record.key,
+                    seqno,
+                    location,
+                    value: (record.kind == RecordKind::Put).then_some(Value {
+                        bytes: record.value,
+                        len: record.value.len(),
+                    }),
+                };
+                (change, batch.wants_priors)
             })
         })
     }
 
-    /// For each change, in order, whether its batch asks for what was there before.
-    pub(super) fn wants_prior(&self) -> impl Iterator<Item = bool> {
-        let written = self.written();
-        written.flat_map(|(batch, _)| std::iter::repeat_n(batch.wants_priors, batch.len()))
-    }
-
     /// The answers when it is durable and visible. `replaced`: what the changes that asked for it replaced; `end`: behind
     /// the group.
-    pub(super) fn answers(&self, replaced: Vec<Replaced>, end: Boundary) -> Vec<Result<Receipt>> {
+    pub(super) fn answers(&mut self, replaced: Vec<Lookup>, end: Boundary) -> Vec<Result<Answer>> {
         let mut replaced = replaced.into_iter();
-        let answers = self.members.iter().map(|(batch, plan)| match plan {
-            Plan::Write { first, last } => Ok(Receipt {
-                first_seqno: *first,
-                last_seqno: *last,
-                priors: if batch.wants_priors {
-                    priors(batch, &mut replaced)
-                } else {
-                    Vec::new()
-                },
-            }),
-            Plan::Empty => Ok(Receipt {
+        let answers = self.members.iter_mut().map(|(batch, plan)| match plan {
+            Plan::Write { first, last } => {
+                let asked = if batch.wants_priors { batch.len() } else { 0 };
+                Ok(Answer::Committed(Committed {
+                    first_seqno: *first,
+                    last_seqno: *last,
+                    priors: replaced.by_ref().take(asked).collect(),
+                }))
+            }
+            Plan::Empty => Ok(Answer::Committed(Committed {
                 first_seqno: end.next_seqno,
                 last_seqno: end.next_seqno.previous(),
                 priors: Vec::new(),
-            }),
+            })),
             Plan::Refuse(error) => Err(error.clone()),
+            Plan::LookAgain => Ok(Answer::LookAgain(std::mem::take(batch))),
         });
         answers.collect()
     }
 
     /// The answers when it failed. Refused batches learn of the failure too: their refusal may rest on a write that is
     /// in doubt.
-    pub(super) fn failures(&self, error: &Error) -> Vec<Result<Receipt>> {
+    pub(super) fn failures(&self, error: &Error) -> Vec<Result<Answer>> {
         let failures = self.members.iter().map(|(_, plan)| {
             Err(match plan {
                 Plan::Write { .. } => error.clone(),
-                Plan::Empty | Plan::Refuse(_) => error.clone().with_effect(Effect::Nothing),
+                Plan::Empty | Plan::Refuse(_) | Plan::LookAgain => {
+                    error.clone().with_effect(Effect::Nothing)
+                }
             })
         });
         failures.collect()
@@ -207,18 +214,40 @@ struct Versions<'a> {
     conditional: bool,
 }
 
+/// What the conditions of a batch come to.
+enum Judged<'a> {
+    Holds,
+    /// The first one that does not hold, and the version that was found.
+    Broken(&'a Condition, Option<Seqno>),
+    /// Memory cannot tell, and neither can what the submitter has found.
+    Unknown,
+}
+
 impl<'a> Versions<'a> {
-    fn of(&self, key: &[u8]) -> Option<Seqno> {
-        let changed = self.changed.get(key).copied();
-        changed.unwrap_or_else(|| self.index.version(key))
+    /// The version of the key of a batch's condition, if what memory has tells, or what the submitter found and nothing can
+    /// have changed since.
+    fn of(&self, batch: &Batch, number: usize, key: &[u8]) -> Option<Option<Seqno>> {
+        if let Some(changed) = self.changed.get(key) {
+            return Some(*changed);
+        }
+        match self.index.remembered(&full_key(KEYSPACE_DEFAULT, key)) {
+            Remembered::Version(version) => Some(version),
+            Remembered::UnchangedSince(since) => {
+                let looked = batch.looked.as_ref().filter(|looked| looked.at >= since)?;
+                looked.versions.get(number).copied()
+            }
+        }
     }
 
-    /// The first condition of a batch that does not hold, and the version that was found.
-    fn broken(&self, batch: &'a Batch) -> Option<(&'a Condition, Option<Seqno>)> {
-        batch.conditions.iter().find_map(|condition| {
-            let found = self.of(&condition.key);
-            (found != condition.version).then_some((condition, found))
-        })
+    fn judge(&self, batch: &'a Batch) -> Judged<'a> {
+        for (number, condition) in batch.conditions.iter().enumerate() {
+            match self.of(batch, number, &condition.key) {
+                None => return Judged::Unknown,
+                Some(found) if found == condition.version => {}
+                Some(found) => return Judged::Broken(condition, found),
+            }
+        }
+        Judged::Holds
     }
 
     /// Notes what a batch changes from seqno `first` on; returns the seqno behind it.
@@ -231,21 +260,6 @@ impl<'a> Versions<'a> {
         }
         Seqno::new(first.get() + batch.len() as u64)
     }
-}
-
-fn priors(batch: &Batch, replaced: &mut impl Iterator<Item = Replaced>) -> Vec<Option<Prior>> {
-    batch
-        .frame
-        .records()
-        .zip(replaced)
-        .map(|((_, record, _), before)| {
-            before.map(|(entry, segment)| Prior {
-                key: record.key.into(),
-                entry,
-                segment,
-            })
-        })
-        .collect()
 }
 
 /// `found` is the seqno of the key's record when the batch's turn came.

@@ -41,6 +41,11 @@ pub(crate) trait GroupWriter: Debug + Send + 'static {
     /// The first request is refused with this error. [`GroupWriter::refusal`] is asked afterwards.
     fn prepare(&mut self, first_bytes: u64) -> Result<u64>;
 
+    /// Does a slice of what the next group would have to wait for. `false`: it need not wait, or nothing can be done.
+    fn relieve(&mut self) -> bool {
+        false
+    }
+
     /// Append, sync, publish; then `resolve` gets one outcome for each request, in order, and how the group ended. The
     /// requests are freed behind that: nobody waits for it.
     fn commit(

@@ -25,6 +25,11 @@ pub(crate) const KEYSPACE_DEFAULT: u32 = 0;
 /// have no meaning yet. So a record of a later version has a length here, too, and is refused by name.
 const OPTION_BYTES: [usize; 8] = [8, 4, 4, 8, 8, 8, 8, 0];
 
+/// What a record with a key and a value of these lengths takes.
+pub(crate) const fn bytes_of(key_bytes: usize, value_bytes: usize) -> u64 {
+    (RECORD_HEADER_BYTES + key_bytes + value_bytes) as u64
+}
+
 fn option_bytes(flags: u8) -> usize {
     let set = |(bit, bytes): (usize, &usize)| {
         if flags >> bit & 1 == 1 { *bytes } else { 0 }

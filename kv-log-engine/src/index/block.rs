@@ -157,6 +157,12 @@ impl<const F: usize> Block<F> {
         self.len() < floor || self.used_bytes() + more <= Self::BYTES_MAX
     }
 
+    /// Whether the key at `at` may have this payload in place of its own. A block of one key takes any.
+    pub(super) fn takes(&self, at: usize, payload: &[u8]) -> bool {
+        let more = payload.len().saturating_sub(self.raw(at).payload.len());
+        self.len() == 1 || more == 0 || self.used_bytes() + more <= Self::BYTES_MAX
+    }
+
     /// Bytes that a new key would add to the others, because they would share less.
     fn lengthening(&self, key: &[u8]) -> usize {
         let prefix = self.prefix();

@@ -1,28 +1,30 @@
 //! Changes gathered, and given out in the order of their keys: a tree that is larger than the processor's caches takes
 //! many changes several times faster in order than as they come, because each of its nodes is fetched once.
 
-/// So many changes, or bytes of keys, are given out together: a few MiB of memory.
+/// So many changes, or bytes of keys and values, are given out together: a few MiB of memory.
 const ITEMS_MAX: usize = 64 * 1024;
-const KEY_BYTES_MAX: usize = 8 * 1024 * 1024;
+const CONTENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Changes by key. Those of one key stay in the order in which they came.
 #[derive(Debug)]
 pub(crate) struct Gather<T> {
-    keys: Vec<u8>,
+    /// Each key with its value behind it.
+    content: Vec<u8>,
     items: Vec<Item<T>>,
 }
 
 #[derive(Debug)]
 struct Item<T> {
-    key_start: usize,
+    start: usize,
     key_bytes: usize,
+    value_bytes: usize,
     what: T,
 }
 
 impl<T> Default for Gather<T> {
     fn default() -> Self {
         Self {
-            keys: Vec::new(),
+            content: Vec::new(),
             items: Vec::new(),
         }
     }
@@ -30,20 +32,22 @@ impl<T> Default for Gather<T> {
 
 impl<T> Gather<T> {
     /// Adds a change. `true`: there are so many now that they should be given out.
-    pub(crate) fn push(&mut self, key: &[u8], what: T) -> bool {
+    pub(crate) fn push(&mut self, key: &[u8], value: &[u8], what: T) -> bool {
         self.items.push(Item {
-            key_start: self.keys.len(),
+            start: self.content.len(),
             key_bytes: key.len(),
+            value_bytes: value.len(),
             what,
         });
-        self.keys.extend_from_slice(key);
-        self.items.len() >= ITEMS_MAX || self.keys.len() >= KEY_BYTES_MAX
+        self.content.extend_from_slice(key);
+        self.content.extend_from_slice(value);
+        self.items.len() >= ITEMS_MAX || self.content.len() >= CONTENT_BYTES_MAX
     }
 
     /// Gives out all changes, in the order of the keys.
-    pub(crate) fn give_out(&mut self, mut take: impl FnMut(&[u8], &T)) {
-        let keys = &*self.keys;
-        let key_of = |item: &Item<T>| &keys[item.key_start..item.key_start + item.key_bytes];
+    pub(crate) fn give_out(&mut self, mut take: impl FnMut(&[u8], &[u8], &T)) {
+        let content = &*self.content;
+        let key_of = |item: &Item<T>| &content[item.start..item.start + item.key_bytes];
         let shared = shared_by_all(self.items.iter().map(key_of));
         // What decides nearly every comparison lies in what is sorted; the rest is looked up.
         let mut order: Vec<(u64, usize)> = self
@@ -60,10 +64,12 @@ impl<T> Gather<T> {
         });
         for (_, at) in order {
             let item = &self.items[at];
-            take(key_of(item), &item.what);
+            let value_at = item.start + item.key_bytes;
+            let value = &content[value_at..value_at + item.value_bytes];
+            take(key_of(item), value, &item.what);
         }
         self.items.clear();
-        self.keys.clear();
+        self.content.clear();
     }
 }
 
@@ -107,14 +113,17 @@ mod tests {
             let mut expected = Vec::new();
             for (number, tail) in tails.into_iter().enumerate() {
                 let key = [&*shared, &*tail].concat();
-                prop_assert!(!gather.push(&key, number));
+                prop_assert!(!gather.push(&key, &number.to_le_bytes(), number));
                 expected.push((key, number));
             }
             expected.sort();
             let mut given = Vec::new();
-            gather.give_out(|key, number| given.push((key.to_vec(), *number)));
+            gather.give_out(|key, value, number| {
+                assert_eq!(value, number.to_le_bytes());
+                given.push((key.to_vec(), *number));
+            });
             prop_assert_eq!(given, expected);
-            gather.give_out(|_, _| unreachable!("all were given out"));
+            gather.give_out(|_, _, _| unreachable!("all were given out"));
         }
     }
 }

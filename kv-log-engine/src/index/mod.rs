@@ -1,43 +1,35 @@
-//! The index: an ordered in-memory map from key to location, and how a group becomes visible in one step; below it,
-//! once checkpoints are built, sorted runs on disk.
+//! The index: memtables, ordered in-memory maps, and how a group becomes visible in one step; below them sorted runs on
+//! disk.
 //!
 //! Knows segments only as numbers and pins. The map never touches a file; [`run`] reads and writes its own. Each file
 //! builds on those above it only:
 //!
 //! | file | is for |
 //! |---|---|
-//! | `slot` | what stands behind a key, as bytes |
-//! | `block` | the inside of a node: keys and slots in one allocation |
+//! | `block` | the inside of a node: keys and payloads in one allocation |
 //! | `gather` | many changes in the order of their keys |
 //! | `node` | splitting, merging, copying |
 //! | `range` | walking in order |
 //! | `tree` | the map |
 //! | `retired` | freeing what was replaced, away from those who must not wait |
-//! | `published` | the view that readers see, exchanged in one step |
 //! | `source` | anything that yields entries in order |
+//! | `slot` | what stands behind a key in memory, as bytes |
+//! | `memtable` | what was written since the last checkpoint |
 //! | `cache` | what was read of runs, in one budget |
 //! | `run` | sorted files: writer, reader, levels of them |
 //! | `levels` | all levels of a store |
 //! | `merge` | many sources as one |
+//! | `lookup` | the answer for a key, or where the rest of it lies |
+//! | `published` | the view that readers see, exchanged in one step |
 
 mod block;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "nothing names a run yet: checkpoints will")
-)]
 pub(crate) mod cache;
 mod gather;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "nothing names a run yet: checkpoints will")
-)]
 pub(crate) mod levels;
 #[cfg(test)]
 mod levels_tests;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "nothing names a run yet: checkpoints will")
-)]
+pub(crate) mod lookup;
+pub(crate) mod memtable;
 pub(crate) mod merge;
 #[cfg(test)]
 mod merge_tests;
@@ -45,20 +37,14 @@ mod node;
 mod published;
 mod range;
 mod retired;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "nothing names a run yet: checkpoints will")
-)]
 pub(crate) mod run;
 mod slot;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "nothing names a run yet: checkpoints will")
-)]
 pub(crate) mod source;
 mod tree;
 
 pub(crate) use gather::Gather;
-pub(crate) use published::{Change, Closed, Published, View};
-pub(crate) use range::Range;
+pub(crate) use lookup::Lookup;
+pub(crate) use memtable::Memtable;
+pub(crate) use published::{Closed, Frozen, Published, Remembered, View};
+#[cfg(feature = "internals")]
 pub(crate) use tree::Tree;

@@ -1,8 +1,6 @@
 //! A node of the tree: a block of keys, and above the leaves a child on each side of each key.
 
 use super::block::{Block, common};
-use super::slot::Slot;
-use crate::format::ids::Entry;
 use std::sync::Arc;
 
 /// Keys of a leaf, separators of an inner node: at most. Tests have trees with fewer.
@@ -27,6 +25,7 @@ pub(super) struct Inner<const F: usize> {
 pub(super) type Split<const F: usize> = Option<(Box<[u8]>, Arc<Node<F>>)>;
 
 /// A node with fewer keys looks for a sibling to merge with.
+#[cfg(any(test, feature = "internals"))]
 const fn keys_min(fanout: usize) -> usize {
     fanout / 4
 }
@@ -36,6 +35,7 @@ impl<const F: usize> Node<F> {
         Self::Leaf(Block::new())
     }
 
+    #[cfg(any(test, feature = "internals"))]
     fn is_small(&self) -> bool {
         let keys = self.keys();
         let few = keys.len() < keys_min(F) && keys.used_bytes() < Block::<F>::BYTES_MAX / 4;
@@ -49,32 +49,36 @@ impl<const F: usize> Node<F> {
         }
     }
 
-    /// Sets the entry of a key; returns the one it replaces. A node that somebody else holds is copied first.
+    /// Sets the payload of a key; `before` is told the one it replaces. A node that somebody else holds is copied first.
     pub(super) fn insert(
         this: &mut Arc<Self>,
         key: &[u8],
-        slot: &Slot,
-    ) -> (Option<Entry>, Split<F>) {
+        payload: &[u8],
+        before: &mut dyn FnMut(&[u8]),
+    ) -> Split<F> {
         match Arc::make_mut(this) {
             Self::Leaf(leaf) => match leaf.search(key) {
                 Ok(at) => {
-                    let replaced = Slot::entry(leaf.payload(at));
-                    leaf.set_payload(at, slot.bytes());
-                    (Some(replaced), None)
+                    before(leaf.payload(at));
+                    if leaf.takes(at, payload) {
+                        leaf.set_payload(at, payload);
+                        return None;
+                    }
+                    leaf.remove(at);
+                    insert_into_leaf(leaf, at, key, payload)
                 }
-                Err(at) => (None, insert_into_leaf(leaf, at, key, slot)),
+                Err(at) => insert_into_leaf(leaf, at, key, payload),
             },
             Self::Inner(inner) => {
                 let at = inner.child_of(key);
-                let (replaced, split) = Self::insert(&mut inner.children[at], key, slot);
-                let split =
-                    split.and_then(|(separator, right)| inner.insert(at, &separator, right));
-                (replaced, split)
+                let split = Self::insert(&mut inner.children[at], key, payload, before);
+                split.and_then(|(separator, right)| inner.insert(at, &separator, right))
             }
         }
     }
 
     /// Takes out a key that is there.
+    #[cfg(any(test, feature = "internals"))]
     pub(super) fn remove(this: &mut Arc<Self>, key: &[u8]) {
         match Arc::make_mut(this) {
             Self::Leaf(leaf) => {
@@ -97,10 +101,10 @@ fn insert_into_leaf<const F: usize>(
     leaf: &mut Block<F>,
     at: usize,
     key: &[u8],
-    slot: &Slot,
+    payload: &[u8],
 ) -> Split<F> {
-    if leaf.has_room(key, slot.bytes(), 1) {
-        leaf.insert(at, key, slot.bytes());
+    if leaf.has_room(key, payload, 1) {
+        leaf.insert(at, key, payload);
         return None;
     }
     let natural = leaf.natural_cut(at, key);
@@ -113,9 +117,9 @@ fn insert_into_leaf<const F: usize>(
     });
     let mut right = leaf.split_off(cut);
     if at > cut || right.len() == 0 {
-        right.insert(at - cut, key, slot.bytes());
+        right.insert(at - cut, key, payload);
     } else {
-        leaf.insert(at, key, slot.bytes());
+        leaf.insert(at, key, payload);
     }
     Some((separator(leaf, &right), Arc::new(Node::Leaf(right))))
 }
@@ -177,6 +181,7 @@ impl<const F: usize> Inner<F> {
     }
 
     /// Makes one of the child at `left` and the next, or lets them share their keys where one node would be too small.
+    #[cfg(any(test, feature = "internals"))]
     fn merge_or_share(&mut self, left: usize) {
         let right = left + 1;
         let between = self.separators.key(left);
@@ -203,12 +208,14 @@ impl<const F: usize> Inner<F> {
 }
 
 /// What becomes of two neighbours of which one is small.
+#[cfg(any(test, feature = "internals"))]
 enum Joined<const F: usize> {
     Unchanged,
     One(Node<F>),
     Two(Node<F>, Box<[u8]>, Node<F>),
 }
 
+#[cfg(any(test, feature = "internals"))]
 fn join_leaves<const F: usize>(left: &Block<F>, right: &Block<F>) -> Joined<F> {
     let len = left.len() + right.len();
     let bytes = Block::bytes_together(left, right);
@@ -239,6 +246,7 @@ fn join_leaves<const F: usize>(left: &Block<F>, right: &Block<F>) -> Joined<F> {
     Joined::Two(Node::Leaf(low), separator, Node::Leaf(high))
 }
 
+#[cfg(any(test, feature = "internals"))]
 fn join_inner<const F: usize>(left: &Inner<F>, between: &[u8], right: &Inner<F>) -> Joined<F> {
     let separators_of = |inner: &Inner<F>| {
         let keys = (0..inner.separators.len()).map(|at| inner.separators.key(at));
@@ -263,6 +271,7 @@ fn join_inner<const F: usize>(left: &Inner<F>, between: &[u8], right: &Inner<F>)
     Joined::Two(Node::Inner(low), separators[cut].clone(), Node::Inner(high))
 }
 
+#[cfg(any(test, feature = "internals"))]
 fn inner<const F: usize>(separators: &[Box<[u8]>], children: Vec<Arc<Node<F>>>) -> Inner<F> {
     let mut block = Block::new();
     for (at, separator) in separators.iter().enumerate() {

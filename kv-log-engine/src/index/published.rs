@@ -1,19 +1,23 @@
-//! What readers see: a tree and the segments it points into, changed by whole groups.
+//! What readers see: memtables, runs, and the segments that both point into, each changed by one owner.
 //!
-//! The leader builds the next tree aside, after the group's sync, and exchanges it under a lock that is held for one
+//! The leader builds the next memtable aside, after the group's sync, and exchanges it under a lock that is held for one
 //! assignment. A reader holds that lock for the cloning of one `Arc`, and looks up without any. So a group becomes
 //! visible in one step, also to two successive point reads; nobody waits while it is built, however large it is; and
 //! a panic half way leaves what there was. Whoever changes the view replaces only its own part of the one that is
-//! current at the exchange.
+//! current at the exchange: the leader memtables and the active segment, chores runs and what those need.
 
+use super::levels::Levels;
+use super::lookup::{Lookup, Segments};
+use super::memtable::{Change, Filler, Memtable};
+use super::merge::{Merge, Yield};
 use super::retired::Retired;
-use super::{Range, Tree};
-use crate::format::ids::{Entry, SegmentId, Seqno};
+use super::slot::Found;
+use crate::format::ids::{SegmentId, Seqno};
+use crate::format::manifest::Checkpoint;
+use crate::index::source::{Direction, Interval, Source};
 use crate::log::files::Segment;
-use crate::sync::lock_std as lock;
-use std::collections::BTreeMap;
-use std::ops::Bound;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use kv_trait::Result;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Replaced nodes that the leader lets go of behind an exchange, besides some for each record: a few milliseconds.
 const RELEASED_AT_ONCE: usize = 32 * 1024;
@@ -22,28 +26,90 @@ const RELEASED_A_RECORD: usize = 256;
 /// Freeing an index with more keys takes a millisecond or more: not on an executor's thread.
 const LARGE_KEYS: usize = 16 * 1024;
 
-type Segments = BTreeMap<SegmentId, Arc<Segment>>;
+/// A memtable that a checkpoint writes. Nothing changes it.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    pub(crate) memtable: Memtable,
+    /// What the manifest says once the run that it becomes is named.
+    pub(crate) checkpoint: Checkpoint,
+    /// Every record above this one, and up to the checkpoint's, is in it.
+    above: Seqno,
+}
+
+/// A frozen memtable, and what has become of it.
+#[derive(Clone, Debug)]
+struct FrozenState {
+    frozen: Arc<Frozen>,
+    /// The runs hold it too. It stays until the next one is frozen: conditions are judged by what memory has, and what was
+    /// written just before must not be forgotten in the middle of that.
+    written: bool,
+}
 
 /// One consistent point.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Point {
-    tree: Tree,
-    /// Holds every segment that the tree points into.
+    memtable: Memtable,
+    /// Every record above this one is in the memtable.
+    above: Seqno,
+    frozen: Option<FrozenState>,
+    levels: Arc<Levels>,
+    /// Holds every segment that a memtable points into, and those that runs do, as far as the store has them.
     segments: Arc<Segments>,
-    /// The tree is empty because the store was closed, not because it holds nothing.
+    /// The last record that shows.
+    last: Seqno,
+    /// There is nothing because the store was closed, not because it holds nothing.
     closed: bool,
-    live_keys: usize,
 }
 
 impl Point {
-    /// The segment that an entry of this point points into.
-    fn segment(&self, entry: &Entry) -> Arc<Segment> {
-        let segment = self.segments.get(&entry.location.segment);
-        Arc::clone(segment.expect("a view holds every segment its tree points into"))
+    /// What memtables say of a key that runs do not. The frozen one that runs have already is not asked: segments that it
+    /// points into may be gone.
+    #[inline]
+    fn in_memory(&self, key: &[u8]) -> Option<Found<'_>> {
+        self.memtable
+            .get(key)
+            .or_else(|| self.unwritten()?.memtable.get(key))
+    }
+
+    /// The version of a key as far as memory goes back: the frozen memtable tells it also when runs have it.
+    fn remembered(&self, key: &[u8]) -> Option<Option<Seqno>> {
+        let found = self.memtable.get(key).or_else(|| {
+            let state = self.frozen.as_ref()?;
+            state.frozen.memtable.get(key)
+        });
+        found.map(|found| (!found.version.is_tombstone()).then_some(found.version.seqno))
+    }
+
+    fn lookup(&self, key: &[u8]) -> Lookup {
+        match self.in_memory(key) {
+            Some(found) => Lookup::of(key, &found, &self.segments),
+            None => Lookup::below(key, &self.levels, &self.segments),
+        }
+    }
+
+    /// Every record above this one is in a memtable.
+    fn remembers_above(&self) -> Seqno {
+        let frozen = self.frozen.as_ref();
+        frozen.map_or(self.above, |state| state.frozen.above)
+    }
+
+    /// The frozen memtable that runs do not have yet.
+    fn unwritten(&self) -> Option<&Arc<Frozen>> {
+        let state = self.frozen.as_ref().filter(|state| !state.written)?;
+        Some(&state.frozen)
     }
 }
 
-/// One consistent point, and a pin on every segment that may be read from it.
+/// What memory knows of a key's version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remembered {
+    /// `None`: absent.
+    Version(Option<Seqno>),
+    /// Nothing was written to it above this record; what was there then, runs know.
+    UnchangedSince(Seqno),
+}
+
+/// One consistent point, and a pin on everything that may be read from it.
 #[derive(Debug)]
 pub(crate) struct View {
     /// `None` only while this is being dropped.
@@ -58,14 +124,40 @@ impl View {
             .expect("a view has its point until it is dropped")
     }
 
-    /// What lies between two bounds. To be dropped before the view, which knows where to leave nodes.
-    pub(crate) fn range(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Range {
-        self.point().tree.range(lower, upper)
+    /// The last record that it shows.
+    pub(crate) fn last(&self) -> Seqno {
+        self.point().last
     }
 
-    /// The segment that an entry of this view points into.
-    pub(crate) fn segment(&self, entry: &Entry) -> Arc<Segment> {
-        self.point().segment(entry)
+    /// What it shows of an interval, one way. To be dropped before the view, which knows where to leave nodes.
+    pub(crate) fn walk(&self, interval: &Interval, direction: Direction, wanted: Yield) -> Merge {
+        let point = self.point();
+        let mut sources: Vec<Box<dyn Source>> = Vec::with_capacity(2 + point.levels.len());
+        sources.push(Box::new(point.memtable.source(interval, direction)));
+        if let Some(frozen) = point.unwritten() {
+            sources.push(Box::new(frozen.memtable.source(interval, direction)));
+        }
+        sources.extend(point.levels.sources(interval, direction));
+        Merge::new(sources, direction, wanted)
+    }
+
+    /// The version of a key: the place of its record in the order of writes; `None`: absent. Reads runs where no memtable
+    /// knows the key.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupt`.
+    pub(crate) fn version(&self, key: &[u8]) -> Result<Option<Seqno>> {
+        let point = self.point();
+        if let Some(remembered) = point.remembered(key) {
+            return Ok(remembered);
+        }
+        let found = point.levels.get(key)?;
+        Ok(found.and_then(|version| (!version.is_tombstone()).then_some(version.seqno)))
+    }
+
+    /// What it points into.
+    pub(crate) fn segments(&self) -> &Segments {
+        &self.point().segments
     }
 
     /// Whether it was taken after the store was closed: it holds no entries then.
@@ -73,12 +165,19 @@ impl View {
         self.point().closed
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.point().live_keys
+    pub(crate) fn levels(&self) -> &Arc<Levels> {
+        &self.point().levels
     }
 
-    pub(crate) fn approximate_bytes(&self) -> usize {
-        self.point().tree.approximate_bytes()
+    /// The memtable that takes writes.
+    pub(crate) fn memtable(&self) -> &Memtable {
+        &self.point().memtable
+    }
+
+    /// The frozen memtable, and whether runs have it already.
+    pub(crate) fn frozen(&self) -> Option<(&Arc<Frozen>, bool)> {
+        let state = self.point().frozen.as_ref()?;
+        Some((&state.frozen, state.written))
     }
 }
 
@@ -90,19 +189,22 @@ impl Drop for View {
     }
 }
 
-/// Drops a reader's hold on a point. The last one to go does not free the tree, but leaves it.
+/// Drops a reader's hold on a point. The last one to go does not free its trees, but leaves them.
 fn let_go(retired: &Retired, point: Arc<Point>) {
-    match Arc::into_inner(point) {
-        Some(last) => retired.retire(last.tree.into_root()),
-        None => retired.slice(),
+    let Some(last) = Arc::into_inner(point) else {
+        return retired.slice();
+    };
+    let Point {
+        memtable, frozen, ..
+    } = last;
+    let frozen = frozen.and_then(|state| Arc::into_inner(state.frozen));
+    for memtable in frozen
+        .map(|frozen| frozen.memtable)
+        .into_iter()
+        .chain([memtable])
+    {
+        retired.retire(memtable.into_tree().into_root());
     }
-}
-
-/// One record's effect on the index.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Change<'a> {
-    Put(&'a [u8], Entry),
-    Remove(&'a [u8]),
 }
 
 /// The view that readers look at.
@@ -110,26 +212,29 @@ pub(crate) enum Change<'a> {
 pub(crate) struct Published {
     /// Held for a clone or an exchange of the `Arc`; alone.
     current: RwLock<Arc<Point>>,
-    /// Bytes of live records in each segment: statistics, a moment behind the view. Taken alone.
-    live_bytes: Mutex<BTreeMap<SegmentId, u64>>,
     retired: Arc<Retired>,
 }
 
 impl Published {
+    /// A first view. `above`: what runs cover; `last`: the last record of the memtable, or of the runs.
     pub(crate) fn new(
-        tree: Tree,
+        memtable: Memtable,
+        above: Seqno,
+        last: Seqno,
+        levels: Levels,
         segments: Segments,
-        live_bytes: BTreeMap<SegmentId, u64>,
     ) -> Self {
         let point = Point {
-            live_keys: tree.len(),
-            tree,
+            memtable,
+            above,
+            frozen: None,
+            levels: Arc::new(levels),
             segments: Arc::new(segments),
+            last,
             closed: false,
         };
         Self {
             current: RwLock::new(Arc::new(point)),
-            live_bytes: Mutex::new(live_bytes),
             retired: Arc::default(),
         }
     }
@@ -148,23 +253,27 @@ impl Published {
         drop(replaced);
     }
 
-    /// The entry of a key, with a pin on its segment taken at the same point; `Err`: the store was closed. Neither waits
-    /// nor frees more than a few nodes.
-    pub(crate) fn lookup(&self, key: &[u8]) -> Result<Option<(Entry, Arc<Segment>)>, Closed> {
+    /// What memory says of a full key, with a pin on what is to be read for the rest; `Err`: the store was closed. Neither
+    /// waits nor frees more than a few nodes.
+    pub(crate) fn lookup(&self, key: &[u8]) -> Result<Lookup, Closed> {
         let point = self.point();
-        let found = point.tree.get(key);
-        let found = found.map(|entry| (entry, point.segment(&entry)));
+        let found = point.lookup(key);
         let closed = point.closed;
         let_go(&self.retired, point);
         if closed { Err(Closed) } else { Ok(found) }
     }
 
-    /// The place of a key's record in the order of writes: for the leader, which is not there any more after a close.
-    pub(crate) fn version(&self, key: &[u8]) -> Option<Seqno> {
+    /// What memory knows of the version of a full key: for the leader, which reads no disk and is not there any more after a
+    /// close.
+    pub(crate) fn remembered(&self, key: &[u8]) -> Remembered {
         let point = self.point();
-        let version = point.tree.get(key).map(|entry| entry.seqno);
+        let known = match point.remembered(key) {
+            Some(version) => Remembered::Version(version),
+            None if point.levels.is_empty() => Remembered::Version(None),
+            None => Remembered::UnchangedSince(point.remembers_above()),
+        };
         let_go(&self.retired, point);
-        version
+        known
     }
 
     /// A consistent point.
@@ -175,127 +284,167 @@ impl Published {
         }
     }
 
-    /// The live segments in order, each with the bytes it was sealed at and the bytes of its live records.
-    pub(crate) fn segments(&self) -> Vec<(SegmentId, u64, u64)> {
-        let view = self.view();
-        let live_bytes = lock(&self.live_bytes);
-        let live = |id| live_bytes.get(id).copied().unwrap_or_default();
-        let segments = view.point().segments.iter();
-        segments
-            .map(|(id, segment)| (*id, segment.sealed_bytes(), live(id)))
-            .collect()
-    }
-
     /// Lets readers find records in a new segment. Called before the first record of it is published, by the leader.
     pub(crate) fn add_segment(&self, segment: &Arc<Segment>) {
-        let view = self.view();
-        let mut segments = Segments::clone(&view.point().segments);
-        segments.insert(segment.id, Arc::clone(segment));
-        let segments = Arc::new(segments);
-        self.exchange(|current| Point {
-            tree: current.tree.clone(),
-            segments,
-            ..*current
-        });
+        let added = |current: &Point| {
+            let mut segments = Segments::clone(&current.segments);
+            segments.insert(segment.id, Arc::clone(segment));
+            Point {
+                segments: Arc::new(segments),
+                ..current.clone()
+            }
+        };
+        self.exchange(added);
     }
 
-    /// Makes the records of a group visible, in one step for every reader; by the leader. `replaced` is told, for each
-    /// change in order, what was there before, with a pin on its segment. If it or `changes` panics, nothing is visible.
+    /// Makes the records of a group visible, in one step for every reader; by the leader. Returns what was there before, for
+    /// the changes that ask for it, in order. If `changes` panics, nothing is visible.
     pub(crate) fn publish<'a>(
         &self,
-        changes: impl Iterator<Item = Change<'a>>,
-        mut replaced: impl FnMut(Option<(Entry, Arc<Segment>)>),
-    ) {
+        changes: impl Iterator<Item = (Change<'a>, bool)>,
+    ) -> Vec<Lookup> {
         let view = self.view();
         let before_group = view.point();
-        let mut tree = before_group.tree.clone();
-        let mut live = Live::default();
+        let mut memtable = before_group.memtable.clone();
+        let mut filler = Filler::new(&mut memtable);
+        let mut last = before_group.last;
         let mut records = 0;
-        for change in changes {
+        let mut replaced = Vec::new();
+        for (change, wants_prior) in changes {
             records += 1;
-            let before = match change {
-                Change::Put(key, entry) => {
-                    live.add(&entry);
-                    tree.insert(key, entry)
+            last = change.seqno;
+            let mut known = None;
+            let key = filler.apply(&change, |key, before| {
+                if wants_prior {
+                    // The segment of an entry that the group has made is one of this point: segments come first.
+                    known = Some(Lookup::of(key, before, &before_group.segments));
                 }
-                Change::Remove(key) => tree.remove(key),
-            };
-            if let Some(before) = before {
-                live.subtract(&before);
+            });
+            if wants_prior {
+                let known = known.filter(|_| !planted!(WrongPrior));
+                replaced.push(known.unwrap_or_else(|| before_group.lookup(key)));
             }
-            let before = match change {
-                Change::Put(key, _) | Change::Remove(key) if planted!(WrongPrior) => {
-                    before_group.tree.get(key)
-                }
-                _ => before,
-            };
-            replaced(before.map(|entry| (entry, before_group.segment(&entry))));
         }
         if records == 0 {
-            return;
+            return replaced;
         }
-        let live_keys = tree.len();
         self.exchange(|current| Point {
-            tree,
-            segments: Arc::clone(&current.segments),
-            live_keys,
-            ..*current
+            memtable,
+            last,
+            ..current.clone()
         });
-        live.apply(&mut lock(&self.live_bytes));
         drop(view);
         self.retired
             .release(RELEASED_AT_ONCE + RELEASED_A_RECORD * records);
+        replaced
+    }
+
+    /// Freezes the memtable, and begins an empty one; by the leader, at a group's end, while no frozen one is unwritten.
+    /// `checkpoint` is what the manifest will say once runs have it.
+    pub(crate) fn freeze(&self, checkpoint: Checkpoint) {
+        self.exchange(|current| {
+            debug_assert!(current.unwritten().is_none(), "one frozen memtable at most");
+            let frozen = Frozen {
+                memtable: current.memtable.clone(),
+                checkpoint,
+                above: current.above,
+            };
+            Point {
+                memtable: current.memtable.emptied(),
+                above: checkpoint.seqno,
+                frozen: Some(FrozenState {
+                    frozen: Arc::new(frozen),
+                    written: false,
+                }),
+                ..current.clone()
+            }
+        });
+    }
+
+    /// What the memtable that takes writes takes itself.
+    pub(crate) fn memtable_bytes(&self) -> u64 {
+        let point = self.point();
+        let bytes = point.memtable.approximate_bytes() as u64;
+        let_go(&self.retired, point);
+        bytes
+    }
+
+    /// The frozen memtable that has to be written.
+    pub(crate) fn unwritten(&self) -> Option<Arc<Frozen>> {
+        let point = self.point();
+        let unwritten = point.unwritten().map(Arc::clone);
+        let_go(&self.retired, point);
+        unwritten
+    }
+
+    /// Runs have the frozen memtable now: they come in and it goes out in one step.
+    pub(crate) fn install(&self, frozen: &Arc<Frozen>, levels: Levels) {
+        let levels = Arc::new(levels);
+        self.exchange(|current| {
+            let is_current = |state: &FrozenState| Arc::ptr_eq(&state.frozen, frozen);
+            debug_assert!(current.frozen.as_ref().is_some_and(is_current));
+            Point {
+                frozen: Some(FrozenState {
+                    frozen: Arc::clone(frozen),
+                    written: true,
+                }),
+                levels,
+                ..current.clone()
+            }
+        });
+    }
+
+    /// Other runs from now on, with segments that come and go; by chores. What is taken out is returned: the last who hold
+    /// it pin it.
+    pub(crate) fn replace(
+        &self,
+        levels: Option<Levels>,
+        come: &[Arc<Segment>],
+        go: &[SegmentId],
+    ) -> Vec<Arc<Segment>> {
+        let levels = levels.map(Arc::new);
+        let mut gone = Vec::new();
+        self.exchange(|current| {
+            let mut segments = Arc::clone(&current.segments);
+            if !come.is_empty() || !go.is_empty() {
+                let mut changed = Segments::clone(&segments);
+                changed.extend(come.iter().map(|new| (new.id, Arc::clone(new))));
+                gone.extend(go.iter().filter_map(|id| changed.remove(id)));
+                segments = Arc::new(changed);
+            }
+            Point {
+                levels: levels.unwrap_or_else(|| Arc::clone(&current.levels)),
+                segments,
+                ..current.clone()
+            }
+        });
+        gone
     }
 
     /// The store is closed: nothing is found any more, and the index is freed here, but for what readers still hold.
     pub(crate) fn close(&self) {
         self.exchange(|current| Point {
-            tree: Tree::new(),
-            segments: Arc::clone(&current.segments),
+            memtable: current.memtable.freed(),
+            frozen: None,
+            levels: Arc::new(current.levels.after(&[])),
             closed: true,
-            ..*current
+            ..current.clone()
         });
         self.retired.release(usize::MAX);
     }
 
     /// Whether dropping this takes so long that no executor's thread should do it.
     pub(crate) fn is_large(&self) -> bool {
-        self.point().tree.len() > LARGE_KEYS
+        let point = self.point();
+        let frozen = point.frozen.as_ref();
+        let frozen = frozen.map_or(0, |state| state.frozen.memtable.len());
+        point.memtable.len() + frozen > LARGE_KEYS
     }
 }
 
 /// The store was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed;
-
-/// How a group changes the bytes of live records: counted aside, like the tree.
-#[derive(Debug, Default)]
-struct Live {
-    added: BTreeMap<SegmentId, u64>,
-    subtracted: BTreeMap<SegmentId, u64>,
-}
-
-impl Live {
-    fn add(&mut self, entry: &Entry) {
-        *self.added.entry(entry.location.segment).or_default() +=
-            u64::from(entry.location.record_bytes);
-    }
-
-    fn subtract(&mut self, entry: &Entry) {
-        *self.subtracted.entry(entry.location.segment).or_default() +=
-            u64::from(entry.location.record_bytes);
-    }
-
-    fn apply(self, live_bytes: &mut BTreeMap<SegmentId, u64>) {
-        for (segment, bytes) in self.added {
-            *live_bytes.entry(segment).or_default() += bytes;
-        }
-        for (segment, bytes) in self.subtracted {
-            let live = live_bytes.entry(segment).or_default();
-            *live = live.saturating_sub(bytes);
-        }
-    }
-}
 
 #[cfg(test)]
 #[path = "published_tests.rs"]

@@ -1,33 +1,63 @@
 //! The exchange: what readers see while a group is built, after a panic, and who frees what was replaced.
 
 use super::*;
-use crate::format::Salt;
 use crate::format::ids::Location;
+use crate::format::run::full_key;
+use crate::format::{Salt, StoreId};
+use crate::index::cache::PieceCache;
+use crate::index::memtable::Value;
+use crate::index::source::Item;
 use crate::log::files::SegmentFiles;
 use crate::storage::sim::SimDisk;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const MANY: u64 = 20_000;
 
+fn files() -> Arc<SegmentFiles> {
+    SegmentFiles::new(SimDisk::new().storage(), "/db".into())
+}
+
 fn segment(number: u64) -> Arc<Segment> {
-    let files = SegmentFiles::new(SimDisk::new().storage(), "/db".into());
-    Segment::new(SegmentId::new(number), Salt([0; 16]), files)
+    Segment::new(SegmentId::new(number), Salt([0; 16]), files())
+}
+
+fn no_levels() -> Levels {
+    Levels::open(&[], StoreId([1; 16]), files(), PieceCache::new(1000))
 }
 
 fn published() -> Published {
     let segments = Segments::from([(SegmentId::FIRST, segment(1))]);
-    Published::new(Tree::new(), segments, BTreeMap::new())
+    Published::new(
+        Memtable::new(100),
+        Seqno::ZERO,
+        Seqno::ZERO,
+        no_levels(),
+        segments,
+    )
 }
 
-fn entry(number: u64) -> Entry {
-    let location = Location {
-        segment: SegmentId::FIRST,
-        offset: number,
-        record_bytes: 10,
-    };
-    Entry {
-        location,
-        seqno: Seqno::new(number),
+/// A put of a value that says its seqno.
+fn put(key: &[u8], seqno: u64) -> Change<'_> {
+    Change {
+        value: Some(Value {
+            bytes: &[b'v'; 99][..(seqno % 100) as usize],
+            len: (seqno % 100) as usize,
+        }),
+        ..delete(key, seqno)
+    }
+}
+
+fn delete(key: &[u8], seqno: u64) -> Change<'_> {
+    Change {
+        keyspace: 0,
+        key,
+        seqno: Seqno::new(seqno),
+        location: Location {
+            segment: SegmentId::FIRST,
+            offset: seqno,
+            record_bytes: 40,
+        },
+        value: None,
     }
 }
 
@@ -35,48 +65,86 @@ fn key(number: u64) -> Vec<u8> {
     format!("{number:08}").into_bytes()
 }
 
-fn put_all(published: &Published, seqno: u64, replaced: impl FnMut(Option<(Entry, Arc<Segment>)>)) {
+fn lookup(published: &Published, number: u64) -> Lookup {
+    published.lookup(&full_key(0, &key(number))).unwrap()
+}
+
+fn seqno_in(found: Lookup) -> Option<u64> {
+    found.read().unwrap().map(|value| value.len() as u64)
+}
+
+fn put_all(published: &Published, seqno: u64, mut between: impl FnMut()) -> Vec<Option<u64>> {
     let keys: Vec<_> = (0..MANY).map(key).collect();
-    let changes = keys.iter().map(|key| Change::Put(key, entry(seqno)));
-    published.publish(changes, replaced);
+    let changes = keys.iter().map(|key| {
+        between();
+        (put(key, seqno), true)
+    });
+    let replaced = published.publish(changes);
+    replaced.into_iter().map(seqno_in).collect()
 }
 
 fn seqno_of(published: &Published, number: u64) -> Option<u64> {
-    let found = published.lookup(&key(number)).unwrap();
-    found.map(|(entry, _)| entry.seqno.get())
+    seqno_in(lookup(published, number))
+}
+
+fn live_bytes(published: &Published) -> u64 {
+    let view = published.view();
+    view.memtable().live_bytes().values().sum()
+}
+
+fn count(view: &View, direction: Direction) -> u64 {
+    let mut walk = view.walk(&Interval::ALL, direction, Yield::Live);
+    let mut count = 0;
+    while let Some(merged) = walk.next().unwrap() {
+        assert!(matches!(merged.item, Item::Entry(_)));
+        count += 1;
+    }
+    count
+}
+
+fn checkpoint(seqno: u64) -> Checkpoint {
+    Checkpoint {
+        seqno: Seqno::new(seqno),
+        segment: SegmentId::FIRST,
+        offset: 104,
+        chain: 0,
+        frames: 0,
+        records: 0,
+        min_seqno: None,
+    }
 }
 
 /// A reader that asks from inside the group's building: behind a lock that the building holds, it would never return.
 #[test]
 fn readers_go_on_while_a_group_is_built_and_see_none_of_it() {
     let published = published();
-    put_all(&published, 1, |_| ());
+    assert!(put_all(&published, 1, || ()).iter().all(Option::is_none));
     let mut asked = 0;
-    put_all(&published, 2, |before| {
-        assert_eq!(before.map(|(entry, _)| entry.seqno.get()), Some(1));
+    let replaced = put_all(&published, 2, || {
         assert_eq!(seqno_of(&published, asked), Some(1));
         asked += 1;
     });
     assert_eq!(asked, MANY);
+    assert_eq!(replaced, vec![Some(1); usize::try_from(MANY).unwrap()]);
     assert!((0..MANY).all(|number| seqno_of(&published, number) == Some(2)));
-    assert_eq!(published.segments(), [(SegmentId::FIRST, 0, MANY * 10)]);
+    assert_eq!(live_bytes(&published), MANY * (28 + 8 + 2));
 }
 
 #[test]
 fn a_panic_while_a_group_is_built_shows_nothing_of_it() {
     let published = published();
-    put_all(&published, 1, |_| ());
+    put_all(&published, 1, || ());
     let mut seen = 0;
     let building = catch_unwind(AssertUnwindSafe(|| {
-        put_all(&published, 2, |_| {
+        put_all(&published, 2, || {
             seen += 1;
             assert!(seen < MANY / 2, "planted");
         });
     }));
     assert!(building.is_err());
     assert!((0..MANY).all(|number| seqno_of(&published, number) == Some(1)));
-    assert_eq!(published.segments(), [(SegmentId::FIRST, 0, MANY * 10)]);
-    put_all(&published, 3, |_| ());
+    assert_eq!(live_bytes(&published), MANY * (28 + 8 + 1));
+    put_all(&published, 3, || ());
     assert_eq!(seqno_of(&published, 0), Some(3));
 }
 
@@ -85,48 +153,41 @@ fn a_panic_while_a_group_is_built_shows_nothing_of_it() {
 fn an_exchange_replaces_its_own_part_of_the_view_that_is_current() {
     let published = published();
     let mut added = false;
-    put_all(&published, 1, |_| {
+    put_all(&published, 1, || {
         if !added {
             published.add_segment(&segment(2));
             added = true;
         }
     });
-    let segments: Vec<_> = published
-        .segments()
-        .into_iter()
-        .map(|(id, _, _)| id.get())
-        .collect();
-    assert_eq!(segments, [1, 2]);
+    let view = published.view();
+    let segments = view.segments().keys().map(|id| id.get());
+    assert_eq!(segments.collect::<Vec<_>>(), [1, 2]);
     assert_eq!(seqno_of(&published, 0), Some(1));
 }
 
 #[test]
 fn the_last_reader_of_a_replaced_tree_leaves_it_to_the_leader() {
     let published = published();
-    put_all(&published, 1, |_| ());
+    put_all(&published, 1, || ());
     let view = published.view();
-    put_all(&published, 2, |_| ());
+    put_all(&published, 2, || ());
     assert!(
         published.retired.is_empty(),
         "the view still holds all of it"
     );
-    assert_eq!(
-        view.range(Bound::Unbounded, Bound::Unbounded).count() as u64,
-        MANY
-    );
+    assert_eq!(count(&view, Direction::Forward), MANY);
     drop(view);
     assert!(!published.retired.is_empty(), "freed by a reader");
-    let changes = [Change::Remove(b"absent")];
-    published.publish(changes.into_iter(), |_| ());
+    published.publish([(delete(b"absent", 3), false)].into_iter());
     assert!(published.retired.is_empty(), "left by the leader");
 }
 
 #[test]
 fn readers_free_a_little_at_a_time_where_nobody_writes() {
     let published = published();
-    put_all(&published, 1, |_| ());
+    put_all(&published, 1, || ());
     let view = published.view();
-    put_all(&published, 2, |_| ());
+    put_all(&published, 2, || ());
     drop(view);
     let lookups = (0..MANY).take_while(|number| {
         assert_eq!(seqno_of(&published, *number), Some(2));
@@ -139,16 +200,62 @@ fn readers_free_a_little_at_a_time_where_nobody_writes() {
 #[test]
 fn a_closed_index_says_so_and_is_freed_but_for_what_readers_hold() {
     let published = published();
-    put_all(&published, 1, |_| ());
+    put_all(&published, 1, || ());
     assert!(published.is_large());
     let view = published.view();
     published.close();
     assert!(published.lookup(&key(0)).is_err(), "closed, not absent");
     assert!(published.view().is_closed() && !view.is_closed());
-    assert_eq!(published.view().len() as u64, MANY, "statistics stay");
-    assert!(!published.is_large());
     assert_eq!(
-        view.range(Bound::Unbounded, Bound::Unbounded).rev().count() as u64,
-        MANY
+        published.view().memtable().live() as u64,
+        MANY,
+        "statistics stay"
     );
+    assert!(!published.is_large());
+    assert_eq!(count(&view, Direction::Backward), MANY);
+}
+
+fn publish(published: &Published, change: Change<'_>) -> Lookup {
+    published.publish([(change, true)].into_iter()).remove(0)
+}
+
+#[test]
+fn a_frozen_memtable_is_read_below_the_new_one_and_deletes_hide_what_it_has() {
+    let published = published();
+    publish(&published, put(b"00000001", 1));
+    publish(&published, put(b"00000002", 2));
+    publish(&published, put(b"00000003", 3));
+    published.freeze(checkpoint(3));
+    assert_eq!(published.memtable_bytes(), 0);
+    assert_eq!(seqno_in(publish(&published, put(b"00000001", 4))), Some(1));
+    assert_eq!(
+        seqno_in(publish(&published, delete(b"00000002", 5))),
+        Some(2)
+    );
+    let found = [1, 2, 3].map(|number| seqno_of(&published, number));
+    assert_eq!(found, [Some(4), None, Some(3)]);
+    assert_eq!(count(&published.view(), Direction::Forward), 2);
+    assert_eq!(count(&published.view(), Direction::Backward), 2);
+    assert_eq!(published.unwritten().unwrap().memtable.len(), 3);
+}
+
+/// What runs have is read there: segments that the frozen memtable points into may be gone. Versions it tells all the same,
+/// so that the leader can judge what was looked up before.
+#[test]
+fn a_memtable_that_runs_have_answers_for_versions_and_no_more_for_values() {
+    let published = published();
+    publish(&published, put(b"00000001", 1));
+    published.freeze(checkpoint(1));
+    let frozen = published.unwritten().unwrap();
+    let before = published.view();
+    published.install(&frozen, no_levels());
+    assert!(published.unwritten().is_none());
+    assert_eq!(seqno_of(&published, 1), None, "these runs hold nothing");
+    assert_eq!(count(&before, Direction::Forward), 1, "an older view does");
+    assert_eq!(count(&published.view(), Direction::Forward), 0);
+    let version = published.remembered(&full_key(0, b"00000001"));
+    assert_eq!(version, Remembered::Version(Some(Seqno::new(1))));
+    published.freeze(checkpoint(1));
+    let version = published.remembered(&full_key(0, b"00000001"));
+    assert_eq!(version, Remembered::Version(None), "forgotten by the next");
 }

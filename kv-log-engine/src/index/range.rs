@@ -1,15 +1,13 @@
 //! Walking a tree in order, from both ends, over one consistent view of it.
 
 use super::node::{FANOUT, Node};
-use super::slot::Slot;
-use crate::format::ids::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// The entries of the index between two bounds.
+/// What a tree holds between two bounds.
 pub(crate) type Range = RangeOf<FANOUT>;
 
-/// The entries between two bounds. Owns the nodes that it walks, so later writes do not change what it yields.
+/// What a tree holds between two bounds. Owns the nodes that it walks, so later writes do not change what it yields.
 #[derive(Debug)]
 pub(crate) struct RangeOf<const F: usize> {
     front: Gap<F>,
@@ -109,9 +107,9 @@ impl<const F: usize> Gap<F> {
         (places(self), self.at) > (places(other), other.at)
     }
 
-    fn entry(&self, at: usize) -> (Box<[u8]>, Entry) {
+    fn entry(&self, at: usize) -> (Box<[u8]>, &[u8]) {
         let keys = self.leaf.keys();
-        (keys.key(at), Slot::entry(keys.payload(at)))
+        (keys.key(at), keys.payload(at))
     }
 }
 
@@ -142,10 +140,9 @@ impl<const F: usize> RangeOf<F> {
     }
 }
 
-impl<const F: usize> Iterator for RangeOf<F> {
-    type Item = (Box<[u8]>, Entry);
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl<const F: usize> RangeOf<F> {
+    /// The next key with its payload.
+    pub(crate) fn next(&mut self) -> Option<(Box<[u8]>, &[u8])> {
         loop {
             if self.have_met() {
                 return None;
@@ -153,22 +150,21 @@ impl<const F: usize> Iterator for RangeOf<F> {
             let at = self.front.at;
             if at < self.front.leaf.keys().len() {
                 self.front.at += 1;
-                return Some(self.front.entry(at));
+                break Some(self.front.entry(at));
             }
             self.front.step(End::First)?;
         }
     }
-}
 
-impl<const F: usize> DoubleEndedIterator for RangeOf<F> {
-    fn next_back(&mut self) -> Option<Self::Item> {
+    /// The last key that is left, with its payload.
+    pub(crate) fn next_back(&mut self) -> Option<(Box<[u8]>, &[u8])> {
         loop {
             if self.have_met() {
                 return None;
             }
             if let Some(at) = self.back.at.checked_sub(1) {
                 self.back.at = at;
-                return Some(self.back.entry(at));
+                break Some(self.back.entry(at));
             }
             self.back.step(End::Last)?;
         }

@@ -1,66 +1,93 @@
-//! What the index keeps behind a key, as bytes: a kind, then numbers of as many bytes as they need.
+//! What the index keeps behind a key, as bytes: a kind, numbers of as many bytes as they need, and a small value itself.
 //!
-//! In memory only, so the encoding may change with any build. The one kind so far is a location; a memtable's inline
-//! value and its tombstone are further kinds of the same slot, of any length.
+//! In memory only, so the encoding may change with any build.
 
-use crate::format::ids::{Entry, Location, SegmentId, Seqno};
+use crate::format::ids::{Location, SegmentId, Seqno};
+use crate::format::run::block::{Held, Version};
 
-const LOCATION: u8 = 0;
-/// A kind, three numbers of at most ten bytes and one of at most five.
-const SLOT_BYTES_MAX: usize = 1 + 3 * 10 + 5;
+const HERE: u8 = 0;
+const TOMBSTONE: u8 = 1;
+const SEPARATED: u8 = 2;
 
-/// An entry as the index keeps it.
-#[derive(Debug)]
+/// What a memtable says of a key, and which segment's record said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found<'a> {
+    pub(crate) version: Version<&'a [u8]>,
+    /// Where its record was written.
+    pub(crate) segment: SegmentId,
+}
+
+impl Found<'_> {
+    /// Bytes of the record that holds the value, of a key with so many bytes; a tombstone holds none.
+    pub(crate) fn live_bytes(&self, key_bytes: usize) -> u64 {
+        match self.version.held {
+            Held::Here(value) => crate::format::record::bytes_of(key_bytes, value.len()),
+            Held::Tombstone => 0,
+            Held::Separated(location) => location.record_bytes.into(),
+        }
+    }
+}
+
+/// Bytes that go behind a key. One is filled again and again.
+#[derive(Debug, Default)]
 pub(super) struct Slot {
-    bytes: [u8; SLOT_BYTES_MAX],
-    len: usize,
+    bytes: Vec<u8>,
 }
 
 impl Slot {
-    pub(super) fn of(entry: &Entry) -> Self {
-        let mut slot = Self {
-            bytes: [0; SLOT_BYTES_MAX],
-            len: 0,
+    pub(super) fn fill(&mut self, found: &Found<'_>) -> &[u8] {
+        self.bytes.clear();
+        let kind = match found.version.held {
+            Held::Here(_) => HERE,
+            Held::Tombstone => TOMBSTONE,
+            Held::Separated(_) => SEPARATED,
         };
-        slot.push(LOCATION);
-        slot.push_number(entry.seqno.get());
-        slot.push_number(entry.location.segment.get());
-        slot.push_number(entry.location.offset);
-        slot.push_number(entry.location.record_bytes.into());
-        slot
-    }
-
-    fn push(&mut self, byte: u8) {
-        self.bytes[self.len] = byte;
-        self.len += 1;
+        self.bytes.push(kind);
+        self.push_number(found.version.seqno.get());
+        self.push_number(found.segment.get());
+        match found.version.held {
+            Held::Here(value) => self.bytes.extend_from_slice(value),
+            Held::Tombstone => {}
+            Held::Separated(location) => {
+                self.push_number(location.offset);
+                self.push_number(location.record_bytes.into());
+            }
+        }
+        &self.bytes
     }
 
     fn push_number(&mut self, number: u64) {
         let (bytes, len) = number_bytes(number);
-        self.bytes[self.len..self.len + len].copy_from_slice(&bytes[..len]);
-        self.len += len;
+        self.bytes.extend_from_slice(&bytes[..len]);
     }
+}
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    /// The entry that [`Slot::of`] made these bytes of.
-    pub(super) fn entry(bytes: &[u8]) -> Entry {
-        debug_assert_eq!(bytes[0], LOCATION);
-        let mut at = 1;
-        let seqno = Seqno::new(number_at(bytes, &mut at));
-        let segment = SegmentId::new(number_at(bytes, &mut at));
-        let offset = number_at(bytes, &mut at);
-        let record_bytes = number_at(bytes, &mut at);
-        let record_bytes = u32::try_from(record_bytes).expect("a slot holds what was put into it");
-        let location = Location {
-            segment,
-            offset,
-            record_bytes,
-        };
-        Entry { location, seqno }
-    }
+/// What [`Slot::fill`] made these bytes of.
+#[inline]
+pub(super) fn found(bytes: &[u8]) -> Found<'_> {
+    let mut at = 1;
+    let seqno = Seqno::new(number_at(bytes, &mut at));
+    let segment = SegmentId::new(number_at(bytes, &mut at));
+    let held = match bytes[0] {
+        HERE => Held::Here(&bytes[at..]),
+        TOMBSTONE => Held::Tombstone,
+        _ => {
+            let offset = number_at(bytes, &mut at);
+            let record_bytes = number_at(bytes, &mut at);
+            Held::Separated(Location {
+                segment,
+                offset,
+                record_bytes: u32::try_from(record_bytes)
+                    .expect("a slot holds what was put into it"),
+            })
+        }
+    };
+    let version = Version {
+        seqno,
+        expiry_ms: None,
+        held,
+    };
+    Found { version, segment }
 }
 
 /// A number in groups of seven bits, the lowest first; the top bit says that another group follows.

@@ -13,23 +13,34 @@ use std::ops::{Bound, Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Bytes that share the block they were read with.
+/// Bytes that share the block they were read with, or have none.
 #[derive(Clone)]
-pub(crate) struct Shared {
-    content: Arc<[u8]>,
-    range: Range<usize>,
+pub(crate) enum Shared {
+    Block(Arc<[u8]>, Range<usize>),
+    Own(Box<[u8]>),
 }
 
 impl Shared {
     pub(crate) const fn new(content: Arc<[u8]>, range: Range<usize>) -> Self {
-        Self { content, range }
+        Self::Block(content, range)
+    }
+
+    /// A copy of bytes that are in memory anyway.
+    pub(crate) fn copied(bytes: &[u8]) -> Self {
+        Self::Own(bytes.into())
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<u8> {
+        match self {
+            Self::Block(..) => self.to_vec(),
+            Self::Own(bytes) => bytes.into_vec(),
+        }
     }
 }
 
 impl From<Vec<u8>> for Shared {
     fn from(bytes: Vec<u8>) -> Self {
-        let range = 0..bytes.len();
-        Self::new(Arc::from(bytes), range)
+        Self::Own(bytes.into_boxed_slice())
     }
 }
 
@@ -37,7 +48,10 @@ impl Deref for Shared {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.content.get(self.range.clone()).unwrap_or_default()
+        match self {
+            Self::Block(content, range) => content.get(range.clone()).unwrap_or_default(),
+            Self::Own(bytes) => bytes,
+        }
     }
 }
 

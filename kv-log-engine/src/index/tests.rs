@@ -1,7 +1,6 @@
 //! The tree against the standard library's map.
 
 use super::*;
-use crate::format::ids::{Location, SegmentId, Seqno};
 use crate::index::node::FANOUT;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -15,26 +14,55 @@ fn key(number: u64) -> [u8; 8] {
     number.to_be_bytes()
 }
 
-fn entry(number: u64) -> Entry {
-    let location = Location {
-        segment: SegmentId::new(1),
-        offset: number,
-        record_bytes: 24,
-    };
-    Entry {
-        location,
-        seqno: Seqno::new(number),
+type Payload = Vec<u8>;
+
+/// A payload whose length differs from number to number.
+fn entry(number: u64) -> Payload {
+    let (bytes, len) = crate::index::slot::number_bytes(number);
+    bytes[..len].to_vec()
+}
+
+/// The same, and now and then a large one.
+fn any_entry(number: u64) -> Payload {
+    let mut payload = entry(number);
+    if number % 17 == 5 {
+        payload.resize(1000, 7);
     }
+    payload
 }
 
-fn all<const F: usize>(tree: &TreeOf<F>) -> Vec<(Box<[u8]>, Entry)> {
-    tree.range(Bound::Unbounded, Bound::Unbounded).collect()
+fn number_of(payload: &[u8]) -> u64 {
+    crate::index::slot::number_at(payload, &mut 0)
 }
 
-fn model_all(model: &BTreeMap<Vec<u8>, Entry>) -> Vec<(Box<[u8]>, Entry)> {
+fn insert<const F: usize>(tree: &mut TreeOf<F>, key: &[u8], payload: &[u8]) -> Option<Payload> {
+    let mut replaced = None;
+    tree.insert(key, payload, |before| replaced = Some(before.to_vec()));
+    replaced
+}
+
+fn remove<const F: usize>(tree: &mut TreeOf<F>, key: &[u8]) -> Option<Payload> {
+    let removed = tree.get(key).map(<[u8]>::to_vec);
+    assert_eq!(tree.remove(key), removed.is_some());
+    removed
+}
+
+fn owned((key, payload): (Box<[u8]>, &[u8])) -> (Box<[u8]>, Payload) {
+    (key, payload.to_vec())
+}
+
+fn forwards<const F: usize>(mut range: RangeOf<F>) -> Vec<(Box<[u8]>, Payload)> {
+    std::iter::from_fn(|| range.next().map(owned)).collect()
+}
+
+fn all<const F: usize>(tree: &TreeOf<F>) -> Vec<(Box<[u8]>, Payload)> {
+    forwards(tree.range(Bound::Unbounded, Bound::Unbounded))
+}
+
+fn model_all(model: &BTreeMap<Vec<u8>, Payload>) -> Vec<(Box<[u8]>, Payload)> {
     model
         .iter()
-        .map(|(key, entry)| (key.clone().into(), *entry))
+        .map(|(key, payload)| (key.clone().into(), payload.clone()))
         .collect()
 }
 
@@ -76,10 +104,10 @@ fn behaves_as_a_map<const F: usize>(ops: Vec<Op>) -> Result<(), TestCaseError> {
     for op in ops {
         match op {
             Op::Insert(key, number) => {
-                let entry = entry(number);
-                prop_assert_eq!(tree.insert(&key, entry), model.insert(key, entry));
+                let entry = any_entry(number);
+                prop_assert_eq!(insert(&mut tree, &key, &entry), model.insert(key, entry));
             }
-            Op::Remove(key) => prop_assert_eq!(tree.remove(&key), model.remove(&key)),
+            Op::Remove(key) => prop_assert_eq!(remove(&mut tree, &key), model.remove(&key)),
             Op::RemoveFrom(key, count) => {
                 let keys: Vec<_> = model
                     .range(key..)
@@ -87,7 +115,7 @@ fn behaves_as_a_map<const F: usize>(ops: Vec<Op>) -> Result<(), TestCaseError> {
                     .map(|(key, _)| key.clone())
                     .collect();
                 for key in keys {
-                    prop_assert_eq!(tree.remove(&key), model.remove(&key));
+                    prop_assert_eq!(remove(&mut tree, &key), model.remove(&key));
                 }
             }
             Op::Snapshot => snapshots.push((tree.clone(), model_all(&model))),
@@ -96,14 +124,14 @@ fn behaves_as_a_map<const F: usize>(ops: Vec<Op>) -> Result<(), TestCaseError> {
     }
     prop_assert_eq!(all(&tree), model_all(&model));
     for (key, entry) in &model {
-        prop_assert_eq!(tree.get(key), Some(*entry));
+        prop_assert_eq!(tree.get(key), Some(&**entry));
     }
     for (snapshot, expected) in snapshots {
         snapshot.check();
         prop_assert_eq!(all(&snapshot), expected);
     }
     while let Some((key, entry)) = model.pop_last() {
-        prop_assert_eq!(tree.remove(&key), Some(entry));
+        prop_assert_eq!(remove(&mut tree, &key), Some(entry));
         tree.check();
     }
     prop_assert_eq!(tree.depth(), 0);
@@ -156,7 +184,7 @@ proptest! {
         let mut tree = TreeOf::<4>::new();
         let mut model = BTreeMap::new();
         for (number, key) in keys.into_iter().enumerate() {
-            tree.insert(&key, entry(number as u64));
+            insert(&mut tree, &key, &entry(number as u64));
             model.insert(key, entry(number as u64));
         }
         for key in gone {
@@ -166,17 +194,19 @@ proptest! {
         let range = || tree.range(lower.as_ref().map(Vec::as_slice), upper.as_ref().map(Vec::as_slice));
         let expected: Vec<_> =
             model_all(&model).into_iter().filter(|(key, _)| within(key, &lower, &upper)).collect();
-        prop_assert_eq!(&range().collect::<Vec<_>>(), &expected);
-        let mut backwards: Vec<_> = range().rev().collect();
+        prop_assert_eq!(&forwards(range()), &expected);
+        let mut from_the_back = range();
+        let mut backwards: Vec<_> =
+            std::iter::from_fn(|| from_the_back.next_back().map(owned)).collect();
         backwards.reverse();
         prop_assert_eq!(&backwards, &expected);
         let mut left = std::collections::VecDeque::from(expected);
         let mut range = range();
         for front in ends {
             if front {
-                prop_assert_eq!(range.next(), left.pop_front());
+                prop_assert_eq!(range.next().map(owned), left.pop_front());
             } else {
-                prop_assert_eq!(range.next_back(), left.pop_back());
+                prop_assert_eq!(range.next_back().map(owned), left.pop_back());
             }
         }
     }
@@ -187,15 +217,15 @@ proptest! {
 fn a_snapshot_shares_all_that_was_not_changed_since() {
     let mut tree = Tree::new();
     for number in 0..100_000 {
-        tree.insert(&key(number), entry(number));
+        insert(&mut tree, &key(number), &entry(number));
     }
     let snapshot = tree.clone();
-    tree.insert(&key(5_000), entry(1));
+    insert(&mut tree, &key(5_000), &entry(1));
     let (copied, shared) = tree.nodes_unlike(&snapshot);
     assert_eq!(copied, tree.depth() + 1);
     assert!(shared > 1_000);
-    assert_eq!(snapshot.get(&key(5_000)), Some(entry(5_000)));
-    tree.insert(&key(5_001), entry(1));
+    assert_eq!(snapshot.get(&key(5_000)), Some(&*entry(5_000)));
+    insert(&mut tree, &key(5_001), &entry(1));
     assert_eq!(
         tree.nodes_unlike(&snapshot).0,
         copied,
@@ -218,7 +248,7 @@ fn keys_that_rise_or_fall_leave_full_nodes_behind() {
     ] {
         let mut tree = Tree::new();
         for number in numbers {
-            tree.insert(&key(number), entry(number));
+            insert(&mut tree, &key(number), &entry(number));
         }
         tree.check();
         let (leaves, len) = (tree.leaves(), tree.len());
@@ -250,7 +280,7 @@ fn no_order_of_keys_leaves_nodes_nearly_empty() {
     for numbers in numbers {
         let mut tree = Tree::new();
         for number in numbers {
-            tree.insert(&key(number), entry(number));
+            insert(&mut tree, &key(number), &entry(number));
         }
         tree.check();
         let (leaves, len) = (tree.leaves(), tree.len());
@@ -267,7 +297,7 @@ fn replacing_entries_does_not_grow_the_tree() {
     let mut tree = Tree::new();
     let put_all = |tree: &mut Tree, round: u64| {
         for number in 0..10_000 {
-            tree.insert(&key(number), entry(round << (round % 40)));
+            insert(tree, &key(number), &entry(round << (round % 40)));
         }
     };
     put_all(&mut tree, 0);
@@ -289,7 +319,7 @@ fn the_estimate_of_the_bytes_in_use_is_near_what_is_in_use() {
         let mut tree = Tree::new();
         for step in 0..100_000 {
             let number = step * stride % 100_000;
-            tree.insert(&key(number), entry(number));
+            insert(&mut tree, &key(number), &entry(number));
         }
         let (estimate, heap) = (tree.approximate_bytes(), tree.heap_bytes());
         assert!(
@@ -306,18 +336,18 @@ fn a_hundred_thousand_keys_in_any_order_stay_in_order() {
         let count = 100_000_u64;
         for step in 0..count {
             let number = step * stride % count;
-            assert_eq!(tree.insert(&key(number), entry(number)), None);
+            assert_eq!(insert(&mut tree, &key(number), &entry(number)), None);
         }
         tree.check();
         assert_eq!(tree.len(), 100_000);
         assert!(
             all(&tree)
                 .iter()
-                .map(|(_, entry)| entry.seqno.get())
+                .map(|(_, payload)| number_of(payload))
                 .eq(0..count)
         );
         for number in (0..count).filter(|number| number % 10 != 3) {
-            assert!(tree.remove(&key(number)).is_some());
+            assert!(tree.remove(&key(number)));
         }
         tree.check();
         assert_eq!(tree.len(), 10_000);

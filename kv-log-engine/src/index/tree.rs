@@ -1,25 +1,26 @@
 //! A copy-on-write B+tree: cloning the root is a snapshot.
 //!
-//! Nodes are shared by `Arc`. A node that no snapshot holds is changed in place; one that a snapshot holds is copied
-//! first (path copying, as in LMDB and in Rodeh's "B-trees, shadowing, and clones", 2008). What a node looks like inside
-//! is [`super::block`]'s business.
+//! Keys and what stands behind them are bytes; what those mean is the memtable's business. Nodes are shared by `Arc`. A
+//! node that no snapshot holds is changed in place; one that a snapshot holds is copied first (path copying, as in LMDB
+//! and in Rodeh's "B-trees, shadowing, and clones", 2008). What a node looks like inside is [`super::block`]'s business.
 
 use super::node::{FANOUT, Inner, Node};
 use super::range::RangeOf;
-use super::slot::Slot;
-use crate::format::ids::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// The tree that the index is made of.
+/// The tree that a memtable is made of.
 pub(crate) type Tree = TreeOf<FANOUT>;
 
-/// An ordered map from keys to entries. Cloning it costs one reference count, whatever its size.
+/// What a key takes beside its bytes and its payload's, in nodes that are two thirds full: an estimate.
+const ENTRY_BYTES: usize = 24;
+
+/// An ordered map from keys to payloads. Cloning it costs one reference count, whatever its size.
 #[derive(Clone, Debug)]
 pub(crate) struct TreeOf<const F: usize> {
     root: Arc<Node<F>>,
     len: usize,
-    key_bytes: usize,
+    content_bytes: usize,
 }
 
 impl<const F: usize> Default for TreeOf<F> {
@@ -33,7 +34,7 @@ impl<const F: usize> TreeOf<F> {
         Self {
             root: Arc::new(Node::empty()),
             len: 0,
-            key_bytes: 0,
+            content_bytes: 0,
         }
     }
 
@@ -41,42 +42,53 @@ impl<const F: usize> TreeOf<F> {
         self.len
     }
 
-    /// An estimate of the heap bytes in use: keys, entries, nodes that are two thirds full.
+    /// An estimate of the heap bytes in use: keys, payloads, nodes that are two thirds full.
     pub(crate) const fn approximate_bytes(&self) -> usize {
-        self.key_bytes + self.len * 30
+        self.content_bytes + self.len * ENTRY_BYTES
     }
 
-    pub(crate) fn get(&self, key: &[u8]) -> Option<Entry> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&[u8]> {
         let mut node = &*self.root;
         loop {
             match node {
                 Node::Inner(inner) => node = &*inner.children[inner.child_of(key)],
                 Node::Leaf(leaf) => {
                     let found = leaf.search(key).ok()?;
-                    return Some(Slot::entry(leaf.payload(found)));
+                    return Some(leaf.payload(found));
                 }
             }
         }
     }
 
-    /// Sets the entry of a key; returns the one it replaces.
-    pub(crate) fn insert(&mut self, key: &[u8], entry: Entry) -> Option<Entry> {
-        let (replaced, split) = Node::insert(&mut self.root, key, &Slot::of(&entry));
+    /// Sets the payload of a key; `before` is told the one it replaces.
+    pub(crate) fn insert(&mut self, key: &[u8], payload: &[u8], mut before: impl FnMut(&[u8])) {
+        let mut replaced = None;
+        let split = Node::insert(&mut self.root, key, payload, &mut |old| {
+            replaced = Some(old.len());
+            before(old);
+        });
         if let Some((separator, right)) = split {
             let left = Arc::clone(&self.root);
             self.root = Arc::new(Node::Inner(Inner::of(left, &separator, right)));
         }
-        if replaced.is_none() {
-            self.len += 1;
-            self.key_bytes += key.len();
+        self.content_bytes += payload.len();
+        match replaced {
+            Some(old_bytes) => self.content_bytes -= old_bytes,
+            None => {
+                self.len += 1;
+                self.content_bytes += key.len();
+            }
         }
-        replaced
     }
 
-    /// Takes a key out; returns its entry.
-    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+    /// Takes a key out; returns whether it was there. A memtable never does: it keeps a tombstone.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn remove(&mut self, key: &[u8]) -> bool {
         // Looked up first, so that a key that is not there copies no node.
-        let removed = self.get(key)?;
+        let Some(payload) = self.get(key) else {
+            return false;
+        };
+        self.content_bytes -= key.len() + payload.len();
         Node::remove(&mut self.root, key);
         while let Node::Inner(inner) = &*self.root {
             let [only] = inner.children.as_slice() else {
@@ -85,11 +97,10 @@ impl<const F: usize> TreeOf<F> {
             self.root = Arc::clone(only);
         }
         self.len -= 1;
-        self.key_bytes -= key.len();
-        Some(removed)
+        true
     }
 
-    /// The entries between two bounds, in order of their keys. The iterator owns its view of the tree.
+    /// What lies between two bounds, in order of the keys. The range owns its view of the tree.
     pub(crate) fn range(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> RangeOf<F> {
         RangeOf::new(&self.root, lower, upper)
     }

@@ -44,6 +44,19 @@ impl Contents {
         self.seqnos = Some((lowest, last));
     }
 
+    /// These, and others that come behind them.
+    pub(crate) fn and(self, behind: Self) -> Self {
+        let seqnos = match (self.seqnos, behind.seqnos) {
+            (Some((lowest, _)), Some((_, highest))) => Some((lowest, highest)),
+            (own, behind) => own.or(behind),
+        };
+        Self {
+            frames: self.frames + behind.frames,
+            records: self.records + behind.records,
+            seqnos,
+        }
+    }
+
     /// The seqno range as footers and manifests write it: empty is (`next`, the one before).
     pub(crate) fn seqno_range(&self, next: Seqno) -> (Seqno, Seqno) {
         self.seqnos.unwrap_or_else(|| (next, next.previous()))

@@ -1,5 +1,7 @@
 //! From files to the state that every acknowledged write is in. Reads only, changes nothing.
 //!
+//! What runs cover is listed, not read: the log is replayed from where the manifest says that they end.
+//!
 //! What verifies is accepted in order. What does not is either the never-acknowledged end of the active segment (a
 //! torn tail) or corruption; the proofs in the log and in the manifest tell which. [`repair`] then changes the disk,
 //! in steps that can each be repeated.
@@ -14,11 +16,12 @@ pub use report::{RecoveryReport, TornTail};
 use crate::fault;
 use crate::format::Defect;
 use crate::format::frame::{CLEAN_MARK_FRAME_BYTES, FOOTER_FRAME_BYTES};
-use crate::format::ids::{EditNumber, Entry, Location, SegmentId, Seqno};
-use crate::format::manifest::{Manifest, SegmentEntry, SegmentState};
-use crate::format::record::{Record, RecordKind};
+use crate::format::ids::{EditNumber, Location, SegmentId, Seqno};
+use crate::format::manifest::{Checkpoint, Manifest, SegmentEntry, SegmentState};
+use crate::format::record::{KEYSPACE_DEFAULT, Record, RecordKind};
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, parse_file_name};
-use crate::index::{Gather, Tree};
+use crate::index::memtable::{Change, Filler, Value};
+use crate::index::{Gather, Memtable};
 use crate::log::files::{Segment, SegmentFiles};
 use crate::log::scan::{self, Boundary, Contents, Stop, Walk};
 use crate::storage::window::Window;
@@ -33,10 +36,11 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) manifest: Manifest,
-    pub(crate) tree: Tree,
+    /// What was written behind the last checkpoint.
+    pub(crate) memtable: Memtable,
+    /// Bytes of frames that were replayed.
+    pub(crate) replayed_bytes: u64,
     pub(crate) segments: BTreeMap<SegmentId, Arc<Segment>>,
-    /// Bytes of records that the index points at, by segment.
-    pub(crate) live_bytes: BTreeMap<SegmentId, u64>,
     pub(crate) active: RecoveredActive,
     pub(crate) report: RecoveryReport,
     /// The store was closed, and both copies of its manifest end where that close left them: nothing has to be written
@@ -70,6 +74,7 @@ pub(crate) struct RecoveredActive {
 pub(crate) fn recover(
     files: &Arc<SegmentFiles>,
     names: &[crate::storage::DirEntry],
+    separation_bytes: usize,
 ) -> Result<Recovered> {
     let read = manifest::read(files.storage(), files.directory())?;
     let manifest = read.manifest;
@@ -78,41 +83,31 @@ pub(crate) fn recover(
         damaged_manifest_copy: read.damaged_copy,
         ..RecoveryReport::default()
     };
-    let mut replay = Replay {
-        tombstones: (!in_order(&manifest.segments)).then(BTreeMap::new),
-        ..Replay::default()
-    };
+    let mut replay = Replay::new(separation_bytes);
     let mut segments = BTreeMap::new();
     let mut active = None;
+    // The seqno that the next segment has to begin with.
+    let mut next_seqno = manifest.checkpoint.map(|covered| covered.seqno.next());
     for entry in &manifest.segments {
         let segment = Segment::new(entry.id, entry.salt, Arc::clone(files));
         segments.insert(entry.id, Arc::clone(&segment));
-        if !entry.is_log() {
-            // Read where a run refers to it, and judged there.
+        if entry.state != SegmentState::Active {
             segment.set_sealed_bytes(entry.end);
+        }
+        if !entry.is_log() || manifest.is_covered(entry) {
             continue;
         }
         let file = files
             .file(entry.id)
             .map_err(|error| missing(&segment, error))?;
-        let start = check_header(&*file, &segment, &manifest, entry)?;
-        match entry.state {
-            SegmentState::Sealed => {
-                segment.set_sealed_bytes(entry.end);
-                replay_sealed(&*file, &segment, entry, start, &mut replay)?;
-            }
-            SegmentState::Active => {
-                active = Some(replay_active(
-                    &*file,
-                    &segment,
-                    entry,
-                    start,
-                    &mut replay,
-                    &mut report,
-                )?);
-            }
-            SegmentState::Values => {}
-        }
+        let header_end = check_header(&*file, &segment, &manifest, entry)?;
+        let start = Start::of(&manifest, entry, header_end, next_seqno, &segment)?;
+        next_seqno = Some(if entry.state == SegmentState::Active {
+            let replayed = replay_active(&*file, &segment, entry, start, &mut replay, &mut report)?;
+            active.insert(replayed).end.next_seqno
+        } else {
+            replay_sealed(&*file, &segment, entry, start, &mut replay)?
+        });
     }
     // Named files are looked for before anything is called debris.
     survey::unnamed_files(files, &manifest, names, &mut report)?;
@@ -127,7 +122,7 @@ pub(crate) fn recover(
     replay.apply_gathered();
     report.frames = replay.frames;
     report.records = replay.records;
-    report.live_keys = replay.tree.len() as u64;
+    report.live_keys = replay.memtable.live() as u64;
     let closed_at = active.closed_at;
     let closed =
         closed_at == Some(manifest.edit) || closed_at.is_some() && planted!(CleanMarkBelieved);
@@ -147,14 +142,11 @@ pub(crate) fn recover(
         .filter_map(|entry| parse_file_name(&entry.name));
     let ids = ids.filter(|id| *id < SegmentId::PASSED_MAX);
     let next_id = ids.max().map_or(SegmentId::FIRST, SegmentId::next);
-    let Replay {
-        tree, live_bytes, ..
-    } = replay;
     Ok(Recovered {
         manifest,
-        tree,
+        memtable: replay.memtable,
+        replayed_bytes: replay.bytes,
         segments,
-        live_bytes,
         active,
         report,
         clean,
@@ -162,102 +154,143 @@ pub(crate) fn recover(
     })
 }
 
-/// What replay has gathered: above the last checkpoint the highest seqno of a key wins.
-#[derive(Debug, Default)]
+/// Where the replay of a segment begins, and what of it stands before that.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    at: Boundary,
+    base_seqno: Seqno,
+    before: Contents,
+}
+
+impl Start {
+    /// Behind the checkpoint, if that is in this segment; else behind its header. `next_seqno`: what has to come next.
+    ///
+    /// # Errors
+    /// `Corrupt`: between this segment and what comes before it records are missing.
+    fn of(
+        manifest: &Manifest,
+        entry: &SegmentEntry,
+        header_end: Boundary,
+        next_seqno: Option<Seqno>,
+        segment: &Segment,
+    ) -> Result<Self> {
+        let covered = manifest.checkpoint.as_ref();
+        if let Some(covered) = covered.filter(|covered| covered.segment == entry.id) {
+            return Ok(Self {
+                at: Boundary {
+                    offset: covered.offset,
+                    chain: covered.chain,
+                    next_seqno: covered.seqno.next(),
+                },
+                base_seqno: entry.base_seqno,
+                before: contents_before(covered),
+            });
+        }
+        if next_seqno.is_some_and(|next| next != entry.base_seqno) && !planted!(SwappedOrder) {
+            let what = format!(
+                "it begins with seqno {}, where {} has to come next",
+                entry.base_seqno,
+                next_seqno.unwrap_or_default()
+            );
+            return Err(fault::corrupt(&segment.path(), what));
+        }
+        Ok(Self {
+            at: header_end,
+            base_seqno: entry.base_seqno,
+            before: Contents::default(),
+        })
+    }
+}
+
+/// What of the checkpoint's segment runs have.
+fn contents_before(covered: &Checkpoint) -> Contents {
+    Contents {
+        frames: covered.frames,
+        records: covered.records,
+        seqnos: covered.min_seqno.map(|lowest| (lowest, covered.seqno)),
+    }
+}
+
+/// What replay has gathered. Records are read in the order of their seqnos, so the one that is read last wins.
+#[derive(Debug)]
 struct Replay {
-    tree: Tree,
-    /// Records that were read and are not in the tree yet.
+    memtable: Memtable,
+    /// Records that were read and are not in the memtable yet.
     gathered: Gather<Gathered>,
-    /// Kept until all is read, where an older record may come after a newer one: they need memory as keys do.
-    tombstones: Option<BTreeMap<Box<[u8]>, Seqno>>,
-    live_bytes: BTreeMap<SegmentId, u64>,
+    separation_bytes: usize,
+    bytes: u64,
     frames: u64,
     records: u64,
 }
 
-/// A record without its key.
+/// A record without its key, and without a value that stays where it is.
 #[derive(Clone, Copy, Debug)]
 struct Gathered {
     kind: RecordKind,
-    entry: Entry,
+    seqno: Seqno,
+    location: Location,
+    /// Of the value; if it is not gathered, only its length counts.
+    value_bytes: usize,
 }
 
 impl Replay {
+    fn new(separation_bytes: usize) -> Self {
+        Self {
+            memtable: Memtable::new(separation_bytes),
+            gathered: Gather::default(),
+            separation_bytes,
+            bytes: 0,
+            frames: 0,
+            records: 0,
+        }
+    }
+
     fn visit(&mut self, segment: SegmentId, offset: u64, record: Record<'_>, record_bytes: u32) {
         self.records += 1;
-        let location = Location {
-            segment,
-            offset,
-            record_bytes,
-        };
-        let entry = Entry {
-            location,
+        let gathered = Gathered {
+            kind: record.kind,
             seqno: record.seqno,
+            location: Location {
+                segment,
+                offset,
+                record_bytes,
+            },
+            value_bytes: record.value.len(),
         };
-        let kind = record.kind;
-        if self.gathered.push(record.key, Gathered { kind, entry }) {
+        let inline = record.value.len() < self.separation_bytes;
+        let value = if inline { record.value } else { &[] };
+        if self.gathered.push(record.key, value, gathered) {
             self.apply_gathered();
         }
     }
 
     fn apply_gathered(&mut self) {
-        let mut gathered = std::mem::take(&mut self.gathered);
-        gathered.give_out(|key, record| self.apply(key, record));
-        self.gathered = gathered;
-    }
-
-    fn apply(&mut self, key: &[u8], record: &Gathered) {
-        let Gathered { kind, entry } = *record;
-        if self.has_newer(key, entry.seqno) {
-            return;
-        }
-        let replaced = match kind {
-            RecordKind::Put => {
-                if let Some(tombstones) = &mut self.tombstones {
-                    tombstones.remove(key);
-                }
-                let live = self.live_bytes.entry(entry.location.segment).or_default();
-                *live += u64::from(entry.location.record_bytes);
-                self.tree.insert(key, entry)
+        let mut filler = Filler::new(&mut self.memtable);
+        self.gathered.give_out(|key, value, record| {
+            if record.kind == RecordKind::Tombstone && planted!(ResurrectedDelete) {
+                return;
             }
-            RecordKind::Tombstone if planted!(ResurrectedDelete) => None,
-            RecordKind::Tombstone => {
-                if let Some(tombstones) = &mut self.tombstones {
-                    tombstones.insert(key.into(), entry.seqno);
-                }
-                self.tree.remove(key)
+            let change = Change {
+                keyspace: KEYSPACE_DEFAULT,
+                key,
+                seqno: record.seqno,
+                location: record.location,
+                value: (record.kind == RecordKind::Put).then_some(Value {
+                    bytes: value,
+                    len: record.value_bytes,
+                }),
+            };
+            if planted!(SwappedOrder) && filler.has(&change) {
+                return;
             }
-        };
-        if let Some(entry) = replaced {
-            let live = self.live_bytes.entry(entry.location.segment).or_default();
-            *live = live.saturating_sub(entry.location.record_bytes.into());
-        }
+            filler.apply(&change, |_, _| ());
+        });
     }
 
-    /// Whether the key's record was written before one that has been read. In order of seqnos none was, and nothing is
-    /// looked up.
-    fn has_newer(&self, key: &[u8], seqno: Seqno) -> bool {
-        if self.tombstones.is_none() && !planted!(SwappedOrder) {
-            return false;
-        }
-        let deleted = self.tombstones.as_ref();
-        let deleted = deleted.and_then(|deleted| deleted.get(key).copied());
-        let seen = self.tree.get(key).map(|entry| entry.seqno);
-        let seen = seen.max(deleted);
-        seen.is_some_and(|seen| seen >= seqno || planted!(SwappedOrder))
-    }
-
-    fn count(&mut self, contents: &Contents) {
+    fn count(&mut self, contents: &Contents, bytes: u64) {
         self.frames += contents.frames;
+        self.bytes += bytes;
     }
-}
-
-/// Whether the segments, read as listed, hold ever higher seqnos. They do as long as nothing is moved from one to another.
-fn in_order(segments: &[SegmentEntry]) -> bool {
-    let follows = |pair: &[SegmentEntry]| {
-        pair[0].state == SegmentState::Sealed && pair[0].max_seqno < pair[1].base_seqno
-    };
-    segments.windows(2).all(follows)
 }
 
 fn missing(segment: &Segment, error: Error) -> Error {
@@ -337,27 +370,30 @@ fn check_header(
     })
 }
 
+/// Returns the seqno that has to come next.
 fn replay_sealed(
     file: &dyn StorageFile,
     segment: &Segment,
     entry: &SegmentEntry,
-    start: Boundary,
+    start: Start,
     replay: &mut Replay,
-) -> Result<()> {
+) -> Result<Seqno> {
     let path = segment.path();
     let mut window = Window::new(file, &path, entry.end);
     let walk = scan::walk(
         &mut window,
         &segment.salt,
-        start,
+        start.at,
         |_| Ok(()),
         |offset, record, bytes| replay.visit(segment.id, offset, record, bytes),
     )?;
-    replay.count(&walk.contents);
-    sealed_as_recorded(&walk, entry).map_err(|defect| fault::defect(&path, walk.end.offset, defect))
+    replay.count(&walk.contents, walk.end.offset - start.at.offset);
+    sealed_as_recorded(&walk, start.before, entry)
+        .map_err(|defect| fault::defect(&path, walk.end.offset, defect))?;
+    Ok(walk.end.next_seqno)
 }
 
-fn sealed_as_recorded(walk: &Walk, entry: &SegmentEntry) -> Result<(), Defect> {
+fn sealed_as_recorded(walk: &Walk, before: Contents, entry: &SegmentEntry) -> Result<(), Defect> {
     let footer = match &walk.stop {
         Stop::Footer(footer) => footer,
         Stop::Unacceptable { defect, .. } => return Err(defect.clone()),
@@ -376,13 +412,9 @@ fn sealed_as_recorded(walk: &Walk, entry: &SegmentEntry) -> Result<(), Defect> {
             found,
         });
     }
-    let (min_seqno, max_seqno) = walk.contents.seqno_range(walk.end.next_seqno);
-    let counted = (
-        min_seqno,
-        max_seqno,
-        walk.contents.frames,
-        walk.contents.records,
-    );
+    let contents = before.and(walk.contents);
+    let (min_seqno, max_seqno) = contents.seqno_range(walk.end.next_seqno);
+    let counted = (min_seqno, max_seqno, contents.frames, contents.records);
     if counted
         != (
             footer.min_seqno,
@@ -404,7 +436,7 @@ fn replay_active(
     file: &dyn StorageFile,
     segment: &Arc<Segment>,
     entry: &SegmentEntry,
-    start: Boundary,
+    start: Start,
     replay: &mut Replay,
     report: &mut RecoveryReport,
 ) -> Result<RecoveredActive> {
@@ -412,12 +444,18 @@ fn replay_active(
     let length = file
         .len()
         .map_err(|source| fault::io("look at", &path, source))?;
+    // What the checkpoint covers is known to be durable, as what is before the floor is.
+    let floor = entry.end.max(start.at.offset);
+    if length < floor {
+        let what = format!("truncated: {length} bytes, where {floor} were known to be durable");
+        return Err(fault::corrupt(&path, what));
+    }
     let mut window = Window::new(file, &path, length);
-    let mut floor_met = false;
+    let mut floor_met = entry.end < start.at.offset;
     let walk = scan::walk(
         &mut window,
         &segment.salt,
-        start,
+        start.at,
         |boundary| {
             if boundary.offset == entry.end {
                 floor_met = true;
@@ -436,7 +474,7 @@ fn replay_active(
         },
         |offset, record, bytes| replay.visit(segment.id, offset, record, bytes),
     )?;
-    replay.count(&walk.contents);
+    replay.count(&walk.contents, walk.end.offset - start.at.offset);
     let end = walk.end.offset;
     if end >= entry.end && !floor_met {
         let what = format!(
@@ -450,7 +488,7 @@ fn replay_active(
         Stop::Footer(_) | Stop::End => (end, None),
     };
     let tail = scan::search(&mut window, &segment.salt, end, resume)?;
-    let proof = entry.end.max(walk.last_mark).max(tail.proof);
+    let proof = floor.max(walk.last_mark).max(tail.proof);
     if end < proof && !planted!(ProofIgnored) {
         return Err(acknowledged_bytes_lost(&path, end, proof, cause));
     }
@@ -488,9 +526,9 @@ fn replay_active(
     }
     Ok(RecoveredActive {
         segment: Arc::clone(segment),
-        base_seqno: start.next_seqno,
+        base_seqno: start.base_seqno,
         end: walk.end,
-        contents: walk.contents,
+        contents: start.before.and(walk.contents),
         sealed,
         proof,
         length,

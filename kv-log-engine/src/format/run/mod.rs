@@ -60,13 +60,19 @@ impl fmt::Display for RunId {
 /// A key as runs order them: the keyspace first, then the key.
 pub(crate) fn full_key(keyspace: u32, key: &[u8]) -> Vec<u8> {
     let mut full = Vec::with_capacity(KEYSPACE_BYTES + key.len());
+    write_full_key(&mut full, keyspace, key);
+    full
+}
+
+/// The same in place of what `full` held.
+pub(crate) fn write_full_key(full: &mut Vec<u8>, keyspace: u32, key: &[u8]) {
+    full.clear();
     #[expect(
         clippy::big_endian_bytes,
         reason = "bytes must compare as the numbers do"
     )]
     full.extend_from_slice(&keyspace.to_be_bytes());
     full.extend_from_slice(key);
-    full
 }
 
 /// The keyspace and the key of a full key; `None` if it is too short to be one.

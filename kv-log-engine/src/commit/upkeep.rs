@@ -1,0 +1,101 @@
+//! What the leader and those who do a store's chores know of each other.
+//!
+//! The leader freezes a memtable when it is told to, and goes on; what becomes of it is a chore. Where chores fall behind,
+//! the leader does them itself between two groups, a slice at a time: whoever waits for room is whoever makes it, so
+//! nothing stops when nobody else is there to work.
+
+use kv_trait::Error;
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How much the memtable and the log hold that runs do not have yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// The memtable that takes writes, in bytes.
+    pub(crate) memtable_bytes: u64,
+    /// Frames behind the manifest's replay start, in bytes.
+    pub(crate) log_bytes: u64,
+}
+
+/// Whether the next group has to wait.
+#[derive(Debug)]
+pub(crate) enum Pressing {
+    No,
+    /// For chores that can be done.
+    Yes,
+    /// For one that fails, for this reason.
+    Failing(Error),
+}
+
+/// Those who do the chores of a store, as the leader knows them.
+pub(crate) trait Upkeep: Debug + Send + Sync {
+    /// Whether the memtable should be frozen at this group's end. Memory only.
+    fn wants_freeze(&self, load: Load) -> bool;
+
+    /// Whether the next group has to wait. Memory only.
+    fn pressing(&self, load: Load) -> Pressing;
+
+    /// Does one slice of what presses, or waits for whoever is at one. `false`: there was nothing to do. Blocks.
+    fn relieve(&self) -> bool;
+}
+
+/// How far the log has come, how far it was when the memtable was frozen, and how far runs cover it: bytes of frames since
+/// the replay start that the open found.
+#[derive(Debug, Default)]
+pub(crate) struct LogTail {
+    written: AtomicU64,
+    frozen: AtomicU64,
+    covered: AtomicU64,
+}
+
+impl LogTail {
+    /// With so many bytes behind the replay start.
+    pub(crate) const fn new(bytes: u64) -> Self {
+        Self {
+            written: AtomicU64::new(bytes),
+            frozen: AtomicU64::new(0),
+            covered: AtomicU64::new(0),
+        }
+    }
+
+    /// By the leader: a group was published.
+    pub(crate) fn grow(&self, bytes: u64) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// By the leader: all of it belongs to the frozen memtable.
+    pub(crate) fn freeze(&self) {
+        let written = self.written.load(Ordering::Relaxed);
+        self.frozen.store(written, Ordering::Relaxed);
+    }
+
+    /// By the chore that has named the run of the frozen memtable.
+    pub(crate) fn cover(&self) {
+        let frozen = self.frozen.load(Ordering::Relaxed);
+        self.covered.store(frozen, Ordering::Relaxed);
+    }
+
+    /// Bytes behind the manifest's replay start.
+    pub(crate) fn bytes(&self) -> u64 {
+        let covered = self.covered.load(Ordering::Relaxed);
+        self.written.load(Ordering::Relaxed).saturating_sub(covered)
+    }
+}
+
+/// No chores.
+#[derive(Debug)]
+pub(crate) struct NoUpkeep;
+
+impl Upkeep for NoUpkeep {
+    fn wants_freeze(&self, _: Load) -> bool {
+        false
+    }
+
+    fn pressing(&self, _: Load) -> Pressing {
+        Pressing::No
+    }
+
+    fn relieve(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,198 @@
+//! What memory says of a key, with a pin on whatever has to be read for the rest.
+
+use super::levels::Levels;
+use super::slot::Found;
+use crate::format::ids::{Entry, SegmentId};
+use crate::format::run::block::{Held, Version};
+use crate::format::run::split_key;
+use crate::index::source::Shared;
+use crate::log::files::Segment;
+use kv_trait::{Error, ErrorKind, Result};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The segments that values may lie in.
+pub(crate) type Segments = BTreeMap<SegmentId, Arc<Segment>>;
+
+/// The answer, or where it is to be looked for by somebody who may block.
+#[derive(Clone, Debug)]
+pub(crate) enum Lookup {
+    Absent,
+    Value(Box<[u8]>),
+    /// It has a value, which lies in a segment.
+    Separated(Separated),
+    /// Memory does not know the key: runs may.
+    Below(Below),
+}
+
+/// Where a value lies.
+#[derive(Clone, Debug)]
+pub(crate) struct Separated {
+    /// The full key.
+    key: Box<[u8]>,
+    entry: Entry,
+    segment: Arc<Segment>,
+}
+
+/// The runs of one consistent point, and what they point into.
+#[derive(Clone, Debug)]
+pub(crate) struct Below {
+    /// The full key.
+    key: Box<[u8]>,
+    levels: Arc<Levels>,
+    segments: Arc<Segments>,
+}
+
+impl Lookup {
+    /// What a memtable's answer comes to.
+    pub(super) fn of(key: &[u8], found: &Found<'_>, segments: &Segments) -> Self {
+        match found.version.held {
+            Held::Here(value) => Self::Value(value.into()),
+            Held::Tombstone => Self::Absent,
+            Held::Separated(location) => {
+                let segment = segments.get(&location.segment);
+                Self::Separated(Separated {
+                    key: key.into(),
+                    entry: Entry {
+                        location,
+                        seqno: found.version.seqno,
+                    },
+                    segment: Arc::clone(
+                        segment.expect("a view holds every segment its memtables point into"),
+                    ),
+                })
+            }
+        }
+    }
+
+    /// What is left to be asked where no memtable knows the key.
+    pub(super) fn below(key: &[u8], levels: &Arc<Levels>, segments: &Arc<Segments>) -> Self {
+        if levels.is_empty() {
+            return Self::Absent;
+        }
+        Self::Below(Below {
+            key: key.into(),
+            levels: Arc::clone(levels),
+            segments: Arc::clone(segments),
+        })
+    }
+
+    /// The value. Blocks where it is not in memory.
+    ///
+    /// # Errors
+    /// `Io`: it could not be read. `Corrupt`: file, offset, and the keys that cannot be read.
+    pub(crate) fn read(self) -> Result<Option<Vec<u8>>> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Value(value) => Ok(Some(value.into_vec())),
+            Self::Separated(separated) => separated.read().map(Some),
+            Self::Below(below) => below.read(),
+        }
+    }
+
+    /// What `decode` makes of the value. Blocks where it is not in memory.
+    ///
+    /// # Errors
+    /// As for [`Lookup::read`].
+    pub(crate) fn read_with<T>(&self, decode: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Value(value) => Ok(Some(decode(value))),
+            Self::Separated(separated) => separated.read_with(decode).map(Some),
+            Self::Below(below) => match below.look_up()? {
+                None => Ok(None),
+                Some(version) => match below.held(version)? {
+                    None => Ok(None),
+                    Some(Value::Here(value)) => Ok(Some(decode(&value))),
+                    Some(Value::Separated(separated)) => separated.read_with(decode).map(Some),
+                },
+            },
+        }
+    }
+}
+
+impl Separated {
+    /// The same place under another key, as only an index gone wrong can have it.
+    #[cfg(test)]
+    pub(crate) fn with_key(&self, key: &[u8]) -> Self {
+        Self {
+            key: key.into(),
+            ..self.clone()
+        }
+    }
+
+    fn read(&self) -> Result<Vec<u8>> {
+        self.segment.read_value(&self.entry, raw(&self.key))
+    }
+
+    fn read_with<T>(&self, decode: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        self.segment
+            .read_value_with(&self.entry, raw(&self.key), decode)
+    }
+}
+
+/// Where the value of a version is.
+enum Value {
+    Here(Shared),
+    Separated(Separated),
+}
+
+impl Below {
+    fn look_up(&self) -> Result<Option<Version<Shared>>> {
+        self.levels.get(&self.key)
+    }
+
+    fn held(&self, version: Version<Shared>) -> Result<Option<Value>> {
+        value_of(&self.key, version, &self.segments)
+    }
+
+    fn read(&self) -> Result<Option<Vec<u8>>> {
+        let Some(version) = self.look_up()? else {
+            return Ok(None);
+        };
+        read_version(&self.key, version, &self.segments)
+    }
+}
+
+fn value_of(key: &[u8], version: Version<Shared>, segments: &Segments) -> Result<Option<Value>> {
+    let seqno = version.seqno;
+    Ok(match version.held {
+        Held::Tombstone => None,
+        Held::Here(value) => Some(Value::Here(value)),
+        Held::Separated(location) => {
+            let segment = segments.get(&location.segment).ok_or_else(|| {
+                let message = format!(
+                    "a run refers to segment {}, which the store does not have",
+                    location.segment
+                );
+                Error::new(ErrorKind::Corrupt, message)
+            })?;
+            Some(Value::Separated(Separated {
+                key: key.into(),
+                entry: Entry { location, seqno },
+                segment: Arc::clone(segment),
+            }))
+        }
+    })
+}
+
+/// The value of a version that a source gave for a full key; `None`: a tombstone. Blocks where it is separated.
+///
+/// # Errors
+/// As for [`Lookup::read`].
+pub(crate) fn read_version(
+    key: &[u8],
+    version: Version<Shared>,
+    segments: &Segments,
+) -> Result<Option<Vec<u8>>> {
+    Ok(match value_of(key, version, segments)? {
+        None => None,
+        Some(Value::Here(value)) => Some(value.into_vec()),
+        Some(Value::Separated(separated)) => Some(separated.read()?),
+    })
+}
+
+/// The key as records have it.
+fn raw(full_key: &[u8]) -> &[u8] {
+    split_key(full_key).map_or(full_key, |(_, key)| key)
+}
