@@ -1,9 +1,12 @@
 //! The catalog: the only writer of the manifest.
 //!
 //! It holds what the manifest says, makes each change durable in both copies before it counts, and gives out the ids of
-//! files. Everybody who changes which files make up the store comes here with an [`Edit`]; what an edit is for, the
-//! catalog does not know. Its mutex is taken alone and held across the syncs of an edit: readers and submitters never
-//! take it.
+//! files. Everybody who changes which files make up the store comes here with an [`Edit`]: the leader of the moment, who
+//! rotates, and whoever runs a slice of a chore, at the same time. What an edit is for, the catalog does not know. Its
+//! mutex is taken alone and held across the syncs of an edit: readers and submitters never take it.
+//!
+//! An edit that depends on what the manifest says is made from the newest state, under the mutex. What no reader would
+//! take, an edit that makes no sense or a state that no image can hold, is refused and not written.
 //!
 //! A failure leaves the manifest as it was, provably, or in doubt. In doubt either version may be the one that the next
 //! open finds: nothing more is changed, and no file of either version may be removed.
@@ -122,30 +125,57 @@ impl Catalog {
     pub(crate) fn begin(&self, edit: &Edit) -> Edited<()> {
         let mut state = lock(&self.state);
         state.refuse_in_doubt()?;
-        self.renew(&mut state, edit)
+        let next = state.after(edit)?;
+        self.renew(&mut state, &next)?;
+        state.manifest = next;
+        Ok(())
     }
 
-    /// Makes a change durable in both copies. The caller has begun a generation. Blocks.
+    /// Why the manifest is in doubt, if it is: no file of either version may be removed then, and nothing be changed.
+    pub(crate) fn doubt(&self) -> Option<Error> {
+        lock(&self.state).doubt.clone()
+    }
+
+    /// Makes a change durable in both copies. Blocks.
     ///
     /// # Errors
     /// See [`EditError`].
     pub(crate) fn apply(&self, edit: &Edit) -> Edited<()> {
+        self.change(&mut lock(&self.state), edit)
+    }
+
+    /// Makes a change that follows from the state: no other edit comes between what `make` sees and what it asks for.
+    /// It takes no lock, and asks the catalog nothing. Whether there was a change. Blocks.
+    ///
+    /// # Errors
+    /// See [`EditError`].
+    pub(crate) fn apply_with(&self, make: impl FnOnce(&Manifest) -> Option<Edit>) -> Edited<bool> {
         let mut state = lock(&self.state);
+        match make(&state.manifest) {
+            Some(edit) => self.change(&mut state, &edit).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn change(&self, state: &mut State, edit: &Edit) -> Edited<()> {
         state.refuse_in_doubt()?;
-        let number = state.manifest.edit.next();
+        let next = state.after(edit)?;
         let due = match &state.generation {
             None => true,
             Some(generation) => generation.end > generation.renew_at,
         };
         if due {
-            match self.renew(&mut state, edit) {
+            match self.renew(state, &next) {
                 // A full disk is no reason to stop where there is room in the files that are there.
                 Err(EditError::Nothing(_)) if state.generation.is_some() => {}
-                renewed => return renewed,
+                renewed => {
+                    renewed?;
+                    state.manifest = next;
+                    return Ok(());
+                }
             }
         }
         let State {
-            manifest,
             generation: Some(generation),
             doubt,
             ..
@@ -154,23 +184,16 @@ impl Catalog {
             let error = Error::new(ErrorKind::Io, "the manifest has no generation to change");
             return Err(EditError::Nothing(error));
         };
-        let appended = generation.append(&self.directory, number, edit.content());
+        let appended = generation.append(&self.directory, next.edit, edit.content());
         remember(doubt, appended)?;
-        manifest
-            .apply(number, edit.content())
-            .expect("an edit that this process encoded makes sense");
+        state.manifest = next;
         Ok(())
     }
 
-    fn renew(&self, state: &mut State, edit: &Edit) -> Edited<()> {
-        let mut next = state.manifest.clone();
-        let number = next.edit.next();
-        next.apply(number, edit.content())
-            .expect("an edit that this process encoded makes sense");
-        let written = write_generation(&*self.storage, &self.directory, &next);
+    fn renew(&self, state: &mut State, next: &Manifest) -> Edited<()> {
+        let written = write_generation(&*self.storage, &self.directory, next);
         let generation = remember(&mut state.doubt, written)?;
         state.generation = Some(generation);
-        state.manifest = next;
         Ok(())
     }
 
@@ -179,18 +202,15 @@ impl Catalog {
     /// # Errors
     /// See [`EditError`]: that of raising the bound.
     pub(crate) fn allocate(&self) -> Edited<SegmentId> {
-        let (id, edit) = {
-            let mut state = lock(&self.state);
-            let id = state.next_id;
-            state.next_id = id.next();
-            if id < state.manifest.next_file_id || planted!(IdsNotRaised) {
-                return Ok(id);
-            }
-            let mut edit = Edit::default();
-            edit.counters(state.manifest.next_seqno, id.plus(IDS_RAISED));
-            (id, edit)
-        };
-        self.apply(&edit).map(|()| id)
+        let mut state = lock(&self.state);
+        let id = state.next_id;
+        state.next_id = id.next();
+        if id < state.manifest.next_file_id || planted!(IdsNotRaised) {
+            return Ok(id);
+        }
+        let mut edit = Edit::default();
+        edit.counters(state.manifest.next_seqno, id.plus(IDS_RAISED));
+        self.change(&mut state, &edit).map(|()| id)
     }
 
     /// The bound of ids that an edit should raise: one above all that were given out, so that the next file needs no edit
@@ -218,6 +238,31 @@ impl State {
             Some(error) => Err(EditError::InDoubt(error.clone())),
             None => Ok(()),
         }
+    }
+
+    /// The state after an edit, if a reader would take it.
+    ///
+    /// # Errors
+    /// It would not, so the edit is not written.
+    fn after(&self, edit: &Edit) -> Edited<Manifest> {
+        let mut next = self.manifest.clone();
+        next.apply(next.edit.next(), edit.content())
+            .and_then(|()| next.check())
+            .map_err(|defect| {
+                let message = format!("the manifest cannot be changed like this: {defect}");
+                let error = Error::new(ErrorKind::Io, message).with_source(defect);
+                EditError::Nothing(error)
+            })?;
+        // An item is no longer in an image than where it was written.
+        let generation = self.generation.as_ref();
+        let bound = generation.map(|generation| generation.end + edit.content().len() as u64);
+        if bound.is_none_or(|bound| bound > ENTRY_CONTENT_BYTES_MAX as u64) {
+            let image_bytes = next.image().len();
+            if image_bytes > ENTRY_CONTENT_BYTES_MAX {
+                return Err(EditError::Nothing(too_long(image_bytes)));
+            }
+        }
+        Ok(next)
     }
 }
 

@@ -6,3 +6,6 @@ pub(crate) mod catalog;
 pub(crate) mod layout;
 pub(crate) mod lock;
 pub(crate) mod manifest;
+
+#[cfg(test)]
+mod catalog_tests;

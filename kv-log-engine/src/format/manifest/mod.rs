@@ -212,8 +212,9 @@ impl Manifest {
             }
             ITEM_SETTINGS => self.segment_bytes = cursor.u64()?,
             ITEM_COUNTERS => {
-                self.next_seqno = Seqno::new(cursor.u64()?);
-                self.next_file_id = SegmentId::new(cursor.u64()?);
+                // Whoever writes them may have read them before another did: they never fall.
+                self.next_seqno = self.next_seqno.max(Seqno::new(cursor.u64()?));
+                self.next_file_id = self.next_file_id.max(SegmentId::new(cursor.u64()?));
             }
             ITEM_KEYSPACE => {
                 let keyspace = KeyspaceEntry::decode(&mut cursor)?;
