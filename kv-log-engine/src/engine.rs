@@ -114,12 +114,14 @@ impl Engine {
             changes,
         } = opened;
         let budgets = options.budgets(recovered.manifest.segment_bytes)?;
-        let catalog = Catalog::new(
+        let lock = Arc::new(lock);
+        let settled = Arc::new(AtomicBool::new(false));
+        let catalog = Arc::new(Catalog::new(
             files.shared_storage(),
             files.directory().to_path_buf(),
             recovered.manifest.clone(),
             recovered.next_id,
-        );
+        ));
         let must_not_write = recovered.manifest.must_not_write();
         let refusal = must_not_write.map(|defect| fault::must_not_write(files.directory(), defect));
         let (file, left) =
@@ -161,11 +163,12 @@ impl Engine {
             segment,
             Rotation::new(
                 Arc::clone(&files),
-                catalog,
+                Arc::clone(&catalog),
                 left,
                 refusal,
                 options.segments_max,
                 lock,
+                settled,
             ),
             Arc::clone(&published),
             (upkeep, tail),

@@ -17,6 +17,7 @@ use crate::store::lock::StoreLock;
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// While groups are written, the names that lead to them are looked at as often as this, at least.
@@ -30,14 +31,16 @@ const FOREIGN_NAMES_MAX: u64 = 64;
 pub(crate) struct Rotation {
     files: Arc<SegmentFiles>,
     /// Which files make up the store, and the way to change it.
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     /// What the open has left to be done before the first change.
     unsettled: Option<Settlement>,
     /// Why the store may only be read.
     must_not_write: Option<Error>,
     /// As many as a manifest may name.
     segments_max: usize,
-    lock: StoreLock,
+    lock: Arc<StoreLock>,
+    /// Whether the open has left nothing to be done before a change: chores begin behind that.
+    settled: Arc<AtomicBool>,
     /// A new segment whose file is durable and that the manifest does not name yet.
     prepared: Option<SegmentWriter>,
     /// When the names were looked at last, by the host's clock.
@@ -45,15 +48,21 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         files: Arc<SegmentFiles>,
-        catalog: Catalog,
+        catalog: Arc<Catalog>,
         unsettled: Option<Settlement>,
         must_not_write: Option<Error>,
         segments_max: usize,
-        lock: StoreLock,
+        lock: Arc<StoreLock>,
+        settled: Arc<AtomicBool>,
     ) -> Self {
+        settled.store(
+            unsettled.is_none() && must_not_write.is_none(),
+            Ordering::Release,
+        );
         Self {
+            settled,
             files,
             catalog,
             unsettled,
@@ -122,8 +131,8 @@ impl Rotation {
     }
 
     /// Whether the store may be written, and the open has left nothing to be done before.
-    pub(super) const fn is_settled(&self) -> bool {
-        self.unsettled.is_none() && self.must_not_write.is_none()
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
     }
 
     /// The first change after an open pays what the open did not have to, or could not.
@@ -138,8 +147,9 @@ impl Rotation {
             let finished = settlement.finish(&self.files, &self.catalog);
             known(active, finished)
         });
-        if settled.is_err() {
-            self.unsettled = Some(settlement);
+        match &settled {
+            Ok(()) => self.settled.store(true, Ordering::Release),
+            Err(_) => self.unsettled = Some(settlement),
         }
         settled
     }
@@ -182,8 +192,8 @@ impl Rotation {
     fn discard_stale_segment(&mut self, active: &Active) {
         let next_seqno = active.segment.end().next_seqno;
         if let Some(stale) = self.prepared.take_if(|p| p.base_seqno() != next_seqno) {
-            // Where it stays, it is debris to the next open. Its id is never used again.
-            drop(self.files.storage().remove_file(stale.path()));
+            // Its id is never used again.
+            self.files.give_up(stale.path().to_path_buf());
         }
     }
 

@@ -1,6 +1,7 @@
 //! Segments as readers see them, and the files that they and runs are read from.
 
 use super::kept::KeptFiles;
+use super::names::{NameEpoch, Names};
 use crate::fault;
 use crate::format::ids::{Entry, SegmentId};
 use crate::format::record;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct SegmentFiles {
     kept: Arc<KeptFiles>,
     directory: PathBuf,
+    names: Names,
 }
 
 impl SegmentFiles {
@@ -26,7 +28,31 @@ impl SegmentFiles {
         Arc::new(Self {
             kept: Arc::new(KeptFiles::new(storage)),
             directory,
+            names: Names::default(),
         })
+    }
+
+    /// To be asked before a file is made, for [`SegmentFiles::sync_names`].
+    pub(crate) fn name_epoch(&self) -> NameEpoch {
+        self.names.epoch()
+    }
+
+    /// Makes the names of files durable that were made since `epoch`. Blocks.
+    ///
+    /// # Errors
+    /// They are not, and no later sync tells whether they are: the files must be given up.
+    pub(crate) fn sync_names(&self, epoch: NameEpoch) -> Result<()> {
+        self.names.sync(self.storage(), &self.directory, epoch)
+    }
+
+    /// Leaves a file that nothing names and nothing will to whoever unlinks. Where it stays it is debris.
+    pub(crate) fn give_up(&self, path: PathBuf) {
+        self.names.give_up(path);
+    }
+
+    /// The files that were given up since this was asked last.
+    pub(crate) fn take_given_up(&self) -> Vec<PathBuf> {
+        self.names.take_given_up()
     }
 
     /// The storage, which gives files that are kept open up where it has to.

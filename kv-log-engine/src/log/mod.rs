@@ -4,5 +4,6 @@
 
 pub(crate) mod files;
 pub(crate) mod kept;
+mod names;
 pub(crate) mod scan;
 pub(crate) mod writer;

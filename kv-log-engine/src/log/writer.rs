@@ -112,14 +112,19 @@ impl SegmentWriter {
         } = *header;
         let path = files.path(id);
         let storage = files.storage();
+        let epoch = files.name_epoch();
         let file = storage
             .open(&path, OpenMode::CreateNew)
             .map_err(|source| fault::io("create", &path, source))?;
         let (bytes, chain) = header.encode();
         let zeroed = SEGMENT_HEADER_BYTES + GROW_BYTES_MIN.min(segment_bytes);
-        if let Err(error) =
-            Self::fill_new(storage, files.directory(), &path, &*file, &bytes, zeroed)
-        {
+        let filled = Self::fill_new(&path, &*file, &bytes, zeroed).and_then(|()| {
+            if planted!(NoDirectorySync) {
+                return Ok(());
+            }
+            files.sync_names(epoch)
+        });
+        if let Err(error) = filled {
             return Err(match storage.remove_file(&path) {
                 Ok(()) => error,
                 // The next try takes another id where this name is in the way, so the first cause is the one to tell.
@@ -149,25 +154,12 @@ impl SegmentWriter {
         Ok(writer)
     }
 
-    fn fill_new(
-        storage: &dyn Storage,
-        directory: &Path,
-        path: &Path,
-        file: &dyn StorageFile,
-        header: &[u8],
-        zeroed: u64,
-    ) -> Result<()> {
+    fn fill_new(path: &Path, file: &dyn StorageFile, header: &[u8], zeroed: u64) -> Result<()> {
         exact::write_all(file, header, 0)
             .and_then(|()| exact::write_zeros(file, header.len() as u64, zeroed))
             .map_err(|source| fault::io("write", path, source))?;
         file.sync()
-            .map_err(|source| fault::io("sync", path, source))?;
-        if planted!(NoDirectorySync) {
-            return Ok(());
-        }
-        storage
-            .sync_dir(directory)
-            .map_err(|source| fault::io("sync", directory, source))
+            .map_err(|source| fault::io("sync", path, source))
     }
 
     pub(crate) const fn segment(&self) -> &Arc<Segment> {
