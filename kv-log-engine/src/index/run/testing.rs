@@ -61,8 +61,7 @@ pub(crate) fn path(id: u64) -> PathBuf {
 }
 
 pub(crate) fn writer(disk: &SimDisk, id: u64, layout: RunLayout) -> Result<RunWriter> {
-    let file = disk.open(&path(id), OpenMode::CreateNew).unwrap();
-    RunWriter::create(file, path(id), header(id), layout)
+    RunWriter::begin(&files(disk), header(id), layout)
 }
 
 pub(crate) fn borrowed(version: &Version<Shared>) -> Version<&[u8]> {

@@ -1,6 +1,6 @@
 //! Writing a run: entries in order in, one synced file out.
 //!
-//! The caller made the file's name and syncs the directory; the header is synced before anything else, the rest in steps
+//! The caller syncs the directory; the header is synced before anything else, the rest in steps
 //! of a few MiB, so that no sync takes long, and footer and trailers only once all that they stand for is durable: a file
 //! that opens as a run is a whole one, whatever a power cut left. Until [`RunWriter::finish`] returns nothing may refer to
 //! it.
@@ -17,7 +17,8 @@ use crate::format::run::header::RunHeader;
 use crate::format::run::piece::{PieceKind, Sealer};
 use crate::format::run::table::TableBuilder;
 use crate::format::run::{FULL_KEY_BYTES_MAX, KEYS_END, split_key, successor};
-use crate::storage::{StorageFile, exact};
+use crate::log::files::SegmentFiles;
+use crate::storage::{OpenMode, StorageFile, exact};
 use kv_trait::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -112,6 +113,21 @@ impl Written {
 }
 
 impl RunWriter {
+    /// Makes the file of a run and begins it there.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn begin(
+        files: &SegmentFiles,
+        header: RunHeader,
+        layout: RunLayout,
+    ) -> Result<Self> {
+        let path = files.run_path(header.id);
+        let file = files.storage().open(&path, OpenMode::CreateNew);
+        let file = file.map_err(|source| fault::io("create", &path, source))?;
+        Self::create(file, path, header, layout)
+    }
+
     /// Begins a run in an empty file: writes and syncs its header.
     ///
     /// # Errors
