@@ -1,6 +1,10 @@
 //! `docs/DURABILITY.md` lists every bound; this holds the table against the constants.
 
 use crate::batch::CONDITIONS_BYTES_MAX;
+use crate::budgets::{
+    CHORE_BYTES_PER_SECOND_MIN, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, SEPARATION_BYTES_DEFAULT,
+    SEPARATION_BYTES_MAX,
+};
 use crate::commit::Limits;
 use crate::commit::rotate::NAMES_LOOKED_AT;
 use crate::format::edit::ENTRY_CONTENT_BYTES_MAX;
@@ -46,6 +50,23 @@ fn the_table_of_bounds_is_true() {
         ),
         ("segment, bytes, smallest choice", SEGMENT_BYTES_MIN.into()),
         ("segment, bytes, largest choice", SEGMENT_BYTES_MAX.into()),
+        (
+            "memory, bytes, unless chosen otherwise",
+            MEMORY_BYTES_DEFAULT.into(),
+        ),
+        ("memory, bytes, smallest choice", MEMORY_BYTES_MIN.into()),
+        (
+            "value that stays in a segment, from, bytes, unless chosen otherwise",
+            SEPARATION_BYTES_DEFAULT.into(),
+        ),
+        (
+            "value that stays in a segment, from, bytes, largest choice",
+            SEPARATION_BYTES_MAX.into(),
+        ),
+        (
+            "rate of chores, bytes a second, smallest choice",
+            CHORE_BYTES_PER_SECOND_MIN.into(),
+        ),
         (
             "space zero-filled ahead, smallest step, bytes",
             GROW_BYTES_MIN.into(),
