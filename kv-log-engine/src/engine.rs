@@ -24,7 +24,7 @@ use crate::open::{self, Opened};
 use crate::options::Options;
 use crate::recovery::{RecoveryReport, settle};
 use crate::scan::Scan;
-use crate::stats::{Counters, SegmentStats, Stats, read};
+use crate::stats::{Counters, SegmentKind, SegmentStats, Stats, read};
 use crate::store::catalog::Catalog;
 use crate::store::lock::{self, OpeningId};
 use kv_trait::{Effect, Error, ErrorKind, Fingerprint, KEY_BYTES_MAX, Result};
@@ -374,21 +374,14 @@ impl Engine {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let handle = &*self.handle;
-        let counters = &*handle.counters;
         let view = handle.published.view();
         Stats {
             live_keys: view.memtable().live() as u64,
-            last_seqno: Seqno::new(read(&counters.last_seqno)),
             segments: self.segment_stats(),
             index_bytes: view.memtable().approximate_bytes() as u64,
-            groups: read(&counters.groups),
-            batches: read(&counters.batches),
-            records: read(&counters.records),
-            frame_bytes: read(&counters.frame_bytes),
-            failed_groups: read(&counters.failed_groups),
-            rotations: read(&counters.rotations),
             open_segment_files: handle.files.open_count() as u64,
             poisoned: handle.poison.is_set(),
+            ..handle.counters.stats()
         }
     }
 
@@ -409,6 +402,7 @@ impl Engine {
             };
             SegmentStats {
                 id,
+                kind: SegmentKind::Log,
                 bytes,
                 live_bytes,
                 active,

@@ -83,5 +83,7 @@ pub use kvlog::KVLog;
 pub use options::{Create, Options, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use recovery::{RecoveryReport, TornTail};
 pub use scan::Scan;
-pub use stats::{SegmentStats, Stats};
+pub use stats::{
+    ChoreKind, LevelStats, Pressure, SegmentKind, SegmentStats, Stats, ViewStats, Written,
+};
 pub use verify::{Damage, VerifyReport, verify};
