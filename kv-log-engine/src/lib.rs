@@ -46,6 +46,7 @@ mod budgets;
 )]
 mod chore;
 mod commit;
+mod compact;
 mod engine;
 mod fault;
 mod format;
@@ -76,6 +77,7 @@ pub use budgets::{
     CHORE_BYTES_PER_SECOND_MIN, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, SEPARATION_BYTES_DEFAULT,
     SEPARATION_BYTES_MAX,
 };
+pub use compact::{CompactProgress, CompactReport};
 pub use engine::{Engine, Submitted};
 pub use format::ids::{SegmentId, Seqno};
 pub use host::{Host, OsHost, SimHost};

@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["commit", "batch"],
     &["chore"],
     &[
+        "compact",
         "engine",
         "hop",
         "internals",
