@@ -106,6 +106,16 @@ pub(crate) fn put_path(object: &mut Map<String, Value>, name: &str, path: &Path)
     put_bytes(object, name, path.as_os_str().as_encoded_bytes());
 }
 
+/// The object with where it is about.
+pub(crate) fn at_path(path: &Path, value: Value) -> Value {
+    let mut object = Map::new();
+    put_path(&mut object, "path", path);
+    if let Value::Object(fields) = value {
+        object.extend(fields);
+    }
+    Value::Object(object)
+}
+
 /// A key and a value as `import` reads them.
 pub(crate) fn record(key: &[u8], value: &[u8]) -> Value {
     let mut object = Map::new();

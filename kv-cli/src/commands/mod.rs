@@ -1,9 +1,10 @@
 //! What each command does. Every one that needs a store opens it, does one thing, and closes it.
 
 mod about;
-mod inspect;
 mod read;
+mod stats;
 mod transfer;
+mod verify;
 mod write;
 
 use crate::args::{Args, Command};
@@ -84,8 +85,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
             let prefix = spelling.key_as.one(prefix.as_deref())?;
             transfer::export(args, prefix)
         }
-        Command::Stats => inspect::stats(args),
-        Command::Verify => inspect::verify_store(args),
+        Command::Stats => stats::stats(args),
+        Command::Verify => verify::verify_store(args),
         Command::Completions { shell } => about::completions(*shell),
         Command::Man { command } => about::man(command.as_deref()),
     }
