@@ -208,8 +208,8 @@ pub(crate) enum Command {
     /// A value that is a string is stored as its text, any other as its JSON. The store is opened when the first line is
     /// there, so what `export` prints goes back into the same store by way of a file, not of a pipe.
     ///
-    /// With --json: `{"path": PATH, "imported": COUNT, "keys": COUNT, "durable": true}`. An error has `"imported": COUNT`
-    /// too: so many records are durable.
+    /// With --json: `{"path": PATH, "imported": COUNT, "keys": COUNT, "durable": true}`, the keys as `stats` counts them. An
+    /// error has `"imported": COUNT` too: so many records are durable.
     Import {
         /// The file; `-` is standard input.
         #[arg(default_value = "-", value_hint = ValueHint::FilePath)]
@@ -237,11 +237,21 @@ pub(crate) enum Command {
         #[command(flatten)]
         spelling: Spelling,
     },
-    /// Sizes and counts, and how much of each segment is live.
+    /// Sizes and counts, what is live, what the store does and what it waits for.
     ///
-    /// With --json: `{"path", "keys", "last_seqno", "bytes", "live_bytes", "index_bytes", "open_segment_files",
-    /// "poisoned", "key_codec", "key_type", "value_codec", "value_type", "tag", "segments": [{"id", "bytes", "live_bytes", "active"}],
-    /// "since_open": {"groups", "batches", "records", "frame_bytes", "failed_groups", "rotations"}}`
+    /// The number of keys is exact while the store has no run. Then it is an estimate, shown as `about`, because a write looks
+    /// nothing up; `scan --count` counts.
+    ///
+    /// With --json: `{"path", "keys", "keys_exact", "last_seqno", "bytes", "live_bytes", "disk_bytes", "garbage_bytes",
+    /// "index_bytes", "memory": {"budget", "memtable", "frozen", "cache"}, "checkpoint_seqno", "log_bytes_since_checkpoint",
+    /// "open_segment_files", "pressure", "chore", "last_chore_error", "oldest_view", "poisoned", "read_only", "key_codec",
+    /// "key_type", "value_codec", "value_type", "tag", "segments": [{"id", "kind", "bytes", "live_bytes", "active"}],
+    /// "levels": [{"runs", "bytes", "entries", "tombstones"}], "since_open": {"groups", "batches", "records",
+    /// "frame_bytes", "failed_groups", "rotations", "checkpoints", "merge_units", "segments_released", "written": {"log",
+    /// "checkpoint", "merge", "values", "manifest"}}}`. `bytes` and `live_bytes` are of the segments alone. The pressure, for
+    /// which writers wait, is null, `memory`, `levels` or `disk`; the chore under way null, `checkpoint`, `merge` or `unlink`;
+    /// the error of the last chore null or `{"kind", "message"}`; the oldest scan or snapshot null or `{"age_ms",
+    /// "pinned_bytes"}`; `read_only` null or why no writes are taken.
     Stats,
     /// Read and check everything; changes no data.
     ///

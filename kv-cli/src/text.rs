@@ -1,6 +1,7 @@
 //! Bytes as text that commands no terminal.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 /// Characters that change what a terminal shows beside themselves: controls, and those that turn the direction of
 /// writing, with which a line can be made to look like another.
@@ -107,6 +108,19 @@ pub(crate) fn size(bytes: u64) -> String {
     counted(bytes, "byte")
 }
 
+/// A time in the unit that suits it, cut after one decimal: `0.3 s`, `72.3 s`, `2.5 h`.
+pub(crate) fn span(time: Duration) -> String {
+    let tenths = |unit_ms: u128| {
+        let tenths = time.as_millis() * 10 / unit_ms;
+        format!("{}.{}", tenths / 10, tenths % 10)
+    };
+    match time.as_secs() {
+        0..100 => format!("{} s", tenths(1000)),
+        100..6000 => format!("{} min", tenths(60 * 1000)),
+        _ => format!("{} h", tenths(60 * 60 * 1000)),
+    }
+}
+
 /// How much of a hundred; nothing of nothing is 0.
 pub(crate) fn percent(part: u64, whole: u64) -> u128 {
     u128::from(part) * 100 / u128::from(whole.max(1))
@@ -162,6 +176,10 @@ mod tests {
                 "1.0 MiB",
                 "5,120.0 GiB"
             ]
+        );
+        assert_eq!(
+            [0, 350, 99_999, 100_000, 9_000_000].map(|ms| span(Duration::from_millis(ms))),
+            ["0.0 s", "0.3 s", "99.9 s", "1.6 min", "2.5 h"]
         );
         assert_eq!(
             [percent(0, 0), percent(1, 3), percent(u64::MAX, u64::MAX)],

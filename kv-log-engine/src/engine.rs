@@ -375,10 +375,14 @@ impl Engine {
     pub fn stats(&self) -> Stats {
         let handle = &*self.handle;
         let view = handle.published.view();
+        let segments = self.segment_stats();
+        let garbage = |segment: &SegmentStats| segment.bytes.saturating_sub(segment.live_bytes);
         Stats {
             live_keys: view.memtable().live() as u64,
-            segments: self.segment_stats(),
+            garbage_bytes: segments.iter().map(garbage).sum(),
+            segments,
             index_bytes: view.memtable().approximate_bytes() as u64,
+            memtable_bytes: view.memtable().approximate_bytes() as u64,
             open_segment_files: handle.files.open_count() as u64,
             poisoned: handle.poison.is_set(),
             ..handle.counters.stats()

@@ -190,7 +190,7 @@ impl fmt::Display for ChoreKind {
 }
 
 /// The oldest scan or snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ViewStats {
     /// Since it was made.

@@ -1,5 +1,6 @@
 //! Many records at once: `import` and `export`.
 
+use super::stats::keys;
 use super::{NO, Outcome, bounds, close, note, open, open_to_write, path, start_scan, types};
 use crate::args::Args;
 use crate::failure::Failure;
@@ -134,7 +135,7 @@ fn report(args: &Args, store: &Engine, durable: u64) -> Result<(), Failure> {
             "{} durable in {}, which holds {} now",
             counted(durable, "record"),
             store.path().display(),
-            counted(stats.live_keys, "key")
+            keys(&stats)
         ))?;
     }
     output.finish()
