@@ -37,6 +37,8 @@ use std::time::Duration;
 ///
 /// 5: whether a write happened is unknown: look before trying again.
 ///
+/// 130: Ctrl-C ended `compact` before it was done, or 143: SIGTERM. What it had done is kept.
+///
 /// 141: whoever read the output went away before its end, as with other programs that SIGPIPE ends; nothing is said then.
 ///
 /// With --json each command prints the shape that its help shows, one object a line. Bytes that are no UTF-8 stand in
@@ -265,6 +267,18 @@ pub(crate) enum Command {
     /// "debris": [NAME], "damages": [{"path", "offset", "end", "cause", "records", "keys_at_risk": [{"key": KEY}],
     /// "more_keys", "unnamed_records"}], "more_damages"}`; the torn tail is null or `{"path", "offset", "bytes", "cause"}`.
     Verify,
+    /// Do all background work that there is to do, so that the store takes as little as it can.
+    ///
+    /// Nothing needs it: a store keeps within its bounds by itself. It is for the moment before a backup, or after most of a
+    /// store was deleted. It writes what lives into one level of runs, and removes the files that nothing refers to any
+    /// more; until then both take room.
+    ///
+    /// Ctrl-C ends it at the next step, after some milliseconds: what was done is kept, and the next `compact` goes on from
+    /// there. A second one ends the process at once, which loses the step under way and no record.
+    ///
+    /// With --json: `{"path", "finished", "disk_bytes_before", "disk_bytes_after", "levels_before", "levels_after", "units",
+    /// "bytes_written", "segments_released"}`, where `finished` is false after Ctrl-C.
+    Compact,
     /// Print a completion script for a shell.
     Completions { shell: Shell },
     /// Print the manual page, or that of one command, in roff.

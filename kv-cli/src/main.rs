@@ -2,7 +2,7 @@
 //!
 //! `args` says what can be asked, `spelling` what a key is, `commands` does it, `input` and `output` turn JSON lines into bytes and back,
 //! `terminal` and `progress` speak to people, `failure` turns errors into one line and an exit code, `startup` looks at what
-//! was handed to the process.
+//! was handed to the process, `stop` at whether it is to end.
 
 mod args;
 mod commands;
@@ -12,6 +12,7 @@ mod output;
 mod progress;
 mod spelling;
 mod startup;
+mod stop;
 mod terminal;
 mod text;
 

@@ -1,6 +1,7 @@
 //! What each command does. Every one that needs a store opens it, does one thing, and closes it.
 
 mod about;
+mod compact;
 mod read;
 mod stats;
 mod transfer;
@@ -87,6 +88,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         }
         Command::Stats => stats::stats(args),
         Command::Verify => verify::verify_store(args),
+        Command::Compact => compact::compact(args),
         Command::Completions { shell } => about::completions(*shell),
         Command::Man { command } => about::man(command.as_deref()),
     }

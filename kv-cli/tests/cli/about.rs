@@ -3,7 +3,7 @@
 use super::bench::{kvlog, text};
 use std::process::Command;
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "init",
     "get",
     "set",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 11] = [
     "export",
     "stats",
     "verify",
+    "compact",
     "completions",
     "man",
 ];
@@ -49,7 +50,7 @@ fn every_shell_has_completions_of_every_command_and_bash_can_read_its_own() {
 #[test]
 fn every_exit_code_has_a_paragraph_in_the_help_and_in_the_manual() {
     for page in [about(&["--help"]), about(&["man"])] {
-        for code in [0, 1, 2, 3, 4, 5, 141] {
+        for code in [0, 1, 2, 3, 4, 5, 130, 141] {
             assert!(page.contains(&format!("\n{code}: ")), "{code}: {page}");
         }
         for of_4 in ["no store", "another process", "--force-raw"] {

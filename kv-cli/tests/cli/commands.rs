@@ -150,6 +150,7 @@ fn reading_never_creates_a_store_and_writing_only_when_asked() {
         &["export"],
         &["stats"],
         &["verify"],
+        &["compact"],
         &["set", "k", "v"],
         &["del", "k"],
     ] {

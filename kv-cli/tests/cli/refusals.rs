@@ -33,6 +33,7 @@ fn without_a_path_nothing_is_opened() {
         &["export"],
         &["stats"],
         &["verify"],
+        &["compact"],
     ] {
         let mut command = kvlog();
         command.args(arguments).stdin(Stdio::null());
@@ -92,6 +93,7 @@ fn the_holder_of_a_locked_store_is_named() {
         &["export"],
         &["stats"],
         &["verify"],
+        &["compact"],
         &["--lock-timeout", "30ms", "get", "k"],
     ] {
         let line = bench.bad(4, arguments);
