@@ -9,12 +9,6 @@ use kv_trait::{Error, ErrorKind, Fingerprint, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(doc)]
-use crate::budgets::{
-    CHORE_BYTES_PER_SECOND_MIN, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, SEPARATION_BYTES_DEFAULT,
-    SEPARATION_BYTES_MAX,
-};
-
 /// The size at which a segment is sealed, unless the store was made with another one.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 /// The smallest size of a segment.
@@ -167,12 +161,13 @@ impl Options {
     }
 
     /// The memory in bytes that the store takes: for what is not in runs yet, for blocks of runs, and for what finds them,
-    /// all in one budget, which is half for writing and half for reading. [`MEMORY_BYTES_DEFAULT`] unless set;
-    /// [`MEMORY_BYTES_MIN`] at least.
+    /// all in one budget, which is half for writing and half for reading. [`crate::MEMORY_BYTES_DEFAULT`] unless set;
+    /// [`crate::MEMORY_BYTES_MIN`] at least.
     ///
     /// Beside it come at most twice the largest batch in flight, the line of waiting batches ([`Options::queue_bytes`]),
     /// what scans and snapshots hold on to, and the buffers of one chore. More memory means rarer and larger checkpoints,
-    /// and fewer blocks read twice. Where the rest of it is full, writers wait for a checkpoint ([`crate::Pressure`]).
+    /// and fewer blocks read twice. Where all that is for writing is full, writers wait for a checkpoint
+    /// ([`crate::Pressure`]).
     ///
     /// # Errors
     /// Less than the minimum: the open is refused as `InvalidInput`, with the amount that would do.
@@ -182,7 +177,7 @@ impl Options {
     }
 
     /// Values of at least this many bytes stay in the segment that they were written to; shorter ones move into runs.
-    /// [`SEPARATION_BYTES_DEFAULT`] unless set; 1 to [`SEPARATION_BYTES_MAX`].
+    /// [`crate::SEPARATION_BYTES_DEFAULT`] unless set; 1 to [`crate::SEPARATION_BYTES_MAX`].
     ///
     /// A value that stays is written once and copied only when its segment has much garbage; one that moves lies beside
     /// its neighbours and is written anew by each merge. It holds for values that are moved from now on: an open may
@@ -198,8 +193,8 @@ impl Options {
     /// The store's files take no more than this many bytes together: a write that would need more is refused as
     /// `StorageFull`, with effect *nothing*, as on a full disk. Without it only the disk bounds the store.
     ///
-    /// Least is what eight segments and 8 MiB take: 520 MiB, or with segments of 1 MiB, 16 MiB. Twice of what is
-    /// live is kept on average; a store that is to be filled needs as much.
+    /// The least is eight segments and 8 MiB: 520 MiB, or 16 MiB with segments of 1 MiB. A store keeps up to two and a half
+    /// times what is live; whoever wants to fill it leaves it as much.
     ///
     /// # Errors
     /// Less than can work: the open is refused as `InvalidInput`, with the amount that would do.
@@ -209,7 +204,7 @@ impl Options {
     }
 
     /// The rate, in bytes a second, of what all chores write together. Without it they write as fast as the disk takes it.
-    /// [`CHORE_BYTES_PER_SECOND_MIN`] at least.
+    /// [`crate::CHORE_BYTES_PER_SECOND_MIN`] at least.
     ///
     /// A rate below what is written, times what merges make of it, lets checkpoints fall behind, and writers wait for
     /// them ([`crate::Pressure`]).
@@ -255,7 +250,7 @@ impl Options {
         self
     }
 
-    /// What can be said before the store is looked at: what no size of segments makes right.
+    /// What can be said before the store is looked at. What its segments decide is judged when they are known.
     pub(crate) fn check(&self) -> Result<()> {
         match self.segment_bytes {
             Some(bytes) if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&bytes) => {
@@ -264,7 +259,14 @@ impl Options {
                 );
                 Err(Error::new(ErrorKind::InvalidInput, message))
             }
-            chosen => self.budgets(chosen.unwrap_or(SEGMENT_BYTES_MIN)).map(drop),
+            Some(bytes) => self.budgets(bytes).map(drop),
+            None => {
+                let unbounded = Asked {
+                    disk_bytes_max: None,
+                    ..self.asked
+                };
+                Budgets::new(&unbounded, SEGMENT_BYTES_DEFAULT).map(drop)
+            }
         }
     }
 
@@ -304,7 +306,7 @@ mod tests {
             options().separation_bytes(0),
             options().chore_bytes_per_second(1),
             options().view_age_max(Duration::ZERO),
-            // Right for the smallest segments, and not for those that a new store would get.
+            // Right for smaller segments, and not for those that a new store would get.
             options().disk_bytes_max(100 * MIB),
             options().disk_bytes_max(15 * MIB).segment_bytes(MIB),
         ] {
