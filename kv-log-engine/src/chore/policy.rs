@@ -154,6 +154,34 @@ pub(crate) enum Reason {
     Space,
     /// A restart cut a pass short.
     Resumed,
+    /// Somebody asked for it.
+    Asked,
+}
+
+impl Reason {
+    /// What a manifest knows it by.
+    pub(crate) const fn number(self) -> u32 {
+        match self {
+            Self::Tier => 0,
+            Self::Levels => 1,
+            Self::Above => 2,
+            Self::Space => 3,
+            Self::Resumed => 4,
+            Self::Asked => 5,
+        }
+    }
+
+    /// The reason of a number; one that a later version gave is a pass that goes on.
+    pub(crate) const fn of(number: u32) -> Self {
+        match number {
+            0 => Self::Tier,
+            1 => Self::Levels,
+            2 => Self::Above,
+            3 => Self::Space,
+            5 => Self::Asked,
+            _ => Self::Resumed,
+        }
+    }
 }
 
 /// A merge of adjacent levels that is under way.
@@ -208,6 +236,39 @@ impl Policy {
         None
     }
 
+    /// Goes on with the passes that a manifest names, the outer one first.
+    pub(crate) const fn resume(passes: Vec<Pass>) -> Self {
+        Self { passes }
+    }
+
+    /// The passes that are under way, the outer one first.
+    pub(crate) fn passes(&self) -> &[Pass] {
+        &self.passes
+    }
+
+    /// A segment cannot be emptied, and is a victim no more.
+    pub(crate) fn spare(&mut self, segment: SegmentId) {
+        for pass in &mut self.passes {
+            pass.victims.remove(&segment);
+        }
+    }
+
+    /// Begins a pass over all levels, which empties what the budgets make victims, in place of those under way. Returns
+    /// whether there is anything to do.
+    pub(crate) fn ask_for_all(&mut self, shape: &Shape) -> bool {
+        self.passes.clear();
+        let Some(bottom) = shape.levels.len().checked_sub(1) else {
+            return false;
+        };
+        let all = Pass {
+            victims: victims(shape),
+            ..pass(shape, 0, bottom, Reason::Asked)
+        };
+        let due = next_of(shape, &all).is_some();
+        self.passes.extend(due.then_some(all));
+        due
+    }
+
     /// What is known of passes is forgotten, as by a restart.
     pub(crate) fn forget(&mut self) {
         self.passes.clear();
@@ -226,6 +287,7 @@ fn begin(shape: &Shape) -> Option<Pass> {
         .or_else(|| space(shape, bottom))
         .or_else(|| above(shape, bottom))
         .or_else(|| young(shape, bottom))
+        .or_else(|| alone(shape, bottom))
 }
 
 fn pass(shape: &Shape, newest: usize, oldest: usize, reason: Reason) -> Pass {
@@ -267,6 +329,14 @@ fn space(shape: &Shape, bottom: usize) -> Option<Pass> {
         victims,
         ..pass(shape, 0, bottom, Reason::Space)
     })
+}
+
+/// One level and no other, much of which deletes what is not there: a checkpoint that was the first of its store.
+fn alone(shape: &Shape, bottom: usize) -> Option<Pass> {
+    let level = shape.levels.first().filter(|_| bottom == 0)?;
+    let tombstones = level.sum(|run| run.tombstones);
+    let due = tombstones > 0 && tombstones * 2 >= level.sum(|run| run.entries);
+    due.then(|| pass(shape, 0, 0, Reason::Space))
 }
 
 /// All levels, because those above weigh too much beside the bottom: twice the share, or the share as soon as that much
@@ -446,7 +516,7 @@ fn victims(shape: &Shape) -> BTreeSet<SegmentId> {
 }
 
 /// The next unit of a pass: from the smallest key that is left above its oldest level, or in a run of that which refers to
-/// a victim. `None`: the pass has ended.
+/// a victim, or, where that is the only one, has tombstones. `None`: the pass has ended.
 fn next_of(shape: &Shape, pass: &Pass) -> Option<Unit> {
     let newest = newest_of(shape, pass);
     let oldest = shape
@@ -456,7 +526,11 @@ fn next_of(shape: &Shape, pass: &Pass) -> Option<Unit> {
     let above = shape.levels[newest..oldest]
         .iter()
         .flat_map(|level| &level.runs);
-    let refers = |run: &&RunShape| run.referred.keys().any(|id| pass.victims.contains(id));
+    let bottom = oldest + 1 == shape.levels.len();
+    let alone = bottom && pass.newest == pass.oldest;
+    let refers = |run: &&RunShape| {
+        run.referred.keys().any(|id| pass.victims.contains(id)) || alone && run.tombstones > 0
+    };
     let below = shape.levels[oldest].runs.iter().filter(refers);
     let needed: Vec<&RunShape> = above.chain(below).collect();
     let first = needed.iter().map(|run| &run.from).min()?;
@@ -464,7 +538,7 @@ fn next_of(shape: &Shape, pass: &Pass) -> Option<Unit> {
     Some(Unit {
         newest,
         oldest,
-        bottom: oldest + 1 == shape.levels.len(),
+        bottom,
         to: reach(&needed, first),
         from,
         victims: pass.victims.clone(),

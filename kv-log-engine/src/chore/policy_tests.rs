@@ -450,3 +450,18 @@ fn a_pass_that_a_restart_cut_short_goes_on_where_it_was() {
     );
     assert_eq!(unit.from, b"m");
 }
+
+/// The first checkpoint of a store may say nothing but what is absent.
+#[test]
+fn a_lone_level_of_tombstones_goes() {
+    let mut simulator = Simulator::new(Setup {
+        memtable: 4,
+        ..USUAL
+    });
+    simulator.measure();
+    for key in [1, 2, 3, 3] {
+        simulator.write(Write::Delete(key));
+    }
+    simulator.settle();
+    assert_eq!(simulator.figures.total, 0);
+}
