@@ -71,6 +71,8 @@ pub(crate) struct Merge {
     open: Vec<(usize, Hole)>,
     /// The key that was yielded or passed over last, and the seqno of its version that was met last.
     last: Option<(Vec<u8>, crate::format::ids::Seqno)>,
+    /// Entries that were met of each source, by its age.
+    passed: Vec<u64>,
 }
 
 impl std::fmt::Debug for Merge {
@@ -89,14 +91,21 @@ impl Merge {
         direction: Direction,
         wanted: Yield,
     ) -> Self {
+        let waiting: Vec<_> = sources.into_iter().enumerate().collect();
         Self {
             direction,
             wanted,
             heads: BinaryHeap::new(),
-            waiting: sources.into_iter().enumerate().collect(),
+            passed: vec![0; waiting.len()],
+            waiting,
             open: Vec::new(),
             last: None,
         }
+    }
+
+    /// How many entries of a source are behind the walk, yielded or not, with the one that was yielded last.
+    pub(crate) fn passed(&self, age: usize) -> u64 {
+        self.passed.get(age).copied().unwrap_or_default()
     }
 
     /// The next item; `None` at the end.
@@ -116,6 +125,9 @@ impl Merge {
                     return Ok(Some(Merged { age, item }));
                 }
                 Item::Entry(entry) => {
+                    if let Some(passed) = self.passed.get_mut(age) {
+                        *passed += 1;
+                    }
                     if self.shows(age, &entry) {
                         let item = Item::Entry(entry);
                         return Ok(Some(Merged { age, item }));

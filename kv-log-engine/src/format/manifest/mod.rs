@@ -14,7 +14,7 @@ mod tests;
 
 pub(crate) use check::ReplayStart;
 pub(crate) use item::Edit;
-pub(crate) use run::{Checkpoint, PassEntry, RunEntry};
+pub(crate) use run::{Checkpoint, PassEntry, RunEntry, SEPARATOR_BYTES_MAX};
 pub(crate) use segment::{KeyspaceEntry, SegmentEntry, SegmentState};
 
 use crate::format::cursor::Cursor;

@@ -43,6 +43,12 @@ impl Run {
         self.entry.id
     }
 
+    /// Whether anybody else has this run, or a walk over it. Where nobody has, nobody can get it.
+    pub(crate) fn is_pinned(this: &Arc<Self>) -> bool {
+        let is_read = |reader: &Arc<RunReader>| Arc::strong_count(reader) > 1;
+        Arc::strong_count(this) > 1 || this.reader.get().is_some_and(is_read)
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.files.run_path(self.entry.id)
     }
