@@ -1,8 +1,28 @@
-//! Chores: background work in short slices. So far only the decision what to merge next.
+//! Chores: background work in short slices.
 
+mod bounds;
+mod checkpoint;
+mod chores;
+pub(crate) mod ground;
+mod machine;
+mod merge;
+mod output;
 pub(crate) mod policy;
+mod release;
+mod runs_out;
+mod shape;
+mod slice;
+pub(crate) mod tuning;
+mod values;
 
 #[cfg(test)]
 mod policy_tests;
 #[cfg(test)]
 mod simulator;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use chores::{Chores, Pressure};
+pub(crate) use machine::Progress;

@@ -1,0 +1,335 @@
+//! The chores of a store as everybody else sees them: is there anything to do, do a slice of it, must writers wait.
+//!
+//! One slice at a time. The lock is held to take the machine out and to put it back, and never while anything is done: who
+//! finds it gone goes on with something else, or waits for it if it has to.
+
+use super::ground::Ground;
+use super::machine::{Asked, Machine, Progress, Standing};
+use crate::fault;
+use crate::sync::lock_std as lock;
+use kv_trait::{Effect, Error, Result};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// A clean close writes a checkpoint only behind a longer tail than these: a command that writes ten keys must not leave a
+/// run each time.
+const TAIL_BYTES: u64 = 1 << 20;
+const TAIL_RECORDS: u64 = 10_000;
+
+/// Why writers have to wait for chores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pressure {
+    /// The memtable is full, and so is the one that a checkpoint is writing.
+    Memory,
+    /// The same, and the checkpoint waits for a level to become free.
+    Levels,
+    /// The store takes too much beside what is live.
+    Disk,
+}
+
+/// What a compaction has done so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Compacted {
+    /// What the store takes now, in files of runs and in segments that are not replayed.
+    pub(crate) total_bytes: u64,
+    /// What of it is live, by estimate.
+    pub(crate) live_bytes: u64,
+    pub(crate) levels: usize,
+}
+
+/// What everybody may ask without the machine.
+#[derive(Debug, Default)]
+struct Shown {
+    standing: Standing,
+    checkpoint_failure: Option<Error>,
+    merge_failure: Option<Error>,
+    buried: usize,
+    damages: Vec<String>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Out while a slice is done.
+    machine: Option<Box<Machine>>,
+    /// The store closes: nobody but the closer takes it.
+    closing: bool,
+    shown: Shown,
+}
+
+/// All chores of a store.
+#[derive(Debug)]
+pub(crate) struct Chores {
+    ground: Ground,
+    /// Guards the place of the machine, not its work. Nothing else is taken under it.
+    state: Mutex<State>,
+    /// The machine was put back.
+    back: Condvar,
+    /// What an open without proof of a clean end owes is paid: the disk may be changed.
+    settled: AtomicBool,
+}
+
+/// The machine while it is out. Put back when this is dropped, also by a panic: then what was half done is abandoned.
+struct Out<'a> {
+    chores: &'a Chores,
+    machine: Option<Box<Machine>>,
+}
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        let Some(mut machine) = self.machine.take() else {
+            return;
+        };
+        if std::thread::panicking() {
+            machine.abandon(&self.chores.ground);
+        }
+        let mut state = lock(&self.chores.state);
+        state.shown = Shown {
+            standing: machine.standing,
+            checkpoint_failure: machine.checkpoint_trouble.error.clone(),
+            merge_failure: machine.merge_trouble.error.clone(),
+            buried: machine.graveyard.len(),
+            damages: machine.damages.iter().cloned().collect(),
+        };
+        state.machine = Some(machine);
+        drop(state);
+        self.chores.back.notify_all();
+    }
+}
+
+impl Chores {
+    /// The chores of a store that was just opened. Nothing is changed before [`Chores::settled`].
+    pub(crate) fn new(ground: Ground) -> Arc<Self> {
+        let machine = Box::new(Machine::new(&ground));
+        let shown = Shown {
+            standing: machine.standing,
+            ..Shown::default()
+        };
+        Arc::new(Self {
+            ground,
+            state: Mutex::new(State {
+                machine: Some(machine),
+                closing: false,
+                shown,
+            }),
+            back: Condvar::new(),
+            settled: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) const fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
+    /// The store may be changed from now on: it may be written to, and the open owes the disk nothing.
+    pub(crate) fn settled(&self) {
+        self.settled.store(true, Ordering::Release);
+    }
+
+    fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// Whether a checkpoint should begin: by memory, or by the log since the one that the manifest names.
+    pub(crate) fn freeze_is_due(&self) -> bool {
+        let layers = &self.ground.layers;
+        let tuning = &self.ground.tuning;
+        let log_bytes = tuning.log_bytes(self.standing().live_bytes);
+        layers.frozen().is_none()
+            && (layers.memtable_bytes() >= tuning.memtable_bytes || layers.log_bytes() >= log_bytes)
+    }
+
+    /// Whether a slice has something to do, as far as is known. Cheap.
+    pub(crate) fn due(&self) -> bool {
+        self.is_settled()
+            && !self.ground.is_poisoned()
+            && (self.ground.layers.frozen().is_some() || self.standing().due)
+    }
+
+    /// Why writers have to wait now, if they have to. What they wait for is what slices do; where those fail,
+    /// [`Chores::failure`] says why, and they are refused.
+    pub(crate) fn pressure(&self) -> Option<Pressure> {
+        let layers = &self.ground.layers;
+        let tuning = &self.ground.tuning;
+        let standing = self.standing();
+        if layers.frozen().is_some() {
+            let log_bytes = tuning.log_bytes(standing.live_bytes);
+            let full = layers.memtable_bytes() >= tuning.memtable_bytes
+                || layers.log_bytes() >= log_bytes.saturating_mul(2);
+            if full && standing.levels >= standing.levels_max {
+                return Some(Pressure::Levels);
+            }
+            if full {
+                return Some(Pressure::Memory);
+            }
+        }
+        standing.crowded.then_some(Pressure::Disk)
+    }
+
+    /// Why writers that wait are refused, with effect *nothing*: what they wait for failed when it was tried last.
+    pub(crate) fn failure(&self, pressure: Pressure) -> Option<Error> {
+        let state = lock(&self.state);
+        let shown = &state.shown;
+        let failure = match pressure {
+            Pressure::Memory => shown.checkpoint_failure.as_ref(),
+            Pressure::Levels => {
+                let failures = [&shown.merge_failure, &shown.checkpoint_failure];
+                failures.into_iter().find_map(Option::as_ref)
+            }
+            Pressure::Disk => shown.merge_failure.as_ref(),
+        };
+        failure.map(|error| error.clone().with_effect(Effect::Nothing))
+    }
+
+    /// What merges could not read so far, each cause once.
+    pub(crate) fn damages(&self) -> Vec<String> {
+        lock(&self.state).shown.damages.clone()
+    }
+
+    /// Files that are part of the store no more, and still have a name.
+    pub(crate) fn buried(&self) -> usize {
+        lock(&self.state).shown.buried
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        lock(&self.state).shown.standing
+    }
+
+    /// A slice of what is due, about a mebibyte of output. Blocks, also in syncs.
+    pub(crate) fn slice(&self) -> Progress {
+        if !self.is_settled() {
+            return Progress::Idle;
+        }
+        let taken = {
+            let mut state = lock(&self.state);
+            if state.closing {
+                return Progress::Idle;
+            }
+            state.machine.take()
+        };
+        let Some(machine) = taken else {
+            return Progress::Busy;
+        };
+        let mut out = Out {
+            chores: self,
+            machine: Some(machine),
+        };
+        out.slice().unwrap_or(Progress::Failed)
+    }
+
+    /// Takes the machine, and waits for it where somebody has it.
+    fn take(&self) -> Out<'_> {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(machine) = state.machine.take() {
+                return Out {
+                    chores: self,
+                    machine: Some(machine),
+                };
+            }
+            state = self
+                .back
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Whether a clean close should write what is in memory.
+    pub(crate) const fn tail_is_long(bytes: u64, records: u64) -> bool {
+        bytes >= TAIL_BYTES || records >= TAIL_RECORDS
+    }
+
+    /// The last work of a store that closes: the checkpoint that is frozen, merges until there are no more levels than may
+    /// be, and what can be unlinked. Whatever else is half done is dropped. From here on no slice does anything.
+    ///
+    /// The caller has frozen the memtable, if it is [`Chores::tail_is_long`], and takes no more writes.
+    ///
+    /// # Errors
+    /// The first thing that failed. Nothing is lost by it: the next open has more to replay, or more to look through.
+    pub(crate) fn finish_for_close(&self) -> Result<()> {
+        lock(&self.state).closing = true;
+        let mut out = self.take();
+        if !self.is_settled() {
+            return Ok(());
+        }
+        let finished = loop {
+            let machine = out.machine();
+            let levels = machine.standing.levels > machine.standing.levels_max;
+            if self.ground.layers.frozen().is_none() && !levels {
+                break Ok(());
+            }
+            match out.slice() {
+                Ok(Progress::Worked) => {}
+                Ok(_) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        let ground = &self.ground;
+        let machine = out.machine();
+        machine.abandon(ground);
+        let unlinked = finished.and_then(|()| {
+            ground.check()?;
+            machine.let_all_go(ground)
+        });
+        unlinked.map_err(|error| error.with_effect(Effect::Nothing))
+    }
+
+    /// Merges everything into one level, and empties segments until the store takes 1.2 times what is live. The caller has
+    /// frozen the memtable. Between two slices others may write, and `progress` is told; `stop` ends it there.
+    ///
+    /// # Errors
+    /// What failed: the store is as good as before. `Closed`: the store closes.
+    pub(crate) fn compact(
+        &self,
+        mut progress: impl FnMut(Compacted),
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        self.take().machine().asked = Some(Asked::OneLevel);
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                self.take().machine().asked = None;
+                return Ok(());
+            }
+            if lock(&self.state).closing {
+                return Err(fault::closed());
+            }
+            let mut out = self.take();
+            let done = out.slice();
+            let machine = out.machine();
+            let standing = machine.standing;
+            let ended = machine.asked.is_none() && machine.is_between_units();
+            drop(out);
+            progress(Compacted {
+                total_bytes: standing.total_bytes,
+                live_bytes: standing.live_bytes,
+                levels: standing.levels,
+            });
+            match done {
+                Ok(Progress::Idle) if ended => return Ok(()),
+                Ok(Progress::Worked) => {}
+                // Nothing can be done before a failure has been waited out: that is for the caller to decide.
+                Ok(_) | Err(_) => {
+                    self.take().machine().asked = None;
+                    done?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+impl Out<'_> {
+    fn machine(&mut self) -> &mut Machine {
+        self.machine
+            .as_mut()
+            .expect("the machine is out until this is dropped")
+    }
+
+    fn slice(&mut self) -> Result<Progress> {
+        let ground = &self.chores.ground;
+        let machine = self
+            .machine
+            .as_mut()
+            .expect("the machine is out until this is dropped");
+        machine.slice(ground)
+    }
+}

@@ -1,0 +1,132 @@
+//! What chores stand on: the files, the manifest, what is visible; and whether they may go on at all.
+
+use super::tuning::Tuning;
+use crate::commit::poison::Poison;
+use crate::fault;
+use crate::format::ids::SegmentId;
+use crate::format::manifest::Checkpoint;
+use crate::host::Host;
+use crate::index::levels::Levels;
+use crate::index::source::Source;
+use crate::log::files::{Segment, SegmentFiles};
+use crate::store::catalog::{Catalog, EditError};
+use crate::store::lock::StoreLock;
+use kv_trait::{Effect, Error, ErrorKind, Result};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// A memtable that nothing changes any more, with the place in the log that it reaches to.
+pub(crate) trait Frozen: Debug + Send + Sync {
+    /// Whether it holds nothing, tombstones included.
+    fn is_empty(&self) -> bool;
+    /// All that it holds, in order.
+    fn source(&self) -> Box<dyn Source>;
+    /// The end of the group up to which it has everything.
+    fn checkpoint(&self) -> Checkpoint;
+}
+
+/// What is visible, as far as chores change it. Each change is one step for every reader, and replaces these parts of the
+/// view that is current then, and no other.
+pub(crate) trait Layers: Debug + Send + Sync {
+    /// Estimated bytes of the memtable that fills now.
+    fn memtable_bytes(&self) -> u64;
+    /// Bytes of log behind the checkpoint that the manifest names.
+    fn log_bytes(&self) -> u64;
+    /// What the next checkpoint writes; nobody else takes it away.
+    fn frozen(&self) -> Option<Arc<dyn Frozen>>;
+    /// The levels, which only chores change.
+    fn levels(&self) -> Levels;
+    /// A segment that the manifest names.
+    fn segment(&self, id: SegmentId) -> Option<Arc<Segment>>;
+    /// A checkpoint ended: these levels are in, the frozen memtable is out.
+    fn install(&self, levels: Levels);
+    /// A unit ended: these levels are in place of those before, and these segments are there as well.
+    fn replace(&self, levels: Levels, added: Vec<Arc<Segment>>);
+    /// The manifest has let these segments go; they are handed out of the view.
+    fn release(&self, ids: &[SegmentId]) -> Vec<Arc<Segment>>;
+}
+
+/// What chores have written so far, in bytes and in numbers.
+#[derive(Debug, Default)]
+pub(crate) struct ChoreCounters {
+    pub(crate) checkpoints: AtomicU64,
+    pub(crate) checkpoint_bytes: AtomicU64,
+    pub(crate) checkpoint_entries: AtomicU64,
+    pub(crate) units: AtomicU64,
+    pub(crate) merge_bytes: AtomicU64,
+    pub(crate) merge_entries: AtomicU64,
+    pub(crate) value_bytes: AtomicU64,
+    pub(crate) released: AtomicU64,
+    pub(crate) unlinked: AtomicU64,
+    pub(crate) failures: AtomicU64,
+}
+
+/// All that a step needs.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub(crate) files: Arc<SegmentFiles>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) layers: Arc<dyn Layers>,
+    pub(crate) poison: Poison,
+    pub(crate) lock: Arc<StoreLock>,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) tuning: Tuning,
+    /// The process that opened the store.
+    pub(crate) process_id: u32,
+    pub(crate) counters: ChoreCounters,
+}
+
+impl Ground {
+    /// Whether a step may change anything: not in a forked child, not once it is poisoned, not in a directory that is
+    /// somebody else's by now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.host.process_id() != self.process_id {
+            let message = "this process is a fork of the one that opened the store; open it here";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        if let Some(refusal) = self.poison.refusal() {
+            return Err(refusal);
+        }
+        if self.lock.is_ours(self.files.storage())? {
+            return Ok(());
+        }
+        let directory = self.files.directory().display();
+        let message = format!("the store in {directory} was removed or replaced while it was open");
+        let error = Error::new(ErrorKind::Locked, message).with_effect(Effect::Unknown);
+        self.poison.set(&error);
+        Err(error)
+    }
+
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poison.is_set()
+    }
+
+    /// What the failure of a change of the manifest means: in doubt, it poisons.
+    pub(super) fn known<T>(&self, changed: std::result::Result<T, EditError>) -> Result<T> {
+        changed.map_err(|failed| match failed {
+            EditError::Nothing(error) => error,
+            EditError::InDoubt(error) => {
+                let error = error.with_effect(Effect::Unknown);
+                self.poison.set(&error);
+                error
+            }
+        })
+    }
+
+    /// Makes the names durable of all files that were made before.
+    pub(super) fn sync_names(&self) -> Result<()> {
+        let directory = self.files.directory();
+        let synced = self.files.storage().sync_dir(directory);
+        synced.map_err(|source| fault::io("sync", directory, source))
+    }
+
+    /// The levels that the manifest names now; what is known of their runs is kept.
+    pub(super) fn levels_as_named(&self) -> Levels {
+        let runs = self.catalog.read(|manifest| manifest.runs.clone());
+        self.layers.levels().after(&runs)
+    }
+}

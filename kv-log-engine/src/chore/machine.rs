@@ -1,0 +1,412 @@
+//! What is done next, a slice at a time: checkpoint, what was let go, units of merges.
+//!
+//! The checkpoint goes first: writers wait for it. It may come between two slices of a unit, for it only adds a level that
+//! is newer than those that the unit merges. It waits for merges only where one more level would be one too many, and not
+//! for merges that fail. What a unit has set free is let go before the next one begins, so that a long pass gives space back
+//! on its way.
+
+use super::checkpoint::Checkpointing;
+use super::ground::Ground;
+use super::merge::Merging;
+use super::policy::{Budgets, Pass, Policy, Shape, Unit, Usage};
+use super::release::{self, Graveyard};
+use super::shape::{self, Circumstances};
+use super::slice::Slice;
+use crate::format::ids::{LevelId, SegmentId};
+use kv_trait::{Error, ErrorKind, Result};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What fails is tried again after this long, then twice as long, up to the longest.
+const BACK_OFF_MIN: Duration = Duration::from_millis(50);
+const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+/// Levels beyond what may be, times this, before a checkpoint waits for merges that fail.
+const LEVELS_BORNE: usize = 4;
+/// Causes of damage that are kept to be told.
+const DAMAGES_MAX: usize = 100;
+/// The store takes this much of what is live, in percent, and writers wait for a pass that gives space back.
+const PRESSURE_PERCENT: u64 = 225;
+/// A compaction ends where the store takes this much of what is live, in percent: 1.2 times, with room for what is estimated.
+const COMPACT_PERCENT: u64 = 115;
+
+/// What one slice came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Something was done, and there may be more.
+    Worked,
+    /// There is nothing to do now.
+    Idle,
+    /// Somebody else is at it.
+    Busy,
+    /// It failed, and is tried again later; [`super::Chores::failure`] says why.
+    Failed,
+}
+
+/// Why one kind of work waits, and until when.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    pub(super) error: Option<Error>,
+    until: Duration,
+    back_off: Duration,
+}
+
+impl Trouble {
+    fn waits(&self, now: Duration) -> bool {
+        self.error.is_some() && now < self.until
+    }
+
+    fn failed(&mut self, now: Duration, error: Error) {
+        self.back_off = (self.back_off * 2).clamp(BACK_OFF_MIN, BACK_OFF_MAX);
+        self.until = now.saturating_add(self.back_off);
+        self.error = Some(error);
+    }
+
+    fn ended(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// What a pass was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// All levels into one.
+    OneLevel,
+    /// Segments emptied, without a floor, until the store takes little.
+    Space,
+}
+
+/// All that is under way.
+#[derive(Debug)]
+pub(super) struct Machine {
+    policy: Policy,
+    checkpointing: Option<Checkpointing>,
+    merging: Option<Merging>,
+    pub(super) graveyard: Graveyard,
+    spared: BTreeSet<SegmentId>,
+    /// The run that a checkpoint writes, about.
+    checkpoint_bytes: u64,
+    disk_full: bool,
+    pub(super) checkpoint_trouble: Trouble,
+    pub(super) merge_trouble: Trouble,
+    unlink_trouble: Trouble,
+    pub(super) damages: BTreeSet<String>,
+    pub(super) asked: Option<Asked>,
+    pub(super) standing: Standing,
+}
+
+/// What was found when it was looked at last: for those who only ask.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Standing {
+    pub(crate) levels: usize,
+    pub(crate) levels_max: usize,
+    pub(crate) live_bytes: u64,
+    pub(crate) total_bytes: u64,
+    /// The store takes so much that writers wait for what is under way.
+    pub(super) crowded: bool,
+    /// A slice has something to do, as far as is known.
+    pub(super) due: bool,
+}
+
+impl Machine {
+    /// Goes on with the passes that the manifest names.
+    pub(super) fn new(ground: &Ground) -> Self {
+        let (passes, newest) = ground.catalog.read(|manifest| {
+            let newest = manifest.runs.first().map(|run| run.level);
+            let of_newest = manifest.runs.iter().filter(|run| Some(run.level) == newest);
+            let bytes = of_newest.map(|run| run.file_bytes).sum::<u64>();
+            (shape::passes(manifest), bytes)
+        });
+        let mut machine = Self {
+            policy: Policy::resume(passes),
+            checkpointing: None,
+            merging: None,
+            graveyard: Graveyard::default(),
+            spared: BTreeSet::new(),
+            // What is there may be of any class; that of a checkpoint is not far from what memory holds.
+            checkpoint_bytes: newest.min(ground.tuning.memtable_bytes).max(1),
+            disk_full: false,
+            checkpoint_trouble: Trouble::default(),
+            merge_trouble: Trouble::default(),
+            unlink_trouble: Trouble::default(),
+            damages: BTreeSet::new(),
+            asked: None,
+            standing: Standing::default(),
+        };
+        machine.look(ground);
+        machine.standing.due = true;
+        machine
+    }
+
+    fn shape(&self, ground: &Ground) -> Shape {
+        let log_bytes = ground.tuning.log_bytes(self.standing.live_bytes);
+        let circumstances = Circumstances {
+            checkpoint_bytes: self.checkpoint_bytes,
+            log_bytes,
+            disk_full: self.disk_full,
+            spared: &self.spared,
+        };
+        ground
+            .catalog
+            .read(|manifest| shape::shape(manifest, &circumstances))
+    }
+
+    /// What the store looks like now. `due` stays as it is.
+    fn look(&mut self, ground: &Ground) -> Shape {
+        let shape = self.shape(ground);
+        let usage = Usage::of(&shape);
+        let log_bytes = shape.budgets.log_bytes;
+        let allowed = usage.live.max(log_bytes) / 100 * PRESSURE_PERCENT + 2 * log_bytes;
+        self.standing = Standing {
+            levels: shape.levels.len(),
+            levels_max: shape.budgets.levels_max,
+            live_bytes: usage.live,
+            total_bytes: usage.total,
+            crowded: usage.total > allowed && !self.policy.passes().is_empty(),
+            ..self.standing
+        };
+        shape
+    }
+
+    /// One slice.
+    ///
+    /// # Errors
+    /// Nothing may be changed any more, or something failed and is tried again later.
+    pub(super) fn slice(&mut self, ground: &Ground) -> Result<Progress> {
+        ground.check()?;
+        let mut slice = Slice::new(&ground.tuning);
+        let now = ground.host.now();
+        if self.checkpoint_goes_first(ground, now) {
+            return self.checkpoint(ground, &mut slice, now);
+        }
+        if self.merging.is_some() && !self.merge_trouble.waits(now) {
+            return self.merge(ground, &mut slice, now);
+        }
+        if let Some(progress) = self.let_go(ground, now)? {
+            return Ok(progress);
+        }
+        if !self.merge_trouble.waits(now)
+            && let Some((unit, shape)) = self.next_unit(ground)
+        {
+            self.begin(ground, unit, &shape, now)?;
+            return self.merge(ground, &mut slice, now);
+        }
+        if ground.layers.frozen().is_some() && !self.checkpoint_trouble.waits(now) {
+            return self.checkpoint(ground, &mut slice, now);
+        }
+        // What waits for time, or for a view to go, is due again then.
+        let waits = self.checkpoint_trouble.error.is_some()
+            || self.merge_trouble.error.is_some()
+            || self.graveyard.len() > 0;
+        self.standing.due = waits;
+        Ok(Progress::Idle)
+    }
+
+    fn checkpoint_goes_first(&self, ground: &Ground, now: Duration) -> bool {
+        if self.checkpoint_trouble.waits(now) || ground.layers.frozen().is_none() {
+            return false;
+        }
+        if self.checkpointing.is_some() {
+            return true;
+        }
+        let Standing {
+            levels, levels_max, ..
+        } = self.standing;
+        let borne = if self.merge_trouble.error.is_some() {
+            levels_max.saturating_mul(LEVELS_BORNE)
+        } else {
+            levels_max
+        };
+        levels < borne
+    }
+
+    fn checkpoint(
+        &mut self,
+        ground: &Ground,
+        slice: &mut Slice,
+        now: Duration,
+    ) -> Result<Progress> {
+        let checkpointing = match self.checkpointing.take() {
+            Some(begun) => Some(begun),
+            None => ground.layers.frozen().map(Checkpointing::new),
+        };
+        let Some(mut checkpointing) = checkpointing else {
+            return Ok(Progress::Idle);
+        };
+        match checkpointing.step(ground, slice) {
+            Ok(false) => self.checkpointing = Some(checkpointing),
+            Ok(true) => {
+                self.checkpoint_trouble.ended();
+                self.disk_full = false;
+                let bytes = checkpointing.file_bytes;
+                if bytes > 0 {
+                    self.checkpoint_bytes = match self.checkpoint_bytes {
+                        0 | 1 => bytes,
+                        known => (known / 4).saturating_mul(3) + bytes / 4,
+                    };
+                }
+                self.changed(ground);
+            }
+            Err(error) => {
+                self.give_up(ground, &error, |_| checkpointing.files.give_up(ground));
+                self.checkpoint_trouble.failed(now, error.clone());
+                return Err(error);
+            }
+        }
+        Ok(Progress::Worked)
+    }
+
+    /// The files of what failed are removed; those that cannot be now are unlinked later.
+    fn give_up(
+        &mut self,
+        ground: &Ground,
+        error: &Error,
+        files: impl FnOnce(&Ground) -> Vec<(SegmentId, std::path::PathBuf)>,
+    ) {
+        if error.kind() == ErrorKind::StorageFull {
+            self.disk_full = true;
+        }
+        let left = files(ground);
+        self.graveyard.bury_unnamed(left);
+    }
+
+    /// The next unit, if any is due.
+    fn next_unit(&mut self, ground: &Ground) -> Option<(Unit, Shape)> {
+        let shape = self.look(ground);
+        let unit = match self.asked {
+            Some(asked) if self.policy.passes().is_empty() => {
+                self.ask(asked, &shape);
+                self.policy.next(&shape)
+            }
+            Some(_) | None => self.policy.next(&shape),
+        };
+        self.standing.crowded &= unit.is_some();
+        Some((unit?, shape))
+    }
+
+    /// Begins what was asked for; once it is done nothing is asked any more.
+    fn ask(&mut self, asked: Asked, shape: &Shape) {
+        let mut shape = shape.clone();
+        shape.budgets = match asked {
+            // What is garbage is known better once all is in one level.
+            Asked::OneLevel => Budgets {
+                reach_percent: 1_000_000,
+                ..shape.budgets
+            },
+            Asked::Space => Budgets {
+                reach_percent: COMPACT_PERCENT,
+                garbage_percent_min: 1,
+                ..shape.budgets
+            },
+        };
+        if !self.policy.ask_for_all(&shape) {
+            self.asked = match asked {
+                Asked::OneLevel => Some(Asked::Space),
+                Asked::Space => None,
+            };
+            if let Some(next) = self.asked {
+                self.ask(next, &shape);
+            }
+        }
+    }
+
+    fn begin(&mut self, ground: &Ground, unit: Unit, shape: &Shape, now: Duration) -> Result<()> {
+        let passes: Vec<Pass> = self.policy.passes().to_vec();
+        let levels: Vec<LevelId> = shape.levels.iter().map(|level| level.id).collect();
+        match Merging::new(ground, unit, passes, &levels) {
+            Ok(merging) => {
+                self.merging = Some(merging);
+                Ok(())
+            }
+            Err(error) => {
+                self.merge_trouble.failed(now, error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    fn merge(&mut self, ground: &Ground, slice: &mut Slice, now: Duration) -> Result<Progress> {
+        let Some(mut merging) = self.merging.take() else {
+            return Ok(Progress::Idle);
+        };
+        match merging.step(ground, slice) {
+            Ok(None) => self.merging = Some(merging),
+            Ok(Some(outcome)) => {
+                self.merge_trouble.ended();
+                for segment in &outcome.spared {
+                    self.policy.spare(*segment);
+                }
+                self.spared.extend(outcome.spared);
+                self.damages.extend(outcome.damages);
+                while self.damages.len() > DAMAGES_MAX {
+                    self.damages.pop_last();
+                }
+                drop(merging);
+                self.graveyard.bury_runs(outcome.gone);
+                self.changed(ground);
+            }
+            Err(error) => {
+                self.give_up(ground, &error, |_| merging.files().give_up(ground));
+                self.merge_trouble.failed(now, error.clone());
+                return Err(error);
+            }
+        }
+        Ok(Progress::Worked)
+    }
+
+    /// The manifest says something else than before.
+    fn changed(&mut self, ground: &Ground) {
+        self.look(ground);
+        self.standing.due = true;
+    }
+
+    /// Segments by an edit, then names. `None`: nothing can be let go now.
+    fn let_go(&mut self, ground: &Ground, now: Duration) -> Result<Option<Progress>> {
+        if self.unlink_trouble.waits(now) {
+            return Ok(None);
+        }
+        let released = release::release(ground, &mut self.graveyard);
+        let done = released.and_then(|released| {
+            let unlinked = self.graveyard.unlink(ground)?;
+            Ok(released || unlinked > 0)
+        });
+        match done {
+            Ok(true) => {
+                self.unlink_trouble.ended();
+                self.look(ground);
+                Ok(Some(Progress::Worked))
+            }
+            Ok(false) => Ok(None),
+            Err(error) => {
+                self.unlink_trouble.failed(now, error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets everything go that can be, at once.
+    ///
+    /// # Errors
+    /// The first that could not be.
+    pub(super) fn let_all_go(&mut self, ground: &Ground) -> Result<()> {
+        let now = ground.host.now();
+        while self.let_go(ground, now)?.is_some() {}
+        Ok(())
+    }
+
+    /// Whether nothing is half done.
+    pub(super) const fn is_between_units(&self) -> bool {
+        self.checkpointing.is_none() && self.merging.is_none()
+    }
+
+    /// What is half done is dropped, and its files are removed.
+    pub(super) fn abandon(&mut self, ground: &Ground) {
+        if let Some(mut checkpointing) = self.checkpointing.take() {
+            let left = checkpointing.files.give_up(ground);
+            self.graveyard.bury_unnamed(left);
+        }
+        if let Some(mut merging) = self.merging.take() {
+            let left = merging.files().give_up(ground);
+            self.graveyard.bury_unnamed(left);
+        }
+    }
+}

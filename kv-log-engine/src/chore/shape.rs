@@ -1,0 +1,99 @@
+//! The store as the policy sees it: made of the manifest alone, without any I/O.
+
+use super::policy::{Budgets, LevelShape, Pass, Reason, RunShape, SegmentShape, Shape};
+use crate::format::ids::SegmentId;
+use crate::format::manifest::{Manifest, PassEntry, RunEntry};
+use std::collections::BTreeSet;
+
+/// What the policy must know beside the manifest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circumstances<'a> {
+    /// The run that a checkpoint writes, about.
+    pub(super) checkpoint_bytes: u64,
+    /// The log from one checkpoint to the next.
+    pub(super) log_bytes: u64,
+    /// A write failed for want of room.
+    pub(super) disk_full: bool,
+    /// Segments with a value that does not verify: they cannot be emptied.
+    pub(super) spared: &'a BTreeSet<SegmentId>,
+}
+
+/// What a decision depends on.
+pub(super) fn shape(manifest: &Manifest, circumstances: &Circumstances<'_>) -> Shape {
+    let mut levels: Vec<LevelShape> = Vec::new();
+    for run in &manifest.runs {
+        match levels.last_mut().filter(|level| level.id == run.level) {
+            Some(level) => level.runs.push(run_shape(run)),
+            None => levels.push(LevelShape {
+                id: run.level,
+                runs: vec![run_shape(run)],
+            }),
+        }
+    }
+    let segments = manifest.segments.iter().map(|segment| SegmentShape {
+        id: segment.id,
+        bytes: segment.end,
+        may_go: (!segment.is_log() || manifest.is_covered(segment))
+            && !circumstances.spared.contains(&segment.id),
+    });
+    let bottom = levels.iter().next_back().into_iter();
+    let bottom = bottom.flat_map(|level| &level.runs);
+    let bottom_bytes = bottom.map(|run| run.live_bytes).sum();
+    let budgets = Budgets::new(
+        circumstances.checkpoint_bytes,
+        circumstances.log_bytes,
+        bottom_bytes,
+    );
+    Shape {
+        segments: segments.collect(),
+        budgets: Budgets {
+            disk_full: circumstances.disk_full,
+            ..budgets
+        },
+        levels,
+    }
+}
+
+fn run_shape(run: &RunEntry) -> RunShape {
+    let left = run.entries.saturating_sub(run.taken);
+    let share = |of: u64| {
+        let share = u128::from(of) * u128::from(left) / u128::from(run.entries.max(1));
+        u64::try_from(share).unwrap_or(u64::MAX)
+    };
+    let referred = run.referred.iter();
+    RunShape {
+        from: run.from.clone(),
+        to: run.to.clone(),
+        cut: run.taken > 0,
+        file_bytes: run.file_bytes,
+        live_bytes: share(run.file_bytes),
+        entries: left,
+        tombstones: share(run.tombstones),
+        // Which of them a cut took is not known; a segment that nothing is left of is still named by its run.
+        referred: referred
+            .map(|(segment, referred)| (*segment, share(referred.bytes)))
+            .collect(),
+    }
+}
+
+/// The passes that were under way when the manifest was changed last.
+pub(super) fn passes(manifest: &Manifest) -> Vec<Pass> {
+    let passes = manifest.passes.iter().map(|pass| Pass {
+        newest: pass.newest,
+        oldest: pass.oldest,
+        victims: pass.victims.clone(),
+        reason: Reason::of(pass.reason),
+    });
+    passes.collect()
+}
+
+/// The same as the manifest keeps them.
+pub(super) fn pass_entries(passes: &[Pass]) -> Vec<PassEntry> {
+    let entries = passes.iter().map(|pass| PassEntry {
+        newest: pass.newest,
+        oldest: pass.oldest,
+        victims: pass.victims.clone(),
+        reason: pass.reason.number(),
+    });
+    entries.collect()
+}

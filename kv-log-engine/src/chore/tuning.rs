@@ -1,0 +1,73 @@
+//! The thresholds that chores keep to.
+
+use crate::index::run::writer::RunLayout;
+use crate::log::values::ValueLayout;
+
+const MIB: u64 = 1 << 20;
+
+/// The log from one checkpoint to the next: at least and at most, unless it is set.
+const LOG_BYTES_MIN: u64 = MIB;
+const LOG_BYTES_MAX: u64 = 64 * MIB;
+
+/// How much is written before and between what. Options set it, and tests make it tiny.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tuning {
+    /// A memtable that takes this much is written.
+    pub(crate) memtable_bytes: u64,
+    /// Bytes of log behind the manifest's checkpoint that make the next one due; `None`: what is live decides.
+    pub(crate) log_bytes: Option<u64>,
+    /// A merge's runs are about this long.
+    pub(crate) run_bytes: u64,
+    /// A unit ends where its output is this long.
+    pub(crate) unit_bytes: u64,
+    /// A slice ends behind this much output, or so many entries.
+    pub(crate) slice_bytes: u64,
+    pub(crate) slice_entries: u64,
+    /// Values of at least this stay in the log, and runs hold where.
+    pub(crate) separation_bytes: u64,
+    pub(crate) layout: RunLayout,
+    pub(crate) values: ValueLayout,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            memtable_bytes: 32 * MIB,
+            log_bytes: None,
+            run_bytes: 16 * MIB,
+            unit_bytes: 32 * MIB,
+            slice_bytes: MIB,
+            slice_entries: 16 * 1024,
+            separation_bytes: 1024,
+            layout: RunLayout::default(),
+            values: ValueLayout::default(),
+        }
+    }
+}
+
+impl Tuning {
+    /// The log that may grow before a checkpoint, in a store of which so much is live: a small one must not take many times
+    /// what it holds.
+    pub(crate) fn log_bytes(&self, live_bytes: u64) -> u64 {
+        let by_size = (live_bytes / 4).clamp(LOG_BYTES_MIN, LOG_BYTES_MAX);
+        self.log_bytes.unwrap_or(by_size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_between_checkpoints_follows_what_is_live() {
+        let usual = Tuning::default();
+        assert_eq!(usual.log_bytes(0), MIB);
+        assert_eq!(usual.log_bytes(20 * MIB), 5 * MIB);
+        assert_eq!(usual.log_bytes(1 << 40), 64 * MIB);
+        let set = Tuning {
+            log_bytes: Some(7),
+            ..usual
+        };
+        assert_eq!(set.log_bytes(1 << 40), 7);
+    }
+}
