@@ -71,6 +71,8 @@ pub struct Tuning {
     pub compress: Option<bool>,
     /// Levels that lookups may meet.
     pub levels_max: Option<usize>,
+    /// Chores are done by `Engine::run_slice` alone, and where writers would have to wait for them.
+    pub by_hand: bool,
 }
 
 /// What was asked for, unchecked; `Options` fills it.
@@ -185,6 +187,11 @@ impl Budgets {
             log_bytes: tuning.log_bytes,
             pinned_bytes_max: asked.pinned_bytes_max,
         })
+    }
+
+    /// The log between two checkpoints, where it does not follow the store's size.
+    pub(crate) const fn log_bytes_set(&self) -> Option<u64> {
+        self.log_bytes
     }
 
     /// Log written since the last checkpoint at which the next one is due: it follows the store's size, so that a small

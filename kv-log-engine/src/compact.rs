@@ -1,7 +1,8 @@
 //! All chores that there are to do, in one call: `Engine::compact`.
 
 use crate::engine::Engine;
-use kv_trait::{Error, ErrorKind, Result};
+use crate::stats::Stats;
+use kv_trait::Result;
 use std::ops::ControlFlow;
 
 /// How far a compaction is.
@@ -55,16 +56,44 @@ impl Engine {
     /// cannot be. `Poisoned`, `Closed`. Effect *nothing*: no record is lost or changed in any case.
     pub fn compact(
         &self,
-        progress: impl FnMut(&CompactProgress) -> ControlFlow<()>,
+        mut progress: impl FnMut(&CompactProgress) -> ControlFlow<()>,
     ) -> Result<CompactReport> {
-        not_wired_yet(progress)
+        let handle = self.handle();
+        handle.check_open()?;
+        let chores = handle.background.chores();
+        let now = || {
+            let stats = self.stats();
+            (stats.disk_bytes, stats.levels.len() as u64, stats)
+        };
+        let (disk_bytes_before, levels_before, before) = now();
+        let written = |stats: &Stats| stats.written.total() - stats.written.log;
+        let units = |stats: &Stats| stats.checkpoints + stats.merge_units;
+        let mut stopped = false;
+        let mut told = || {
+            let (disk_bytes, levels, stats) = now();
+            let asked = progress(&CompactProgress {
+                units: units(&stats) - units(&before),
+                bytes_written: written(&stats) - written(&before),
+                levels,
+                disk_bytes,
+            });
+            stopped = asked.is_break();
+            asked
+        };
+        if told().is_continue() {
+            handle.freeze()?;
+            chores.compact(&mut told)?;
+        }
+        let (disk_bytes_after, levels_after, after) = now();
+        Ok(CompactReport {
+            finished: !stopped,
+            disk_bytes_before,
+            disk_bytes_after,
+            levels_before,
+            levels_after,
+            units: units(&after) - units(&before),
+            bytes_written: written(&after) - written(&before),
+            segments_released: after.segments_released - before.segments_released,
+        })
     }
-}
-
-// TEMPORARY: goes as soon as the engine has its chores; nothing else depends on it.
-fn not_wired_yet(
-    _progress: impl FnMut(&CompactProgress) -> ControlFlow<()>,
-) -> Result<CompactReport> {
-    let message = "this version cannot compact a store yet";
-    Err(Error::new(ErrorKind::Unavailable, message))
 }

@@ -4,34 +4,24 @@
 //! of writing, `index` what readers see.
 
 use crate::batch::{Answer, Batch, Looked, Receipt, check_length};
+use crate::commit::Ticket;
 use crate::commit::group::LogWriter;
-use crate::commit::poison::Poison;
-use crate::commit::rotate::Rotation;
-use crate::commit::upkeep::{LogTail, NoUpkeep, Upkeep};
-use crate::commit::{CommitQueue, Ticket};
 use crate::fault;
-use crate::format::ids::Seqno;
 use crate::format::record::KEYSPACE_DEFAULT;
 use crate::format::run::full_key;
-use crate::host::Host;
-use crate::index::cache::PieceCache;
-use crate::index::levels::Levels;
+use crate::handle::Handle;
 use crate::index::source::Interval;
 use crate::index::{Closed, Lookup, Published};
-use crate::log::files::SegmentFiles;
-use crate::log::writer::SegmentWriter;
-use crate::open::{self, Opened};
+use crate::open;
 use crate::options::Options;
-use crate::recovery::{RecoveryReport, settle};
+use crate::overview;
+use crate::recovery::RecoveryReport;
 use crate::scan::Scan;
-use crate::stats::{Counters, SegmentKind, SegmentStats, Stats, read};
-use crate::store::catalog::Catalog;
-use crate::store::lock::{self, OpeningId};
+use crate::stats::Stats;
 use kv_trait::{Effect, Error, ErrorKind, Fingerprint, KEY_BYTES_MAX, Result};
 use std::ops::{Bound, RangeBounds};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::path::Path;
+use std::sync::Arc;
 
 /// A handle to an open store. Clones share it; any number of threads may use it.
 ///
@@ -70,29 +60,6 @@ pub struct Engine {
     handle: Arc<Handle>,
 }
 
-/// The last of these to go drops the store.
-#[derive(Debug)]
-struct Handle {
-    queue: Arc<CommitQueue<LogWriter>>,
-    published: Arc<Published>,
-    files: Arc<SegmentFiles>,
-    counters: Arc<Counters>,
-    poison: Poison,
-    fingerprint: Fingerprint,
-    report: RecoveryReport,
-    path: PathBuf,
-    opening: OpeningId,
-    closed: AtomicBool,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // From here on an open in this process waits for the running leader instead of being refused.
-        lock::mark_closing(self.opening);
-        self.queue.drop_last();
-    }
-}
-
 impl Engine {
     /// Opens the store in the directory `path`, or creates it there. Recovers what a crash left behind. Blocks.
     ///
@@ -101,99 +68,7 @@ impl Engine {
     /// `UnsupportedFormat`: file, offset and cause. `StorageFull`, `Io`: the disk refused. A refused open changes no store.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let opened = open::open(path.as_ref(), &options)?;
-        Self::serve(opened, options)
-    }
-
-    /// Repairs what the open found, and serves it.
-    fn serve(opened: Opened, options: Options) -> Result<Self> {
-        let Opened {
-            lock,
-            files,
-            mut recovered,
-            fingerprint,
-            changes,
-        } = opened;
-        let budgets = options.budgets(recovered.manifest.segment_bytes)?;
-        let lock = Arc::new(lock);
-        let settled = Arc::new(AtomicBool::new(false));
-        let catalog = Arc::new(Catalog::new(
-            files.shared_storage(),
-            files.directory().to_path_buf(),
-            recovered.manifest.clone(),
-            recovered.next_id,
-        ));
-        let must_not_write = recovered.manifest.must_not_write();
-        let refusal = must_not_write.map(|defect| fault::must_not_write(files.directory(), defect));
-        let (file, left) =
-            settle::at_open(&files, &catalog, &mut recovered, changes, refusal.as_ref())?;
-        let attempt = random_attempt(&*options.host)?;
-        let active = recovered.active;
-        let segment = SegmentWriter::resume(
-            active.segment,
-            file,
-            active.base_seqno,
-            recovered.manifest.segment_bytes,
-            active.end,
-            active.contents,
-            active.sealed,
-        )
-        .with_length(active.length);
-        let manifest = &recovered.manifest;
-        let cache = PieceCache::new(budgets.cache_bytes);
-        let levels = Levels::open(
-            &manifest.runs,
-            manifest.store_id,
-            Arc::clone(&files),
-            Arc::clone(&cache),
-        );
-        let covered = manifest.checkpoint.map_or(Seqno::ZERO, |c| c.seqno);
-        let published = Arc::new(Published::new(
-            recovered.memtable,
-            covered,
-            active.end.next_seqno.previous(),
-            levels,
-            recovered.segments,
-        ));
-        let tail = Arc::new(LogTail::new(recovered.replayed_bytes));
-        let upkeep: Arc<dyn Upkeep> = Arc::new(NoUpkeep);
-        let counters = Arc::new(Counters::default());
-        let poison = Poison::default();
-        let opening = lock.opening();
-        let writer = LogWriter::new(
-            segment,
-            Rotation::new(
-                Arc::clone(&files),
-                Arc::clone(&catalog),
-                left,
-                refusal,
-                options.segments_max,
-                lock,
-                settled,
-            ),
-            Arc::clone(&published),
-            (upkeep, tail),
-            Arc::clone(&counters),
-            poison.clone(),
-            Arc::clone(&options.host),
-            attempt,
-        );
-        let host = Arc::clone(&options.host);
-        let queue = CommitQueue::new(writer, options.limits, Arc::new(move || host.now()));
-        let handle = Handle {
-            queue,
-            published,
-            path: files.directory().to_path_buf(),
-            files,
-            counters,
-            poison,
-            fingerprint,
-            report: recovered.report,
-            opening,
-            closed: AtomicBool::new(false),
-        };
-        let handle = Arc::new(handle);
-        let handles: Weak<Handle> = Arc::downgrade(&handle);
-        lock::mark_open(opening, handles);
+        let handle = Handle::serve(opened, options)?;
         Ok(Self { handle })
     }
 
@@ -208,18 +83,10 @@ impl Engine {
     /// What memory says of `key`, with a pin on what is to be read for the rest. Never blocks.
     pub(crate) fn lookup(&self, key: &[u8]) -> Result<Lookup> {
         check_length("key", key.len(), KEY_BYTES_MAX)?;
-        self.check_open()?;
+        self.handle.check_open()?;
         let full_key = full_key(KEYSPACE_DEFAULT, key);
         let found = self.handle.published.lookup(&full_key);
         found.map_err(|Closed| fault::closed())
-    }
-
-    fn check_open(&self) -> Result<()> {
-        if self.handle.closed.load(Ordering::Acquire) {
-            Err(fault::closed())
-        } else {
-            Ok(())
-        }
     }
 
     /// Stores `value` under `key`; returns the value that was there before.
@@ -351,7 +218,7 @@ impl Engine {
     /// # Errors
     /// `Closed`.
     pub fn scan(&self, range: impl RangeBounds<[u8]>) -> Result<Scan> {
-        self.check_open()?;
+        self.handle.check_open()?;
         let view = self.handle.published.view();
         if view.is_closed() {
             return Err(fault::closed());
@@ -373,46 +240,7 @@ impl Engine {
     /// Counters and sizes now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let handle = &*self.handle;
-        let view = handle.published.view();
-        let segments = self.segment_stats();
-        let garbage = |segment: &SegmentStats| segment.bytes.saturating_sub(segment.live_bytes);
-        Stats {
-            live_keys: view.memtable().live() as u64,
-            garbage_bytes: segments.iter().map(garbage).sum(),
-            segments,
-            index_bytes: view.memtable().approximate_bytes() as u64,
-            memtable_bytes: view.memtable().approximate_bytes() as u64,
-            open_segment_files: handle.files.open_count() as u64,
-            poisoned: handle.poison.is_set(),
-            ..handle.counters.stats()
-        }
-    }
-
-    fn segment_stats(&self) -> Vec<SegmentStats> {
-        let view = self.handle.published.view();
-        let active_bytes = read(&self.handle.counters.active_bytes);
-        let segments = view.segments();
-        let last = segments.len().saturating_sub(1);
-        let live = view.memtable().live_bytes();
-        let stats = segments.values().enumerate().map(|(at, segment)| {
-            let active = at == last;
-            let id = segment.id;
-            let live_bytes = live.get(&id).copied().unwrap_or_default();
-            let bytes = if active {
-                active_bytes
-            } else {
-                segment.sealed_bytes()
-            };
-            SegmentStats {
-                id,
-                kind: SegmentKind::Log,
-                bytes,
-                live_bytes,
-                active,
-            }
-        });
-        stats.collect()
+        overview::stats(&self.handle)
     }
 
     /// What the open found, cut and kept.
@@ -440,16 +268,24 @@ impl Engine {
     /// `Closed`: somebody else closed it. `Poisoned`: nothing was written, and the lock is free. `Io`: the end could not
     /// be marked, and the lock is free. Everything acknowledged is safe in each case: effect *nothing*.
     pub fn close(&self) -> Result<()> {
-        self.handle.queue.refuse_if_leading()?;
-        // From here on an open in this process waits, as after a drop.
-        lock::mark_closing(self.handle.opening);
-        let closer = self.handle.queue.begin_close()?;
-        self.handle.closed.store(true, Ordering::Release);
-        let mut writer = closer.writer;
-        let closed = writer.close();
-        drop(writer); // frees the lock
-        self.handle.published.close(); // on this thread, which may block; drops of handles have nothing left to free
-        closed
+        self.handle.close()
+    }
+
+    /// Does one slice of the store's chores, for tests that do them by hand: whether there was anything to do.
+    #[doc(hidden)]
+    pub fn run_slice(&self) -> Result<bool> {
+        self.handle.check_open()?;
+        self.handle.background.chores().slice_by_hand()
+    }
+
+    /// Freezes the memtable, for tests that do chores by hand.
+    #[doc(hidden)]
+    pub fn freeze(&self) -> Result<()> {
+        self.handle.freeze()
+    }
+
+    pub(crate) const fn handle(&self) -> &Arc<Handle> {
+        &self.handle
     }
 
     /// Drops this handle. If it was the last, and what the index takes is worth a word, returns it, to be dropped where
@@ -464,16 +300,6 @@ impl Engine {
 
 fn first_prior(receipt: Receipt) -> Result<Option<Vec<u8>>> {
     Ok(receipt.into_priors()?.into_iter().next().flatten())
-}
-
-/// The first attempt number of this open: random, so that it differs from those of the open before.
-fn random_attempt(host: &dyn Host) -> Result<u64> {
-    let random = host.random().map_err(|source| {
-        Error::new(ErrorKind::Io, "cannot get random bits").with_source(source)
-    })?;
-    let mut half = [0; 8];
-    half.copy_from_slice(&random[..8]);
-    Ok(u64::from_le_bytes(half))
 }
 
 /// A batch whose place in the order of writes is fixed. Keeps the store open.
@@ -516,15 +342,20 @@ impl Submitted {
             let refused = engine.handle.queue.refuse_if_leading();
             refused.map_err(|error| error.with_effect(Effect::Unknown))?;
         }
-        for _ in 0..LOOKS_MAX {
+        let mut looks = 1;
+        loop {
             match ticket.wait()? {
-                Answer::Committed(committed) => return Ok(committed.receipt()),
+                Answer::Committed(committed) => {
+                    engine.handle.background.after_write();
+                    return Ok(committed.receipt());
+                }
+                Answer::LookAgain(_) if looks == LOOKS_MAX => return Err(looked_too_often()),
                 Answer::LookAgain(mut batch) => {
+                    looks += 1;
                     engine.look(&mut batch)?;
                     ticket = engine.ticket(batch)?;
                 }
             }
         }
-        Err(looked_too_often())
     }
 }

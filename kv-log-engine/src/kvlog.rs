@@ -461,7 +461,10 @@ where
                 batch = hop(&self.runtime, look).await?;
             }
             match self.handle().ticket(batch)?.on(&self.runtime).await? {
-                Answer::Committed(committed) => return Ok(committed),
+                Answer::Committed(committed) => {
+                    self.handle().handle().background.after_task(&self.runtime);
+                    return Ok(committed);
+                }
                 Answer::LookAgain(again) => batch = again,
             }
         }

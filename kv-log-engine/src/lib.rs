@@ -38,18 +38,16 @@ macro_rules! planted {
 #[cfg(test)]
 mod bounds_tests;
 
+mod background;
 mod batch;
 mod budgets;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "nothing is merged yet: checkpoints come first")
-)]
 mod chore;
 mod commit;
 mod compact;
 mod engine;
 mod fault;
 mod format;
+mod handle;
 mod hop;
 mod host;
 mod index;
@@ -60,6 +58,7 @@ mod kvlog;
 mod log;
 mod open;
 mod options;
+mod overview;
 #[cfg(feature = "planted-faults")]
 pub mod planted;
 mod recovery;

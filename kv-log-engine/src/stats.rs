@@ -4,6 +4,7 @@ use crate::format::ids::{SegmentId, Seqno};
 use crate::sync::lock_std;
 use kv_trait::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -242,18 +243,22 @@ pub(crate) struct Counters {
     /// The last durable seqno, and the end of the active segment: information, not used to decide anything.
     pub(crate) last_seqno: AtomicU64,
     pub(crate) active_bytes: AtomicU64,
-    pub(crate) chores: ChoreCounters,
+    pub(crate) chores: Arc<ChoreCounters>,
 }
 
 /// What chores count, raised when it is durable; bytes are raised as they are written.
 #[derive(Debug, Default)]
 pub(crate) struct ChoreCounters {
     pub(crate) checkpoints: AtomicU64,
-    pub(crate) merge_units: AtomicU64,
-    pub(crate) segments_released: AtomicU64,
+    pub(crate) units: AtomicU64,
+    pub(crate) released: AtomicU64,
     pub(crate) checkpoint_bytes: AtomicU64,
     pub(crate) merge_bytes: AtomicU64,
-    pub(crate) values_bytes: AtomicU64,
+    pub(crate) value_bytes: AtomicU64,
+    pub(crate) checkpoint_entries: AtomicU64,
+    pub(crate) merge_entries: AtomicU64,
+    pub(crate) unlinked: AtomicU64,
+    pub(crate) failures: AtomicU64,
     pub(crate) manifest_bytes: AtomicU64,
     /// The position in [`ChoreKind::ALL`] and one more; 0: none.
     under_way: AtomicU8,
@@ -262,7 +267,6 @@ pub(crate) struct ChoreCounters {
 
 impl ChoreCounters {
     /// A slice of this begins. It is under way until the chore has ended, also between its slices.
-    #[cfg_attr(not(test), expect(dead_code, reason = "chores will say what they do"))]
     pub(crate) fn begin(&self, kind: ChoreKind) {
         let at = ChoreKind::ALL.iter().position(|one| *one == kind);
         let number = at.and_then(|at| u8::try_from(at + 1).ok());
@@ -270,7 +274,6 @@ impl ChoreCounters {
     }
 
     /// The chore has ended, well or with an error that will have it tried again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "chores will say what they do"))]
     pub(crate) fn end(&self, outcome: Result<(), &Error>) {
         self.under_way.store(0, Ordering::Relaxed);
         *lock_std(&self.last_error) = outcome.err().cloned();
@@ -295,15 +298,15 @@ impl Counters {
             failed_groups: read(&self.failed_groups),
             rotations: read(&self.rotations),
             checkpoints: read(&chores.checkpoints),
-            merge_units: read(&chores.merge_units),
-            segments_released: read(&chores.segments_released),
+            merge_units: read(&chores.units),
+            segments_released: read(&chores.released),
             chore: chores.under_way(),
             last_chore_error: lock_std(&chores.last_error).clone(),
             written: Written {
                 log: read(&self.frame_bytes),
                 checkpoint: read(&chores.checkpoint_bytes),
                 merge: read(&chores.merge_bytes),
-                values: read(&chores.values_bytes),
+                values: read(&chores.value_bytes),
                 manifest: read(&chores.manifest_bytes),
             },
             ..Stats::default()
@@ -348,7 +351,7 @@ mod tests {
         add(&counters.frame_bytes, 1);
         add(&counters.chores.checkpoint_bytes, 20);
         add(&counters.chores.merge_bytes, 300);
-        add(&counters.chores.values_bytes, 4000);
+        add(&counters.chores.value_bytes, 4000);
         add(&counters.chores.manifest_bytes, 50_000);
         let written = counters.stats().written;
         let expected = Written {

@@ -6,8 +6,11 @@
 use super::ground::Ground;
 use super::machine::{Asked, Machine, Progress, Standing};
 use crate::fault;
+use crate::stats::Pressure;
+use crate::store::lock::StoreLock;
 use crate::sync::lock_std as lock;
 use kv_trait::{Effect, Error, Result};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -15,27 +18,6 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 /// run each time.
 const TAIL_BYTES: u64 = 1 << 20;
 const TAIL_RECORDS: u64 = 10_000;
-
-/// Why writers have to wait for chores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pressure {
-    /// The memtable is full, and so is the one that a checkpoint is writing.
-    Memory,
-    /// The same, and the checkpoint waits for a level to become free.
-    Levels,
-    /// The store takes too much beside what is live.
-    Disk,
-}
-
-/// What a compaction has done so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Compacted {
-    /// What the store takes now, in files of runs and in segments that are not replayed.
-    pub(crate) total_bytes: u64,
-    /// What of it is live, by estimate.
-    pub(crate) live_bytes: u64,
-    pub(crate) levels: usize,
-}
 
 /// What everybody may ask without the machine.
 #[derive(Debug, Default)]
@@ -72,6 +54,8 @@ pub(crate) struct Chores {
 struct Out<'a> {
     chores: &'a Chores,
     machine: Option<Box<Machine>>,
+    /// Nobody else may open the store in the middle of a slice.
+    _owned: Option<Arc<StoreLock>>,
 }
 
 impl Drop for Out<'_> {
@@ -125,7 +109,7 @@ impl Chores {
         self.settled.store(true, Ordering::Release);
     }
 
-    fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.settled.load(Ordering::Acquire)
     }
 
@@ -209,11 +193,40 @@ impl Chores {
         let Some(machine) = taken else {
             return Progress::Busy;
         };
-        let mut out = Out {
+        self.out(machine).slice().unwrap_or(Progress::Failed)
+    }
+
+    fn out(&self, machine: Box<Machine>) -> Out<'_> {
+        Out {
             chores: self,
             machine: Some(machine),
-        };
-        out.slice().unwrap_or(Progress::Failed)
+            _owned: self.ground.lock.upgrade(),
+        }
+    }
+
+    /// The store is going: what is being done ends with its slice, and nothing is begun.
+    pub(crate) fn stop(&self) {
+        lock(&self.state).closing = true;
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        lock(&self.state).closing
+    }
+
+    /// Waits for the slice that somebody is at, if somebody is.
+    pub(crate) fn wait_for_slice(&self) {
+        drop(self.take());
+    }
+
+    /// A slice for a test that does chores by hand: whether there was anything to do.
+    ///
+    /// # Errors
+    /// Why it failed.
+    pub(crate) fn slice_by_hand(&self) -> Result<bool> {
+        if !self.is_settled() || self.is_stopped() {
+            return Ok(false);
+        }
+        self.take().slice().map(|done| done == Progress::Worked)
     }
 
     /// Takes the machine, and waits for it where somebody has it.
@@ -221,15 +234,30 @@ impl Chores {
         let mut state = lock(&self.state);
         loop {
             if let Some(machine) = state.machine.take() {
-                return Out {
-                    chores: self,
-                    machine: Some(machine),
-                };
+                return self.out(machine);
             }
             state = self
                 .back
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The same, unless the store closes: then whoever closes it may have written the mark of its end already.
+    ///
+    /// # Errors
+    /// `Closed`.
+    fn take_open(&self) -> Result<Out<'_>> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.closing {
+                return Err(fault::closed());
+            }
+            if let Some(machine) = state.machine.take() {
+                return Ok(self.out(machine));
+            }
+            let woken = self.back.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -274,44 +302,36 @@ impl Chores {
     }
 
     /// Merges everything into one level, and empties segments until the store takes 1.2 times what is live. The caller has
-    /// frozen the memtable. Between two slices others may write, and `progress` is told; `stop` ends it there.
+    /// frozen the memtable. Between two slices others may write, and `go_on` is asked.
     ///
     /// # Errors
     /// What failed: the store is as good as before. `Closed`: the store closes.
-    pub(crate) fn compact(
-        &self,
-        mut progress: impl FnMut(Compacted),
-        stop: &AtomicBool,
-    ) -> Result<()> {
-        self.take().machine().asked = Some(Asked::OneLevel);
+    pub(crate) fn compact(&self, mut go_on: impl FnMut() -> ControlFlow<()>) -> Result<()> {
+        let mut asked = Some(Asked::OneLevel);
         loop {
-            if stop.load(Ordering::Relaxed) {
-                self.take().machine().asked = None;
+            let mut out = self.take_open()?;
+            if let Some(first) = asked.take() {
+                out.machine().asked = Some(first);
+            }
+            let done = out.slice();
+            let over = match &done {
+                Ok(Progress::Worked) => false,
+                // What waits for a pause to end is for the caller to ask for again.
+                Ok(_) | Err(_) => true,
+            };
+            if over {
+                out.machine().asked = None;
+            }
+            drop(out);
+            done?;
+            if over {
                 return Ok(());
             }
-            if lock(&self.state).closing {
-                return Err(fault::closed());
-            }
-            let mut out = self.take();
-            let done = out.slice();
-            let machine = out.machine();
-            let standing = machine.standing;
-            let ended = machine.asked.is_none() && machine.is_between_units();
-            drop(out);
-            progress(Compacted {
-                total_bytes: standing.total_bytes,
-                live_bytes: standing.live_bytes,
-                levels: standing.levels,
-            });
-            match done {
-                Ok(Progress::Idle) if ended => return Ok(()),
-                Ok(Progress::Worked) => {}
-                // Nothing can be done before a failure has been waited out: that is for the caller to decide.
-                Ok(_) | Err(_) => {
-                    self.take().machine().asked = None;
-                    done?;
-                    return Ok(());
-                }
+            if go_on().is_break() {
+                let mut out = self.take_open()?;
+                out.machine().asked = None;
+                out.abandon();
+                return Ok(());
             }
         }
     }
@@ -322,6 +342,13 @@ impl Out<'_> {
         self.machine
             .as_mut()
             .expect("the machine is out until this is dropped")
+    }
+
+    fn abandon(&mut self) {
+        let ground = &self.chores.ground;
+        if let Some(machine) = &mut self.machine {
+            machine.abandon(ground);
+        }
     }
 
     fn slice(&mut self) -> Result<Progress> {

@@ -9,12 +9,12 @@ use crate::host::Host;
 use crate::index::levels::Levels;
 use crate::index::source::Source;
 use crate::log::files::{Segment, SegmentFiles};
+use crate::stats::ChoreCounters;
 use crate::store::catalog::{Catalog, EditError};
 use crate::store::lock::StoreLock;
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::fmt::Debug;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 
 /// A memtable that nothing changes any more, with the place in the log that it reaches to.
 pub(crate) trait Frozen: Debug + Send + Sync {
@@ -47,21 +47,6 @@ pub(crate) trait Layers: Debug + Send + Sync {
     fn release(&self, ids: &[SegmentId]) -> Vec<Arc<Segment>>;
 }
 
-/// What chores have written so far, in bytes and in numbers.
-#[derive(Debug, Default)]
-pub(crate) struct ChoreCounters {
-    pub(crate) checkpoints: AtomicU64,
-    pub(crate) checkpoint_bytes: AtomicU64,
-    pub(crate) checkpoint_entries: AtomicU64,
-    pub(crate) units: AtomicU64,
-    pub(crate) merge_bytes: AtomicU64,
-    pub(crate) merge_entries: AtomicU64,
-    pub(crate) value_bytes: AtomicU64,
-    pub(crate) released: AtomicU64,
-    pub(crate) unlinked: AtomicU64,
-    pub(crate) failures: AtomicU64,
-}
-
 /// All that a step needs.
 #[derive(Debug)]
 pub(crate) struct Ground {
@@ -69,12 +54,13 @@ pub(crate) struct Ground {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) layers: Arc<dyn Layers>,
     pub(crate) poison: Poison,
-    pub(crate) lock: Arc<StoreLock>,
+    /// The owner's, who frees it: a slice holds it as long as it takes.
+    pub(crate) lock: Weak<StoreLock>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) tuning: Tuning,
     /// The process that opened the store.
     pub(crate) process_id: u32,
-    pub(crate) counters: ChoreCounters,
+    pub(crate) counters: Arc<ChoreCounters>,
 }
 
 impl Ground {
@@ -91,7 +77,8 @@ impl Ground {
         if let Some(refusal) = self.poison.refusal() {
             return Err(refusal);
         }
-        if self.lock.is_ours(self.files.storage())? {
+        let lock = self.lock.upgrade().ok_or_else(fault::closed)?;
+        if lock.is_ours(self.files.storage())? {
             return Ok(());
         }
         let directory = self.files.directory().display();

@@ -9,11 +9,13 @@ mod merge;
 mod output;
 pub(crate) mod policy;
 mod release;
+mod relief;
 mod runs_out;
 mod shape;
 mod slice;
 pub(crate) mod tuning;
 mod values;
+pub(crate) mod visible;
 
 #[cfg(test)]
 mod policy_tests;
@@ -24,5 +26,5 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use chores::{Chores, Pressure};
+pub(crate) use chores::Chores;
 pub(crate) use machine::Progress;

@@ -2,7 +2,7 @@
 //! that a test fills directly. What was written is known, so that every key can be looked at, also after a power cut.
 
 use super::Chores;
-use super::ground::{ChoreCounters, Frozen, Ground, Layers};
+use super::ground::{Frozen, Ground, Layers};
 use super::machine::Progress;
 use super::tuning::Tuning;
 use crate::commit::poison::Poison;
@@ -217,6 +217,7 @@ pub(super) struct Small {
     pub(super) files: Arc<SegmentFiles>,
     pub(super) writes: Writes,
     active: Option<Active>,
+    _lock: Arc<StoreLock>,
 }
 
 fn segment_header(manifest: &Manifest, id: SegmentId, salt: Salt, base: Seqno) -> SegmentHeader {
@@ -311,7 +312,8 @@ impl Small {
     ) -> Self {
         let host = Arc::new(SimHost::new(7));
         let storage = files.shared_storage();
-        let lock = StoreLock::acquire(&disk, Path::new(DB), Duration::ZERO, &*host, true).unwrap();
+        let owner = StoreLock::acquire(&disk, Path::new(DB), Duration::ZERO, &*host, true).unwrap();
+        let owner = Arc::new(owner);
         let covered = manifest.checkpoint.map_or(0, |known| known.seqno.get());
         let behind = writes
             .iter()
@@ -346,14 +348,15 @@ impl Small {
             catalog: Arc::clone(&catalog),
             layers: Arc::clone(&layers) as Arc<dyn Layers>,
             poison: poison.clone(),
-            lock: Arc::new(lock),
+            lock: Arc::downgrade(&owner),
             process_id: host.process_id(),
             host: Arc::clone(&host) as Arc<dyn Host>,
             tuning,
-            counters: ChoreCounters::default(),
+            counters: Arc::default(),
         });
         chores.settled();
         Self {
+            _lock: owner,
             disk,
             host,
             layers,
@@ -549,7 +552,7 @@ impl Small {
     }
 
     pub(super) fn failure(&self) -> Option<Error> {
-        let failure = self.chores.failure(super::Pressure::Levels);
+        let failure = self.chores.failure(crate::stats::Pressure::Levels);
         failure.or_else(|| self.poison.refusal())
     }
 

@@ -2,6 +2,7 @@
 
 use super::testing::{Small, TINY_TUNING};
 use super::tuning::Tuning;
+use std::ops::ControlFlow;
 
 /// Some keys over and over, some deleted, a checkpoint now and then.
 pub(super) fn history(small: &mut Small, turns: u64, keys: u64) {
@@ -81,8 +82,7 @@ fn what_was_deleted_takes_nothing_after_a_compaction() {
     }
     small.rotate();
     small.freeze();
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    small.chores.compact(|_| {}, &stop).unwrap();
+    small.chores.compact(|| ControlFlow::Continue(())).unwrap();
     small.check("compacted");
     let manifest = small.manifest();
     assert!(manifest.runs.is_empty(), "{:?}", manifest.runs);
@@ -100,9 +100,14 @@ fn a_compaction_leaves_one_level_and_little_garbage() {
     history(&mut small, 30, 200);
     small.rotate();
     small.freeze();
-    let stop = std::sync::atomic::AtomicBool::new(false);
     let mut told = Vec::new();
-    small.chores.compact(|done| told.push(done), &stop).unwrap();
+    let chores = &small.chores;
+    chores
+        .compact(|| {
+            told.push(chores.standing());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
     small.check("compacted");
     assert!(told.len() > 10);
     let last = told.last().unwrap();

@@ -46,6 +46,28 @@ impl Default for Tuning {
 }
 
 impl Tuning {
+    /// What the options come to.
+    pub(crate) fn of(budgets: &crate::budgets::Budgets) -> Self {
+        let block_bytes = budgets.block_bytes as usize;
+        Self {
+            memtable_bytes: budgets.memtable_bytes,
+            log_bytes: budgets.log_bytes_set(),
+            run_bytes: budgets.run_bytes,
+            unit_bytes: budgets.unit_bytes,
+            slice_bytes: budgets.slice_bytes,
+            slice_entries: budgets.slice_entries,
+            separation_bytes: budgets.separation_bytes.into(),
+            layout: RunLayout {
+                block_bytes,
+                fence_bytes: block_bytes,
+                filter_bytes: block_bytes,
+                compress: budgets.compress,
+                ..RunLayout::default()
+            },
+            values: ValueLayout::default(),
+        }
+    }
+
     /// The log that may grow before a checkpoint, in a store of which so much is live: a small one must not take many times
     /// what it holds.
     pub(crate) fn log_bytes(&self, live_bytes: u64) -> u64 {

@@ -129,8 +129,8 @@ impl Values {
     /// The segments as readers see them.
     pub(super) fn segments(&self, ground: &Ground) -> Vec<Arc<Segment>> {
         let segments = self.done.iter().map(|entry| {
-            let segment = Segment::new(entry.id, entry.salt, Arc::clone(&ground.files));
-            segment.set_sealed_bytes(entry.end);
+            let segment =
+                Segment::of_values(entry.id, entry.salt, Arc::clone(&ground.files), entry.end);
             segment
         });
         segments.collect()

@@ -18,7 +18,7 @@ use super::plan::Group;
 use super::poison::Poison;
 use super::rotate::Rotation;
 use super::seam::{GroupEnd, GroupWriter, Request};
-use super::upkeep::{Load, LogTail, Pressing, Upkeep};
+use super::upkeep::{LogTail, Relief, Upkeep};
 use crate::batch::{Answer, Batch};
 use crate::format::manifest::Checkpoint;
 use crate::host::Host;
@@ -41,6 +41,8 @@ pub(crate) struct LogWriter {
     published: Arc<Published>,
     upkeep: Arc<dyn Upkeep>,
     tail: Arc<LogTail>,
+    /// What the next group would have to wait for fails.
+    refused: Option<Error>,
     buffer: Vec<u8>,
 }
 
@@ -116,7 +118,7 @@ impl LogWriter {
     /// Freezes the memtable at this group's end, if it is time and the one before is written: what it holds, how far the
     /// log has come and the check that the next frame has to chain to are taken in one step, and nobody else is at them.
     fn freeze_if_due(&self, asked: bool) {
-        let due = asked || self.upkeep.wants_freeze(self.load());
+        let due = asked || self.upkeep.wants_freeze();
         // Behind a footer no frame may follow, so no replay can begin there; the next segment comes first.
         if !due || self.active.segment.is_sealed() || self.published.unwritten().is_some() {
             return;
@@ -136,13 +138,6 @@ impl LogWriter {
             frames: contents.frames,
             records: contents.records,
             min_seqno: contents.seqnos.map(|(lowest, _)| lowest),
-        }
-    }
-
-    fn load(&self) -> Load {
-        Load {
-            memtable_bytes: self.published.memtable_bytes(),
-            log_bytes: self.tail.bytes(),
         }
     }
 
@@ -174,7 +169,15 @@ impl LogWriter {
             published,
             upkeep,
             tail,
+            refused: None,
             buffer: Vec::new(),
+        }
+    }
+
+    /// Freezes the memtable of a store that closes, so that its last checkpoint can be written. The caller holds the lead.
+    pub(crate) fn freeze(&self) {
+        if self.active.refusal().is_none() && self.rotation.is_settled() {
+            self.freeze_if_due(true);
         }
     }
 
@@ -233,17 +236,26 @@ impl GroupWriter for LogWriter {
     type Request = Batch;
 
     fn prepare(&mut self, first_bytes: u64) -> Result<u64> {
-        if let Pressing::Failing(error) = self.upkeep.pressing(self.load()) {
+        if let Some(error) = self.refused.take() {
             return Err(error.with_effect(Effect::Nothing));
         }
-        self.rotation
-            .make_room(&mut self.active, &self.published, first_bytes)
+        let room = self
+            .rotation
+            .make_room(&mut self.active, &self.published, first_bytes)?;
+        self.upkeep.settled();
+        Ok(room)
     }
 
     fn relieve(&mut self) -> bool {
-        self.active.refusal().is_none()
-            && matches!(self.upkeep.pressing(self.load()), Pressing::Yes)
-            && self.upkeep.relieve()
+        if self.active.refusal().is_some() {
+            return false;
+        }
+        match self.upkeep.relieve() {
+            Relief::Again => return true,
+            Relief::Go => self.refused = None,
+            Relief::Refuse(error) => self.refused = Some(error),
+        }
+        false
     }
 
     fn commit(&mut self, group: Vec<Batch>, resolve: impl FnOnce(Vec<Result<Answer>>, GroupEnd)) {

@@ -17,7 +17,6 @@ use crate::store::lock::StoreLock;
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// While groups are written, the names that lead to them are looked at as often as this, at least.
@@ -39,8 +38,6 @@ pub(crate) struct Rotation {
     /// As many as a manifest may name.
     segments_max: usize,
     lock: Arc<StoreLock>,
-    /// Whether the open has left nothing to be done before a change: chores begin behind that.
-    settled: Arc<AtomicBool>,
     /// A new segment whose file is durable and that the manifest does not name yet.
     prepared: Option<SegmentWriter>,
     /// When the names were looked at last, by the host's clock.
@@ -55,14 +52,8 @@ impl Rotation {
         must_not_write: Option<Error>,
         segments_max: usize,
         lock: Arc<StoreLock>,
-        settled: Arc<AtomicBool>,
     ) -> Self {
-        settled.store(
-            unsettled.is_none() && must_not_write.is_none(),
-            Ordering::Release,
-        );
         Self {
-            settled,
             files,
             catalog,
             unsettled,
@@ -131,8 +122,8 @@ impl Rotation {
     }
 
     /// Whether the store may be written, and the open has left nothing to be done before.
-    pub(super) fn is_settled(&self) -> bool {
-        self.settled.load(Ordering::Acquire)
+    pub(super) const fn is_settled(&self) -> bool {
+        self.unsettled.is_none() && self.must_not_write.is_none()
     }
 
     /// The first change after an open pays what the open did not have to, or could not.
@@ -147,9 +138,8 @@ impl Rotation {
             let finished = settlement.finish(&self.files, &self.catalog);
             known(active, finished)
         });
-        match &settled {
-            Ok(()) => self.settled.store(true, Ordering::Release),
-            Err(_) => self.unsettled = Some(settlement),
+        if settled.is_err() {
+            self.unsettled = Some(settlement);
         }
         settled
     }

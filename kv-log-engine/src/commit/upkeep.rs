@@ -8,35 +8,27 @@ use kv_trait::Error;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How much the memtable and the log hold that runs do not have yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Load {
-    /// The memtable that takes writes, in bytes.
-    pub(crate) memtable_bytes: u64,
-    /// Frames behind the manifest's replay start, in bytes.
-    pub(crate) log_bytes: u64,
-}
-
-/// Whether the next group has to wait.
+/// Whether the next group may come.
 #[derive(Debug)]
-pub(crate) enum Pressing {
-    No,
-    /// For chores that can be done.
-    Yes,
-    /// For one that fails, for this reason.
-    Failing(Error),
+pub(crate) enum Relief {
+    /// Nothing presses that chores could do something about.
+    Go,
+    /// A slice of it was done: it may press no more.
+    Again,
+    /// What it would have to wait for fails, for this reason.
+    Refuse(Error),
 }
 
 /// Those who do the chores of a store, as the leader knows them.
 pub(crate) trait Upkeep: Debug + Send + Sync {
+    /// The store may be changed: what the open left to be done before is done. Chores begin behind that.
+    fn settled(&self);
+
     /// Whether the memtable should be frozen at this group's end. Memory only.
-    fn wants_freeze(&self, load: Load) -> bool;
+    fn wants_freeze(&self) -> bool;
 
-    /// Whether the next group has to wait. Memory only.
-    fn pressing(&self, load: Load) -> Pressing;
-
-    /// Does one slice of what presses, or waits for whoever is at one. `false`: there was nothing to do. Blocks.
-    fn relieve(&self) -> bool;
+    /// If something presses, does one slice of it, or waits for whoever is at one. Blocks.
+    fn relieve(&self) -> Relief;
 }
 
 /// How far the log has come, how far it was when the memtable was frozen, and how far runs cover it: bytes of frames since
@@ -79,23 +71,5 @@ impl LogTail {
     pub(crate) fn bytes(&self) -> u64 {
         let covered = self.covered.load(Ordering::Relaxed);
         self.written.load(Ordering::Relaxed).saturating_sub(covered)
-    }
-}
-
-/// No chores.
-#[derive(Debug)]
-pub(crate) struct NoUpkeep;
-
-impl Upkeep for NoUpkeep {
-    fn wants_freeze(&self, _: Load) -> bool {
-        false
-    }
-
-    fn pressing(&self, _: Load) -> Pressing {
-        Pressing::No
-    }
-
-    fn relieve(&self) -> bool {
-        false
     }
 }

@@ -72,11 +72,14 @@ impl Levels {
         // Most runs keep their interval from one state to the next: they keep these bytes, too.
         match known {
             Some(known)
-                if *known.from == *entry.from && known.to.as_deref() == entry.to.as_deref() =>
+                if *known.from == *entry.from
+                    && known.to.as_deref() == entry.to.as_deref()
+                    && known.taken == entry.taken =>
             {
                 known.clone()
             }
             _ => LiveRun {
+                taken: entry.taken,
                 run,
                 from: Arc::from(&*entry.from),
                 to: entry.to.as_deref().map(Arc::from),

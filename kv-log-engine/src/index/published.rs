@@ -155,6 +155,12 @@ impl View {
         Ok(found.and_then(|version| (!version.is_tombstone()).then_some(version.seqno)))
     }
 
+    /// The last record that runs have.
+    pub(crate) fn covered(&self) -> Seqno {
+        let point = self.point();
+        point.unwritten().map_or(point.above, |frozen| frozen.above)
+    }
+
     /// What it points into.
     pub(crate) fn segments(&self) -> &Segments {
         &self.point().segments
@@ -378,16 +384,16 @@ impl Published {
     }
 
     /// Runs have the frozen memtable now: they come in and it goes out in one step.
-    pub(crate) fn install(&self, frozen: &Arc<Frozen>, levels: Levels) {
+    pub(crate) fn install(&self, levels: Levels) {
         let levels = Arc::new(levels);
         self.exchange(|current| {
-            let is_current = |state: &FrozenState| Arc::ptr_eq(&state.frozen, frozen);
-            debug_assert!(current.frozen.as_ref().is_some_and(is_current));
+            debug_assert!(current.unwritten().is_some(), "a checkpoint has ended");
+            let mut frozen = current.frozen.clone();
+            if let Some(state) = &mut frozen {
+                state.written = true;
+            }
             Point {
-                frozen: Some(FrozenState {
-                    frozen: Arc::clone(frozen),
-                    written: true,
-                }),
+                frozen,
                 levels,
                 ..current.clone()
             }

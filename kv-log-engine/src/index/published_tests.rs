@@ -246,9 +246,8 @@ fn a_memtable_that_runs_have_answers_for_versions_and_no_more_for_values() {
     let published = published();
     publish(&published, put(b"00000001", 1));
     published.freeze(checkpoint(1));
-    let frozen = published.unwritten().unwrap();
     let before = published.view();
-    published.install(&frozen, no_levels());
+    published.install(no_levels());
     assert!(published.unwritten().is_none());
     assert_eq!(seqno_of(&published, 1), None, "these runs hold nothing");
     assert_eq!(count(&before, Direction::Forward), 1, "an older view does");

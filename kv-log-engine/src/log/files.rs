@@ -7,6 +7,7 @@ use crate::format::ids::{Entry, SegmentId};
 use crate::format::record;
 use crate::format::run::{RunId, header as run_header};
 use crate::format::{Salt, segment::file_name};
+use crate::stats::SegmentKind;
 use crate::storage::{OpenMode, Storage, StorageFile, exact};
 use kv_trait::{Error, Result};
 use std::fmt;
@@ -156,6 +157,7 @@ pub(crate) struct Segment {
     pub(crate) id: SegmentId,
     pub(crate) salt: Salt,
     files: Arc<SegmentFiles>,
+    kind: SegmentKind,
     /// Its length, once it is sealed; 0 before. Information only.
     sealed_bytes: AtomicU64,
 }
@@ -166,8 +168,29 @@ impl Segment {
             id,
             salt,
             files,
+            kind: SegmentKind::Log,
             sealed_bytes: AtomicU64::new(0),
         })
+    }
+
+    /// A value segment of that length.
+    pub(crate) fn of_values(
+        id: SegmentId,
+        salt: Salt,
+        files: Arc<SegmentFiles>,
+        bytes: u64,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            salt,
+            files,
+            kind: SegmentKind::Values,
+            sealed_bytes: AtomicU64::new(bytes),
+        })
+    }
+
+    pub(crate) const fn kind(&self) -> SegmentKind {
+        self.kind
     }
 
     pub(crate) fn path(&self) -> PathBuf {

@@ -89,7 +89,11 @@ pub(crate) fn recover(
     // The seqno that the next segment has to begin with.
     let mut next_seqno = manifest.checkpoint.map(|covered| covered.seqno.next());
     for entry in &manifest.segments {
-        let segment = Segment::new(entry.id, entry.salt, Arc::clone(files));
+        let segment = if entry.is_log() {
+            Segment::new(entry.id, entry.salt, Arc::clone(files))
+        } else {
+            Segment::of_values(entry.id, entry.salt, Arc::clone(files), entry.end)
+        };
         segments.insert(entry.id, Arc::clone(&segment));
         if entry.state != SegmentState::Active {
             segment.set_sealed_bytes(entry.end);

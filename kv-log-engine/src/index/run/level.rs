@@ -21,9 +21,19 @@ pub(crate) struct LiveRun {
     pub(crate) from: Arc<[u8]>,
     /// The first key above that it may not answer for; `None`: all.
     pub(crate) to: Option<Arc<[u8]>>,
+    /// Entries that merges have cut off.
+    pub(crate) taken: u64,
 }
 
 impl LiveRun {
+    /// What is left of a number that stands for the whole run, about.
+    pub(crate) fn share(&self, of: u64) -> u64 {
+        let entries = self.run.entry().entries;
+        let left = entries.saturating_sub(self.taken);
+        let share = u128::from(of) * u128::from(left) / u128::from(entries.max(1));
+        u64::try_from(share).unwrap_or(u64::MAX)
+    }
+
     pub(crate) fn interval(&self) -> Interval {
         let to = self.to.as_ref().map(|to| to.to_vec());
         Interval {

@@ -43,6 +43,11 @@ impl Run {
         self.entry.id
     }
 
+    /// What the manifest said of it when it was named first.
+    pub(crate) const fn entry(&self) -> &RunEntry {
+        &self.entry
+    }
+
     /// Whether anybody else has this run, or a walk over it. Where nobody has, nobody can get it.
     pub(crate) fn is_pinned(this: &Arc<Self>) -> bool {
         let is_read = |reader: &Arc<RunReader>| Arc::strong_count(reader) > 1;

@@ -137,6 +137,7 @@ pub(crate) fn live(run: &RunReader, from: &[u8], to: Option<&[u8]>) -> LiveRun {
         run: Run::of(&entry, STORE, &run.files, &run.cache),
         from: Arc::from(from),
         to: to.map(Arc::from),
+        taken: 0,
     }
 }
 
