@@ -18,8 +18,8 @@ pub(crate) fn stats(handle: &Handle) -> Stats {
     let frozen_bytes = frozen.map_or(0, |memtable| memtable.approximate_bytes() as u64);
     // What is above is taken to be new, or to replace what a tombstone or a newer version hides: see `Stats::live_keys`.
     let in_memory = (view.memtable().live() + frozen.map_or(0, |memtable| memtable.live())) as u64;
-    let deleted = (view.memtable().len() - view.memtable().live()) as u64
-        + frozen.map_or(0, |memtable| (memtable.len() - memtable.live()) as u64);
+    let deleted = view.memtable().tombstones() as u64
+        + frozen.map_or(0, |memtable| memtable.tombstones() as u64);
     let in_runs: u64 = levels
         .iter()
         .map(|level| level.entries.saturating_sub(level.tombstones))

@@ -73,6 +73,11 @@ impl Memtable {
         self.live
     }
 
+    pub(crate) const fn tombstones(&self) -> usize {
+        // A store that is closed has kept its numbers and no tree.
+        self.tree.len().saturating_sub(self.live)
+    }
+
     pub(crate) const fn approximate_bytes(&self) -> usize {
         self.tree.approximate_bytes()
     }
