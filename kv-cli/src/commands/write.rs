@@ -175,7 +175,8 @@ mod tests {
         let disk = SimDisk::new();
         let open = || Engine::open("/db", Options::new().storage(disk.storage()));
         let store = open().unwrap();
-        store.put(b"k", b"old").unwrap();
+        // Long enough to stay in its segment: short values are in memory, and no read of them fails.
+        store.put(b"k", &[b'o'; 2000]).unwrap();
         // Not closed: the next open does all that it owes the disk before it serves.
         drop(store);
         let args = Args::parse_from(["kvlog", "-p", "/db", "set", "k", "new", "--prev"]);
