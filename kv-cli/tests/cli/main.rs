@@ -9,6 +9,8 @@ mod about;
 mod bench;
 mod cases;
 mod commands;
+#[cfg(target_os = "linux")]
+mod compact;
 mod refusals;
 mod streams;
 #[cfg(target_os = "linux")]

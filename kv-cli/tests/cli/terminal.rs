@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// What the command writes to a terminal, with the line breaks it wrote.
 struct Seen {
@@ -78,6 +78,32 @@ fn watch(mut command: Command, out: bool, err: bool) -> Seen {
             code: output.status.code().unwrap(),
         }
     })
+}
+
+/// A command whose standard error is a terminal that nobody reads any more.
+pub(crate) struct Begun {
+    pub(crate) child: Child,
+    /// Held, so that the command can go on writing there.
+    _near: File,
+}
+
+/// Starts a command, and waits until it has written this to its terminal.
+pub(crate) fn begin(mut command: Command, awaited: &str) -> Begun {
+    let terminal = Terminal::new();
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(terminal.end());
+    let child = command.spawn().unwrap();
+    drop(command);
+    drop(terminal.far);
+    let mut near = File::from(terminal.near);
+    let (mut seen, mut piece) = (Vec::new(), [0; 256]);
+    while !text(&seen).contains(awaited) {
+        let read = near.read(&mut piece).unwrap();
+        seen.extend_from_slice(&piece[..read]);
+    }
+    Begun { child, _near: near }
 }
 
 const EVIL: &[u8] = b"\x1b]0;owned\x07\x1b[2J\xc2\x9b1m\xff\r\n";

@@ -76,6 +76,10 @@ fn the_readme_does_what_it_says() {
             "kvlog verify",
             Box::new(|out| out.starts_with("good: 1 segment, ") && out.ends_with(" 2,001 keys\n")),
         ),
+        (
+            "kvlog compact",
+            Box::new(|out| out.contains("/packages.kv")),
+        ),
     ];
 
     let mut lines = readme_lines("On the command line").into_iter();
