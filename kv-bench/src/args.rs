@@ -23,6 +23,9 @@ pub(crate) enum Command {
     Report {
         /// The lines of JSON.
         file: PathBuf,
+        /// Charts of W6 over time, as SVG, in this directory.
+        #[arg(long, value_name = "DIR")]
+        charts: Option<PathBuf>,
     },
     /// One step, in a process of its own.
     #[command(hide = true)]
@@ -35,21 +38,40 @@ pub(crate) enum Command {
 /// What to run.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunOptions {
-    /// Only these workloads: W1 to W8.
+    /// Only these workloads: W1 to W10.
     #[arg(long, value_delimiter = ',', value_name = "W")]
     pub(crate) workloads: Vec<String>,
     /// Only these: names of rows, such as fjall-gc, or of engines, such as fjall, for all of its rows.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub(crate) peers: Vec<String>,
-    /// How often each measurement is made.
+    /// Only cases whose name has one of these in it, such as "64 tasks" or "queue".
+    #[arg(long, value_delimiter = ',', value_name = "TEXT")]
+    pub(crate) cases: Vec<String>,
+    /// How often each measurement is made; W6 and W9, which take long, once.
     #[arg(long, default_value_t = 3, value_name = "N")]
     pub(crate) rounds: u32,
     /// How long each one lasts, where the clock ends it.
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
     pub(crate) seconds: f64,
-    /// Keys that are loaded for reads, opens and scans.
+    /// Keys that are loaded for reads, opens, scans and pauses.
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     pub(crate) keys: u64,
+    /// Bytes of their values.
+    #[arg(long, default_value_t = 100, value_name = "BYTES")]
+    pub(crate) value: usize,
+    /// Keys of W6 with values of 100 bytes; a twentieth of them with 4 KiB.
+    #[arg(long, default_value_t = 400_000, value_name = "N")]
+    pub(crate) churn_keys: u64,
+    /// Rounds of W6 after the load, each of as many changes as there are keys.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub(crate) churn_rounds: u64,
+    /// Cold opens drop the page cache of the whole machine, and directories and inodes. Else only the pages of the
+    /// store's files.
+    #[arg(long)]
+    pub(crate) drop_caches: bool,
+    /// Charts of W6 over time, as SVG, in this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) charts: Option<PathBuf>,
     /// One short round of everything: shows that it works, measures nothing.
     #[arg(long)]
     pub(crate) quick: bool,
@@ -85,12 +107,17 @@ impl RunOptions {
             self.rounds = 1;
             self.seconds = 0.05;
             self.keys = 5_000;
+            self.churn_keys = 2_000;
+            self.churn_rounds = 3;
         }
         if !(self.seconds.is_finite() && self.seconds > 0.0) {
             return Err("--seconds must be more than 0".into());
         }
-        if self.keys < 1_000 {
-            return Err("--keys must be at least 1000".into());
+        if self.keys < 1_000 || self.churn_keys < 1_000 {
+            return Err("--keys and --churn-keys must be at least 1000".into());
+        }
+        if self.value == 0 || self.churn_rounds == 0 {
+            return Err("--value and --churn-rounds must be at least 1".into());
         }
         Ok(self)
     }

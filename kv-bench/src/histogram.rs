@@ -39,6 +39,12 @@ impl Histogram {
         self.longest = self.longest.max(other.longest);
     }
 
+    /// In microseconds. `None`: nothing was recorded.
+    #[expect(clippy::cast_precision_loss, reason = "hours fit 53 bits")]
+    pub(crate) fn longest_us(&self) -> Option<f64> {
+        (self.total > 0).then(|| self.longest as f64 / 1000.0)
+    }
+
     /// The time that this part of all measurements (0 to 1) did not exceed, in microseconds: the upper edge of the
     /// bucket, or the longest time where that is less. `None`: nothing was recorded.
     #[expect(
@@ -134,6 +140,7 @@ mod tests {
         nanos(&mut histogram, [3, 3, 7]);
         assert_eq!(histogram.percentile_us(0.5), Some(0.003));
         assert_eq!(histogram.percentile_us(0.99), Some(0.007));
+        assert_eq!(histogram.longest_us(), Some(0.007));
     }
 
     #[test]
@@ -162,6 +169,7 @@ mod tests {
     #[test]
     fn nothing_has_no_percentile() {
         assert_eq!(Histogram::new().percentile_us(0.5), None);
+        assert_eq!(Histogram::new().longest_us(), None);
     }
 
     #[test]

@@ -13,11 +13,21 @@ pub(crate) const fn scramble(number: u64) -> u64 {
 /// A task's keys are numbered within its lane.
 pub(crate) const LANE_KEYS_MAX: u64 = 1 << 40;
 
+/// Keys of this lane are in the order of their numbers, as those of a queue are.
+pub(crate) const QUEUE_LANE: u64 = 1 << 23;
+/// No key of this lane is ever written.
+pub(crate) const ABSENT_LANE: u64 = 1 << 22;
+
 /// The key with this number in this lane: random to look at, and no other's.
 pub(crate) fn key(lane: u64, number: u64) -> Key {
     let unique = scramble(lane * LANE_KEYS_MAX + number);
     let mut key = [0; 16];
-    key[..8].copy_from_slice(&unique.to_le_bytes());
+    if lane == QUEUE_LANE {
+        // The most significant byte first, so that the order of keys is that of numbers.
+        key[..8].copy_from_slice(&number.swap_bytes().to_le_bytes());
+    } else {
+        key[..8].copy_from_slice(&unique.to_le_bytes());
+    }
     key[8..].copy_from_slice(&scramble(unique).to_le_bytes());
     key
 }
@@ -170,6 +180,13 @@ mod tests {
             .flat_map(|lane| (0..100).map(move |number| key(lane, number)))
             .collect();
         assert_eq!(keys.len(), 6400);
+    }
+
+    #[test]
+    fn keys_of_a_queue_are_in_the_order_of_their_numbers() {
+        let keys: Vec<Key> = (0..1000).map(|number| key(QUEUE_LANE, number)).collect();
+        assert!(keys.is_sorted());
+        assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
     }
 
     #[test]

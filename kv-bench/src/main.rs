@@ -6,13 +6,16 @@
 //! check measures whoever forgets most.
 
 mod args;
+mod chart;
 mod histogram;
 mod keys;
+mod life;
 mod micro;
 mod peers;
 mod plan;
 mod protocol;
 mod run;
+mod series;
 mod store;
 mod system;
 mod table;
@@ -40,7 +43,7 @@ fn work(arguments: Arguments) -> Outcome {
     match arguments.command {
         None => run::run(arguments.run),
         Some(Command::Micro(options)) => micro::run(&options),
-        Some(Command::Report { file }) => run::report(&file),
+        Some(Command::Report { file, charts }) => run::report(&file, charts.as_deref()),
         Some(Command::Child { job }) => workloads::run(&serde_json::from_str(&job)?),
     }
 }

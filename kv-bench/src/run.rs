@@ -3,11 +3,11 @@
 use crate::args::RunOptions;
 use crate::peers::{Contender, Engine};
 use crate::plan::{Case, Stage, cases};
-use crate::protocol::{self, Expected, Figure, Job, Task};
+use crate::protocol::{self, Expected, Figure, Job, Sample, Task, cache_bytes_default};
+use crate::series::{Series, charts, series};
 use crate::store::Outcome;
 use crate::system;
 use crate::table::{Measurement, tables};
-use crate::workloads::life::AGE_RECORDS;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -15,15 +15,13 @@ use std::io::{Write, stderr, stdout};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// The first lane that [`Task::Age`] writes; the load has lane 0.
-const FIRST_AGE_LANE: u64 = 1;
-
 /// A run and what it has come to.
-struct Run {
-    options: RunOptions,
+pub(crate) struct Run {
+    pub(crate) options: RunOptions,
     directory: TempDir,
     json: Option<File>,
     measurements: Vec<Measurement>,
+    series: Vec<Series>,
     /// Directories that many measurements read, and what must be in them.
     shared: BTreeMap<Engine, (PathBuf, Expected)>,
     count: u64,
@@ -45,36 +43,45 @@ pub(crate) fn run(options: RunOptions) -> Outcome {
         directory,
         json: json.transpose()?,
         measurements: Vec::new(),
+        series: Vec::new(),
         shared: BTreeMap::new(),
         count: 0,
     };
     run.head()?;
     for round in 0..run.options.rounds {
-        for case in &cases {
+        for case in cases.iter().filter(|case| round == 0 || !case.once) {
             for contender in &case.contenders {
                 run.measure(case, *contender, round)?;
             }
         }
     }
     run.check_shared()?;
-    let tables = tables(&run.measurements);
+    let charts = run.options.charts.as_deref();
+    show(&run.measurements, &run.series, charts)
+}
+
+fn show(measurements: &[Measurement], samples: &[Series], directory: Option<&Path>) -> Outcome {
+    let tables = tables(measurements) + &series(samples);
     stdout().write_all(tables.as_bytes())?;
-    Ok(())
+    directory.map_or(Ok(()), |directory| charts(samples, directory))
 }
 
 /// The tables of lines of JSON. What is no measurement is the head of a run, or the line that a stop has cut.
-pub(crate) fn report(file: &Path) -> Outcome {
+pub(crate) fn report(file: &Path, charts: Option<&Path>) -> Outcome {
     let lines = fs::read_to_string(file)
         .map_err(|source| format!("cannot read {}: {source}", file.display()))?;
     let measurements: Vec<Measurement> = lines
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect();
+    let samples: Vec<Series> = lines
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
     if measurements.is_empty() {
         return Err(format!("{} holds no measurement", file.display()).into());
     }
-    stdout().write_all(tables(&measurements).as_bytes())?;
-    Ok(())
+    show(&measurements, &samples, charts)
 }
 
 /// A sync that reaches no device would make everybody fast.
@@ -114,6 +121,12 @@ fn chosen(options: &RunOptions) -> Outcome<Vec<Case>> {
         if !known.copied().any(|contender| named(contender, wanted)) {
             return Err(format!("there is no peer {wanted} in these workloads").into());
         }
+    }
+    if !options.cases.is_empty() {
+        cases.retain(|case| options.cases.iter().any(|text| case.name.contains(text)));
+    }
+    if cases.is_empty() {
+        return Err("no case has such a name".into());
     }
     if !options.peers.is_empty() {
         for case in &mut cases {
@@ -166,12 +179,12 @@ impl Run {
 
     /// One case with one contender: prepares, measures, checks what is left.
     fn measure(&mut self, case: &Case, contender: Contender, round: u32) -> Outcome {
-        let (workload, name) = (case.workload, case.name);
+        let (workload, name) = (case.workload, &case.name);
         let row = contender.name();
         writeln!(stderr(), "round {}, {workload} {name}: {row}", round + 1)?;
         match case.stage {
             Stage::Shared | Stage::Closed => {
-                let directory = self.shared_directory(case, contender.engine, round)?;
+                let directory = self.shared_directory(case, contender.engine)?;
                 if case.stage == Stage::Closed {
                     protocol::run(&self.job(case, contender, Task::Settle, directory.clone()))?;
                 }
@@ -179,23 +192,7 @@ impl Run {
                     protocol::run(&self.job(case, contender, case.task.clone(), directory))?;
                 self.note(case, contender, round, reply.figures, 0)
             }
-            Stage::Killed => {
-                let directory = self.shared_directory(case, contender.engine, round)?;
-                let age = Job {
-                    lanes: FIRST_AGE_LANE + u64::from(round),
-                    ..self.job(case, contender, Task::Age, directory.clone())
-                };
-                let aged = protocol::run(&age)?;
-                if let Some((_, expected)) = self.shared.get_mut(&contender.engine) {
-                    expected.records += AGE_RECORDS;
-                    expected
-                        .lanes
-                        .extend(aged.expected.unwrap_or_default().lanes);
-                }
-                let reply =
-                    protocol::run(&self.job(case, contender, case.task.clone(), directory))?;
-                self.note(case, contender, round, reply.figures, 0)
-            }
+            Stage::Life => self.life(case, contender, round),
             Stage::Fresh | Stage::Loaded => {
                 let directory = self.fresh_directory();
                 if case.stage == Stage::Loaded {
@@ -208,13 +205,14 @@ impl Run {
                 let compared =
                     protocol::run(&self.job(case, contender, check, directory.clone()))?.compared;
                 fs::remove_dir_all(&directory)?;
+                self.note_samples(case, contender, &reply.samples)?;
                 self.note(case, contender, round, reply.figures, compared)
             }
         }
     }
 
     /// The directory that an engine's measurements share; loads it the first time.
-    fn shared_directory(&mut self, case: &Case, engine: Engine, round: u32) -> Outcome<PathBuf> {
+    fn shared_directory(&mut self, case: &Case, engine: Engine) -> Outcome<PathBuf> {
         if let Some((directory, _)) = self.shared.get(&engine) {
             return Ok(directory.clone());
         }
@@ -225,12 +223,6 @@ impl Run {
         let reply = protocol::run(&self.job(case, loader, Task::Load, directory.clone()))?;
         let expected = reply.expected.ok_or("nothing says what was loaded")?;
         self.shared.insert(engine, (directory.clone(), expected));
-        let load = Case {
-            workload: "W5",
-            name: "load",
-            ..case.clone()
-        };
-        self.note(&load, loader, round, reply.figures, 0)?;
         Ok(directory)
     }
 
@@ -247,19 +239,27 @@ impl Run {
                 lanes: 1,
                 seconds: 0.0,
                 keys: 0,
-                value_bytes: 100,
+                value_bytes: self.options.value,
+                cache_bytes: cache_bytes_default(),
+                drop_caches: false,
             };
             protocol::run(&check)?;
         }
         Ok(())
     }
 
-    fn fresh_directory(&mut self) -> PathBuf {
+    pub(crate) fn fresh_directory(&mut self) -> PathBuf {
         self.count += 1;
         self.directory.path().join(self.count.to_string())
     }
 
-    fn job(&self, case: &Case, contender: Contender, task: Task, directory: PathBuf) -> Job {
+    pub(crate) fn job(
+        &self,
+        case: &Case,
+        contender: Contender,
+        task: Task,
+        directory: PathBuf,
+    ) -> Job {
         Job {
             directory,
             contender,
@@ -268,10 +268,30 @@ impl Run {
             seconds: self.options.seconds,
             keys: case.keys,
             value_bytes: case.value_bytes,
+            cache_bytes: case.cache_bytes,
+            drop_caches: self.options.drop_caches,
         }
     }
 
-    fn note(
+    fn note_samples(&mut self, case: &Case, contender: Contender, samples: &[Sample]) -> Outcome {
+        for sample in samples {
+            let sampled = Series {
+                workload: case.workload.to_owned(),
+                case: case.name.clone(),
+                contender: contender.name(),
+                engine: contender.engine,
+                form: contender.form,
+                keys: case.keys,
+                value_bytes: case.value_bytes,
+                sample: *sample,
+            };
+            self.write_json(&sampled)?;
+            self.series.push(sampled);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn note(
         &mut self,
         case: &Case,
         contender: Contender,
@@ -282,12 +302,14 @@ impl Run {
         for figure in figures {
             let measurement = Measurement {
                 workload: case.workload.to_owned(),
-                case: case.name.to_owned(),
+                case: case.name.clone(),
                 contender: contender.name(),
                 engine: contender.engine,
                 form: contender.form,
                 round,
                 lanes: case.lanes,
+                keys: case.keys,
+                value_bytes: case.value_bytes,
                 figure,
                 compared,
             };

@@ -20,6 +20,8 @@ pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 pub(crate) type Key = [u8; 16];
 /// A key and its value.
 pub(crate) type Record = (Key, Vec<u8>);
+/// A key and its new value; `None`: it goes.
+pub(crate) type Change = (Key, Option<Vec<u8>>);
 
 /// What a scan has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,8 +55,8 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
     /// One record, durable when it returns.
     fn put(&self, key: &Key, value: &[u8]) -> Outcome;
 
-    /// Many records, as one atomic batch with one sync.
-    fn write(&self, records: &[Record]) -> Outcome;
+    /// Many changes, as one atomic batch with one sync.
+    fn write(&self, changes: &[Change]) -> Outcome;
 
     /// A copy of the value.
     fn get(&self, key: &Key) -> Outcome<Option<Vec<u8>>>;
@@ -64,14 +66,33 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
 
     /// Writes the accounts that [`Store::transfer`] will work on.
     fn seed(&self, accounts: &[Record]) -> Outcome {
-        self.write(accounts)
+        let puts = accounts
+            .iter()
+            .map(|(key, value)| (*key, Some(value.clone())));
+        self.write(&puts.collect::<Vec<Change>>())
     }
 
     /// Moves 1 from one account to another, serializable and durable; `false`: a conflict, nothing happened.
     fn transfer(&self, from: &Key, to: &Key) -> Outcome<bool>;
 
+    /// What it has counted since the open, as far as it tells.
+    fn counts(&self) -> Counts {
+        Counts::default()
+    }
+
     /// Leaves nothing to recover.
     fn close(self) -> Outcome;
+}
+
+/// What a store says of its own work since the open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Bytes that it has written to its files: logs, runs and everything else.
+    pub(crate) written_bytes: Option<u64>,
+    /// Entries written anew: into the log, and again by each merge.
+    pub(crate) entries: Option<u64>,
+    /// Blocks that lookups have read or found in a cache.
+    pub(crate) blocks: Option<u64>,
 }
 
 /// An open store, called from tasks. Durable as [`Store`] is.
@@ -79,6 +100,7 @@ pub(crate) trait TaskStore: Send + Sync + Sized + 'static {
     fn open(path: PathBuf) -> impl Future<Output = Outcome<Self>> + Send;
     fn put(&self, key: Key, value: Vec<u8>) -> impl Future<Output = Outcome> + Send;
     fn get(&self, key: Key) -> impl Future<Output = Outcome<Option<Vec<u8>>>> + Send;
+    fn write(&self, changes: Vec<Change>) -> impl Future<Output = Outcome> + Send;
     fn seed(&self, accounts: Vec<Record>) -> impl Future<Output = Outcome> + Send;
     fn transfer(&self, from: Key, to: Key) -> impl Future<Output = Outcome<bool>> + Send;
 }
@@ -128,6 +150,10 @@ impl<S: Store> TaskStore for Hop<S> {
         self.call(move |store| store.get(&key)).await
     }
 
+    async fn write(&self, changes: Vec<Change>) -> Outcome {
+        self.call(move |store| store.write(&changes)).await
+    }
+
     async fn seed(&self, accounts: Vec<Record>) -> Outcome {
         self.call(move |store| store.seed(&accounts)).await
     }
@@ -139,7 +165,7 @@ impl<S: Store> TaskStore for Hop<S> {
 
 /// A record on its way to the batching writer, and who waits for it.
 struct Request {
-    record: Record,
+    change: Change,
     answer: oneshot::Sender<Result<(), String>>,
 }
 
@@ -166,8 +192,8 @@ impl<S: Store> TaskStore for Gather<S> {
 
     async fn put(&self, key: Key, value: Vec<u8>) -> Outcome {
         let (answer, answered) = oneshot::channel();
-        let record = (key, value);
-        if self.queue.send(Request { record, answer }).is_err() {
+        let change = (key, Some(value));
+        if self.queue.send(Request { change, answer }).is_err() {
             return Err("the batching writer is gone".into());
         }
         Ok(answered.await??)
@@ -175,6 +201,10 @@ impl<S: Store> TaskStore for Gather<S> {
 
     async fn get(&self, key: Key) -> Outcome<Option<Vec<u8>>> {
         self.hop.get(key).await
+    }
+
+    async fn write(&self, changes: Vec<Change>) -> Outcome {
+        self.hop.write(changes).await
     }
 
     async fn seed(&self, accounts: Vec<Record>) -> Outcome {
@@ -187,21 +217,21 @@ impl<S: Store> TaskStore for Gather<S> {
 }
 
 fn write_batches<S: Store>(store: &S, mut requests: mpsc::UnboundedReceiver<Request>) {
-    let mut records = Vec::new();
+    let mut changes = Vec::new();
     let mut answers = Vec::new();
     while let Some(first) = requests.blocking_recv() {
         let mut next = Some(first);
-        while let Some(Request { record, answer }) = next {
-            records.push(record);
+        while let Some(Request { change, answer }) = next {
+            changes.push(change);
             answers.push(answer);
-            next = if records.len() < GATHER_RECORDS_MAX {
+            next = if changes.len() < GATHER_RECORDS_MAX {
                 requests.try_recv().ok()
             } else {
                 None
             };
         }
-        let outcome = store.write(&records).map_err(|failure| failure.to_string());
-        records.clear();
+        let outcome = store.write(&changes).map_err(|failure| failure.to_string());
+        changes.clear();
         for answer in answers.drain(..) {
             drop(answer.send(outcome.clone())); // whoever went away does not want to know
         }

@@ -3,6 +3,7 @@
 use crate::store::Outcome;
 use rustix::fs::{Advice, fadvise};
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -105,14 +106,70 @@ fn flush_count(diskstats: &str, major: u32, minor: u32) -> Option<u64> {
     diskstats.lines().find_map(numbers)
 }
 
-/// Memory of this process that no file stands behind, in bytes.
-pub(crate) fn anonymous_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kib * 1024)
+/// Memory of this process, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// What no file stands behind.
+    pub(crate) anonymous: u64,
+    /// All that is resident, maps of files included.
+    pub(crate) resident: u64,
+}
+
+impl Memory {
+    pub(crate) fn now() -> Option<Self> {
+        let status = fs::read_to_string("/proc/self/status").ok()?;
+        let kib = |name| field(&status, name);
+        Some(Self {
+            anonymous: kib("RssAnon:")? * 1024,
+            resident: kib("VmRSS:")? * 1024,
+        })
+    }
+}
+
+/// What this process has read and written, as the kernel counts it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traffic {
+    /// Calls that read from files.
+    pub(crate) read_calls: u64,
+    /// Bytes that those calls returned.
+    pub(crate) read_bytes: u64,
+    /// Bytes that had to come from a device.
+    pub(crate) device_read_bytes: u64,
+    /// Bytes that became dirty in the page cache or went to a device past it. Not what a journal of the file system adds.
+    pub(crate) written_bytes: u64,
+}
+
+impl Traffic {
+    pub(crate) fn now() -> Option<Self> {
+        Self::of(&fs::read_to_string("/proc/self/io").ok()?)
+    }
+
+    fn of(io: &str) -> Option<Self> {
+        Some(Self {
+            read_calls: field(io, "syscr:")?,
+            read_bytes: field(io, "rchar:")?,
+            device_read_bytes: field(io, "read_bytes:")?,
+            written_bytes: field(io, "write_bytes:")?,
+        })
+    }
+
+    /// From an earlier reading to this one.
+    pub(crate) const fn since(self, before: Self) -> Self {
+        Self {
+            read_calls: self.read_calls.saturating_sub(before.read_calls),
+            read_bytes: self.read_bytes.saturating_sub(before.read_bytes),
+            device_read_bytes: self
+                .device_read_bytes
+                .saturating_sub(before.device_read_bytes),
+            written_bytes: self.written_bytes.saturating_sub(before.written_bytes),
+        }
+    }
+}
+
+/// The number behind a name at the start of a line.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// The device blocks of all files below a directory, in bytes.
@@ -134,16 +191,32 @@ pub(crate) fn forget_pages(directory: &Path) -> Outcome {
     })
 }
 
-fn for_each_file(directory: &Path, work: &mut dyn FnMut(&Path) -> Outcome) -> Outcome {
-    for entry in fs::read_dir(directory)? {
+/// Drops the machine's whole page cache, with directories and inodes, where this process may.
+pub(crate) fn drop_caches() -> Outcome {
+    let path = "/proc/sys/vm/drop_caches";
+    fs::write(path, "3").map_err(|source| format!("cannot write {path}: {source}").into())
+}
+
+/// A store that is open makes files and removes them meanwhile: what is gone when its turn comes is left out.
+fn for_each_file(directory: &Path, work: &mut dyn FnMut(&Path) -> io::Result<()>) -> Outcome {
+    for entry in present(fs::read_dir(directory))?.into_iter().flatten() {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
+        let is_directory = present(entry.file_type())?.is_some_and(|kind| kind.is_dir());
+        if is_directory {
             for_each_file(&entry.path(), work)?;
         } else {
-            work(&entry.path())?;
+            present(work(&entry.path()))?;
         }
     }
     Ok(())
+}
+
+fn present<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The type of the file system that holds a directory: `ext4`, `tmpfs`.
@@ -230,6 +303,40 @@ mod tests {
                      254 0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 4711 17\n";
         assert_eq!(flush_count(stats, 254, 0), Some(4711));
         assert_eq!(flush_count(stats, 8, 0), None);
+    }
+
+    #[test]
+    fn reads_of_files_and_of_the_device_are_told_apart() {
+        let io = "rchar: 5000\nwchar: 1\nsyscr: 7\nsyscw: 2\nread_bytes: 4096\nwrite_bytes: 8192\n\
+                  cancelled_write_bytes: 3\n";
+        let traffic = Traffic::of(io).unwrap();
+        let numbers = (traffic.read_calls, traffic.read_bytes);
+        assert_eq!(numbers, (7, 5000));
+        let numbers = (traffic.device_read_bytes, traffic.written_bytes);
+        assert_eq!(numbers, (4096, 8192));
+        assert_eq!(traffic.since(traffic).written_bytes, 0);
+        assert!(Traffic::of("rchar: 5000\n").is_none());
+    }
+
+    #[test]
+    fn a_file_that_is_gone_takes_no_space() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, other) = (directory.path().join("one"), directory.path().join("other"));
+        fs::write(&one, [1; 5000]).unwrap();
+        fs::write(&other, [1; 5000]).unwrap();
+        let all = disk_bytes(directory.path()).unwrap();
+        let mut seen = 0;
+        for_each_file(directory.path(), &mut |path| {
+            for gone in [&one, &other].into_iter().filter(|file| *file != path) {
+                fs::remove_file(gone)?; // the second time it is missing
+            }
+            seen += 1;
+            fs::metadata(path).map(drop)
+        })
+        .unwrap();
+        assert!(seen > 0);
+        assert!(disk_bytes(directory.path()).unwrap() < all);
+        assert_eq!(disk_bytes(&directory.path().join("never")).unwrap(), 0);
     }
 
     #[test]

@@ -19,6 +19,11 @@ pub(crate) struct Measurement {
     pub(crate) round: u32,
     /// Tasks or threads at once: so many writes share a sync at most.
     pub(crate) lanes: u64,
+    /// What the store holds, where that is known before.
+    #[serde(default)]
+    pub(crate) keys: u64,
+    #[serde(default)]
+    pub(crate) value_bytes: usize,
     #[serde(flatten)]
     pub(crate) figure: Figure,
     /// Records that were compared after the process was killed.
@@ -31,11 +36,16 @@ struct Cell {
     spread: Spread,
     p50_us: Option<f64>,
     p99_us: Option<f64>,
+    p999_us: Option<f64>,
+    longest_us: Option<f64>,
     better: Better,
 }
 
 /// A column: workload, case, metric.
 type Column<'a> = (&'a str, &'a str, &'a str);
+
+/// These have many metrics: a table for each of their cases.
+const BY_CASE: [&str; 3] = ["W5", "W6", "W9"];
 
 /// All tables, as Markdown.
 pub(crate) fn tables(measurements: &[Measurement]) -> String {
@@ -47,21 +57,44 @@ pub(crate) fn tables(measurements: &[Measurement]) -> String {
             .collect();
         if !of.is_empty() {
             line(&mut text, format_args!("\n### {workload}: {title}\n"));
-            table(&mut text, &of);
+            if BY_CASE.contains(&workload) {
+                by_case(&mut text, &of);
+            } else {
+                table(&mut text, &of, true);
+            }
         }
     }
+    pauses(&mut text, measurements);
     comparison(&mut text, measurements);
     flushes(&mut text, measurements);
     noise(&mut text, measurements);
     text
 }
 
-/// Contenders down, cases across: median, the least and most of all rounds, p50 and p99.
-fn table(text: &mut String, of: &[&Measurement]) {
+fn by_case(text: &mut String, of: &[&Measurement]) {
+    let mut cases: Vec<&str> = Vec::new();
+    for one in of {
+        if !cases.contains(&&*one.case) {
+            cases.push(&one.case);
+        }
+    }
+    for case in cases {
+        line(text, format_args!("{case}:\n"));
+        let of = of.iter().copied().filter(|one| one.case == case);
+        table(text, &of.collect::<Vec<_>>(), false);
+        text.push('\n');
+    }
+}
+
+/// Contenders down, cases and metrics across: median, the least and most of all rounds, latencies.
+fn table(text: &mut String, of: &[&Measurement], named: bool) {
     let columns = columns(of);
     let mut heads = String::new();
     for (_, case, metric) in &columns {
-        heads.push_str(&format!(" {case}: {metric} |"));
+        if named {
+            heads.push_str(&format!(" {case}:"));
+        }
+        heads.push_str(&format!(" {metric} |"));
     }
     line(text, format_args!("| |{heads}"));
     line(text, format_args!("|---|{}", "---|".repeat(columns.len())));
@@ -85,7 +118,12 @@ fn shown(cell: Cell) -> String {
         text.push_str(&format!(" [{}..{}]", number(min), number(max)));
     }
     if let (Some(p50), Some(p99)) = (cell.p50_us, cell.p99_us) {
-        text.push_str(&format!(" ({}/{} us)", number(p50), number(p99)));
+        let ends = [cell.p999_us, cell.longest_us].map(|end| {
+            let end = end.map(|end| format!("/{}", number(end)));
+            end.unwrap_or_default()
+        });
+        let (p50, p99, ends) = (number(p50), number(p99), ends.concat());
+        text.push_str(&format!(" ({p50}/{p99}{ends} us)"));
     }
     text
 }
@@ -135,6 +173,55 @@ fn comparison(text: &mut String, measurements: &[Measurement]) {
             "| | kvlog | best native | ratio | target | best wrapped | ratio | target |\n",
         );
         text.push_str("|---|---|---|---|---|---|---|---|\n");
+        text.push_str(&rows);
+    }
+}
+
+/// W9: how much longer everything takes while the store is churned.
+fn pauses(text: &mut String, measurements: &[Measurement]) {
+    let of: Vec<&Measurement> = measurements
+        .iter()
+        .filter(|one| one.workload == "W9")
+        .collect();
+    let mut rows = String::new();
+    for (workload, case, metric) in columns(&of) {
+        let Some(operation) = metric.strip_prefix("quiet, ") else {
+            continue;
+        };
+        let churned = format!("churned, {operation}");
+        for row in contenders(&of) {
+            let quiet = cell(&of, &(workload, case, metric), row);
+            let churned = cell(&of, &(workload, case, &churned), row);
+            let Some((quiet, churned)) = quiet.zip(churned) else {
+                continue;
+            };
+            let beside = |of: fn(&Cell) -> Option<f64>| {
+                let both = of(&quiet).zip(of(&churned));
+                both.map_or_else(
+                    || "-".to_owned(),
+                    |(quiet, churned)| {
+                        let times = number(churned / quiet.max(f64::MIN_POSITIVE));
+                        format!("{} -> {} ({times})", number(quiet), number(churned))
+                    },
+                )
+            };
+            line(
+                &mut rows,
+                format_args!(
+                    "| {case}: {} | {} | {} | {} | {} |",
+                    row.name(),
+                    beside(|cell| cell.p50_us),
+                    beside(|cell| cell.p99_us),
+                    beside(|cell| cell.p999_us),
+                    beside(|cell| cell.longest_us),
+                ),
+            );
+        }
+    }
+    if !rows.is_empty() {
+        text.push_str("\n### W9: from quiet to churned, in microseconds (and how many times)\n\n");
+        text.push_str("The longest is of ten times as many seconds when churned.\n\n");
+        text.push_str("| | p50 | p99 | p99.9 | longest |\n|---|---|---|---|---|\n");
         text.push_str(&rows);
     }
 }
@@ -298,6 +385,8 @@ fn cell(of: &[&Measurement], column: &Column<'_>, contender: Contender) -> Optio
         spread: Spread::of(rounds.iter().map(|round| round.value))?,
         p50_us: median(&|figure| figure.p50_us),
         p99_us: median(&|figure| figure.p99_us),
+        p999_us: median(&|figure| figure.p999_us),
+        longest_us: median(&|figure| figure.longest_us),
         better: rounds.first()?.better,
     })
 }
@@ -348,6 +437,8 @@ mod tests {
             form,
             round,
             lanes: 8,
+            keys: 0,
+            value_bytes: 100,
             figure: Figure {
                 p50_us: Some(10.0),
                 p99_us: Some(20.0),
@@ -395,6 +486,25 @@ mod tests {
         }
         let text = tables(&[own, peer]);
         assert!(text.contains("| lmdb-threads 5.00 | 0.50 | - |"), "{text}");
+    }
+
+    #[test]
+    fn a_pause_is_shown_beside_the_quiet_store() {
+        let mut quiet = measured(Engine::Kvlog, Form::Threads, 0, 900.0);
+        quiet.workload = "W9".to_owned();
+        quiet.figure.metric = "quiet, gets/s".to_owned();
+        quiet.figure.p999_us = Some(40.0);
+        let mut churned = quiet.clone();
+        churned.figure.metric = "churned, gets/s".to_owned();
+        churned.figure.p99_us = Some(50.0);
+        churned.figure.p999_us = Some(400.0);
+        let text = tables(&[quiet, churned]);
+        let row = "| 8 tasks: kvlog-threads | 10.0 -> 10.0 (1.00) | 20.0 -> 50.0 (2.50) | 40.0 -> 400 (10.0) | - |";
+        assert!(text.contains(row), "{text}");
+        assert!(
+            text.contains("| kvlog-threads | 900 (10.0/20.0/40.0 us) |"),
+            "{text}"
+        );
     }
 
     #[test]

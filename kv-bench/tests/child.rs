@@ -86,6 +86,57 @@ fn what_a_killed_child_acknowledged_is_found_and_what_is_missing_is_noticed() {
 }
 
 #[test]
+fn a_load_that_is_killed_on_the_way_has_left_what_it_told() {
+    for engine in ["kvlog", "surrealkv", "fjall", "redb", "lmdb"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let mut load = job(&path, engine, "threads", &json!("load_aloud"));
+        load["keys"] = json!(1_000_000);
+        let (told, _) = child(&load); // one line, then the kill
+        let acknowledged = told.unwrap().as_u64().unwrap();
+        assert_eq!(acknowledged, 1000, "{engine}");
+        let check = json!({ "check": { "expected": { "records": 0, "lanes": [], "versions": [], "sum": null } } });
+        let (nothing, _) = child(&job(&path, engine, "threads", &check));
+        assert_eq!(nothing, None, "{engine}: records are there");
+
+        // More batches than the first may have been acknowledged meanwhile, but no part of one.
+        let found = (1..10_000).find(|batches| {
+            let records = batches * 1000;
+            let in_flight = json!({
+                "records": records, "lanes": [[0, records]], "versions": [], "sum": null, "in_flight": 1000,
+            });
+            holds(&path, engine, &in_flight)
+        });
+        assert!(found.is_some(), "{engine}");
+    }
+}
+
+#[test]
+fn churn_knows_what_is_there_and_what_is_gone() {
+    for engine in ["kvlog", "surrealkv", "fjall", "redb", "lmdb"] {
+        for (churn, live) in [("queue", 1000), ("delete_all", 0), ("skewed", 1000)] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("store");
+            let task = json!({ "churn": { "churn": churn, "rounds": 1 } });
+            let (reply, _) = child(&job(&path, engine, "threads", &task));
+            let reply = reply.unwrap();
+            assert_eq!(reply["samples"].as_array().unwrap().len(), 2);
+            let expected = reply["expected"].clone();
+            assert_eq!(expected["records"], live, "{engine} {churn}");
+            assert!(holds(&path, engine, &expected), "{engine} {churn}");
+            if let Some(there) = expected["versions"].get(0) {
+                let mut gone = expected.clone();
+                gone["absent"] = json!([[there[0], there[1]]]);
+                assert!(
+                    !holds(&path, engine, &gone),
+                    "{engine} {churn}: one is back"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn accounts_that_lose_money_are_noticed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store");

@@ -1,6 +1,6 @@
 //! fjall: a batch with a durability is durable before it is visible; a plain insert with a persist is not.
 
-use crate::store::{Key, Outcome, Record, Scanned, Store, moved, present};
+use crate::store::{Change, Key, Outcome, Scanned, Store, moved, present};
 use fjall::{
     KeyspaceCreateOptions, OptimisticTxDatabase, OptimisticTxKeyspace, PersistMode, Readable,
 };
@@ -18,7 +18,7 @@ pub(crate) struct Fjall {
 impl Store for Fjall {
     fn open(path: &Path) -> Outcome<Self> {
         let database = OptimisticTxDatabase::builder(path)
-            .cache_size(super::CACHE_BYTES)
+            .cache_size(super::cache_bytes())
             .open()?;
         let keyspace = database.keyspace("bench", KeyspaceCreateOptions::default)?;
         Ok(Self { database, keyspace })
@@ -34,14 +34,17 @@ impl Store for Fjall {
         Ok(batch.commit()?)
     }
 
-    fn write(&self, records: &[Record]) -> Outcome {
+    fn write(&self, changes: &[Change]) -> Outcome {
         let mut batch = self
             .database
             .inner()
             .batch()
             .durability(Some(PersistMode::SyncData));
-        for (key, value) in records {
-            batch.insert(self.keyspace.inner(), &key[..], &value[..]);
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(self.keyspace.inner(), &key[..], &value[..]),
+                None => batch.remove(self.keyspace.inner(), &key[..]),
+            }
         }
         Ok(batch.commit()?)
     }

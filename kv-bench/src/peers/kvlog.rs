@@ -1,6 +1,8 @@
 //! kvlog: the engine from threads, its async skin on tokio from tasks.
 
-use crate::store::{Key, Outcome, Record, Scanned, Store, TaskStore, moved, present};
+use crate::store::{
+    Change, Counts, Key, Outcome, Record, Scanned, Store, TaskStore, moved, present,
+};
 use kv_log_engine::{Batch, Engine, Options, Seqno};
 use kv_runtime_tokio::{ByteKey, Error, ErrorKind, KVLog, Raw};
 use kv_trait::Fingerprint;
@@ -58,8 +60,8 @@ impl Store for Kvlog {
         Ok(self.engine.put(key, value)?)
     }
 
-    fn write(&self, records: &[Record]) -> Outcome {
-        self.engine.write(batch(records)?)?;
+    fn write(&self, changes: &[Change]) -> Outcome {
+        self.engine.write(batch(changes)?)?;
         Ok(())
     }
 
@@ -113,15 +115,28 @@ impl Store for Kvlog {
         }
     }
 
+    /// All that is written so far is the log, and each record once.
+    fn counts(&self) -> Counts {
+        let stats = self.engine.stats();
+        Counts {
+            written_bytes: Some(stats.frame_bytes),
+            entries: Some(stats.records),
+            blocks: None,
+        }
+    }
+
     fn close(self) -> Outcome {
         Ok(self.engine.close()?)
     }
 }
 
-fn batch(records: &[Record]) -> Result<Batch, Error> {
+fn batch(changes: &[Change]) -> Result<Batch, Error> {
     let mut batch = Batch::new();
-    for (key, value) in records {
-        batch.put(key, value)?;
+    for (key, value) in changes {
+        match value {
+            Some(value) => batch.put(key, value)?,
+            None => batch.delete(key)?,
+        }
     }
     Ok(batch)
 }
@@ -152,6 +167,11 @@ impl<const SET: bool> TaskStore for KvlogTasks<SET> {
 
     async fn get(&self, key: Key) -> Outcome<Option<Vec<u8>>> {
         Ok(self.store.get(&ByteKey(key.to_vec())).await?)
+    }
+
+    async fn write(&self, changes: Vec<Change>) -> Outcome {
+        let threads = self.threads.clone();
+        spawn_blocking(move || threads.write(&changes)).await?
     }
 
     async fn seed(&self, accounts: Vec<Record>) -> Outcome {

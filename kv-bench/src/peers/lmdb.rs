@@ -1,6 +1,6 @@
 //! LMDB through heed: a memory map, one write transaction at a time, each with syncs of its own.
 
-use crate::store::{Key, Outcome, Record, Scanned, Store, moved, present};
+use crate::store::{Change, Key, Outcome, Scanned, Store, moved, present};
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, WithoutTls};
 use std::ops::Bound;
@@ -43,10 +43,15 @@ impl Store for Lmdb {
         Ok(transaction.commit()?)
     }
 
-    fn write(&self, records: &[Record]) -> Outcome {
+    fn write(&self, changes: &[Change]) -> Outcome {
         let mut transaction = self.env.write_txn()?;
-        for (key, value) in records {
-            self.database.put(&mut transaction, key, value)?;
+        for (key, value) in changes {
+            match value {
+                Some(value) => self.database.put(&mut transaction, key, value)?,
+                None => {
+                    self.database.delete(&mut transaction, key)?;
+                }
+            }
         }
         Ok(transaction.commit()?)
     }

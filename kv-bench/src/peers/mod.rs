@@ -16,10 +16,24 @@ pub(crate) use self::redb::Redb;
 pub(crate) use self::rocksdb::RocksDb;
 pub(crate) use self::surrealkv::Surreal;
 
+use crate::protocol::cache_bytes_default;
+use crate::store::Outcome;
 use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
+
+/// The size of the cache of this process's store; a child sets it once.
+static CACHE_BYTES: OnceLock<u64> = OnceLock::new();
 
 /// Where an engine has a cache of its own, this is its size.
-pub(crate) const CACHE_BYTES: u64 = 1 << 30;
+fn cache_bytes() -> u64 {
+    *CACHE_BYTES.get_or_init(cache_bytes_default)
+}
+
+/// Before the first open.
+pub(crate) fn set_cache_bytes(bytes: u64) -> Outcome {
+    let set = CACHE_BYTES.set(bytes);
+    set.map_err(|_bytes| "the cache has a size already".into())
+}
 
 /// A store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

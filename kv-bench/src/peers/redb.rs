@@ -1,6 +1,6 @@
 //! redb: one write transaction at a time, each with a sync of its own.
 
-use crate::store::{Key, Outcome, Record, Scanned, Store, moved, present};
+use crate::store::{Change, Key, Outcome, Scanned, Store, moved, present};
 use redb::{
     Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition,
     WriteTransaction,
@@ -24,7 +24,7 @@ impl Redb {
 impl Store for Redb {
     fn open(path: &Path) -> Outcome<Self> {
         std::fs::create_dir_all(path)?;
-        let cache_bytes = usize::try_from(super::CACHE_BYTES)?;
+        let cache_bytes = usize::try_from(super::cache_bytes())?;
         let database = Builder::new()
             .set_cache_size(cache_bytes)
             .create(path.join("bench.redb"))?;
@@ -44,11 +44,14 @@ impl Store for Redb {
         Ok(transaction.commit()?)
     }
 
-    fn write(&self, records: &[Record]) -> Outcome {
+    fn write(&self, changes: &[Change]) -> Outcome {
         let transaction = self.begin()?;
         let mut table = transaction.open_table(TABLE)?;
-        for (key, value) in records {
-            table.insert(&key[..], &value[..])?;
+        for (key, value) in changes {
+            match value {
+                Some(value) => table.insert(&key[..], &value[..])?,
+                None => table.remove(&key[..])?,
+            };
         }
         drop(table);
         Ok(transaction.commit()?)

@@ -1,6 +1,6 @@
 //! RocksDB, where the feature `rocksdb` is on: a group of writers shares one sync of the log.
 
-use crate::store::{Key, Outcome, Record, Scanned, Store, moved, present};
+use crate::store::{Change, Key, Outcome, Scanned, Store, moved, present};
 use rocksdb::{
     BlockBasedOptions, Cache, Direction, ErrorKind, IteratorMode, OptimisticTransactionDB,
     OptimisticTransactionOptions, Options, WriteBatchWithTransaction, WriteOptions,
@@ -21,7 +21,9 @@ fn synced() -> WriteOptions {
 impl Store for RocksDb {
     fn open(path: &Path) -> Outcome<Self> {
         let mut blocks = BlockBasedOptions::default();
-        blocks.set_block_cache(&Cache::new_lru_cache(usize::try_from(super::CACHE_BYTES)?));
+        blocks.set_block_cache(&Cache::new_lru_cache(
+            usize::try_from(super::cache_bytes())?,
+        ));
         let mut options = Options::default();
         options.create_if_missing(true);
         options.set_block_based_table_factory(&blocks);
@@ -32,10 +34,13 @@ impl Store for RocksDb {
         Ok(self.0.put_opt(key, value, &synced())?)
     }
 
-    fn write(&self, records: &[Record]) -> Outcome {
+    fn write(&self, changes: &[Change]) -> Outcome {
         let mut batch = WriteBatchWithTransaction::<true>::default();
-        for (key, value) in records {
-            batch.put(key, value);
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            }
         }
         Ok(self.0.write_opt(batch, &synced())?)
     }

@@ -1,6 +1,6 @@
 //! surrealkv: commits are async and share syncs; reads are synchronous or async. tokio only.
 
-use crate::store::{Key, Outcome, Record, Scanned, Store, TaskStore, moved, present};
+use crate::store::{Change, Key, Outcome, Record, Scanned, Store, TaskStore, moved, present};
 use std::path::{Path, PathBuf};
 use surrealkv::{Durability, Error, LSMIterator, Mode, Options, Transaction, Tree, TreeBuilder};
 use tokio::runtime::Handle;
@@ -22,11 +22,14 @@ impl<const PREALLOCATED: bool> Surreal<PREALLOCATED> {
     }
 
     /// Blind writes of one key by several tasks conflict as well: again, at once.
-    async fn write_all(&self, records: &[Record]) -> Outcome {
+    async fn write_all(&self, changes: &[Change]) -> Outcome {
         loop {
             let mut transaction = self.begin(Mode::WriteOnly)?;
-            for (key, value) in records {
-                transaction.set(&key[..], &value[..])?;
+            for (key, value) in changes {
+                match value {
+                    Some(value) => transaction.set(&key[..], &value[..])?,
+                    None => transaction.delete(&key[..])?,
+                }
             }
             if commit(transaction).await? {
                 return Ok(());
@@ -58,7 +61,7 @@ impl<const PREALLOCATED: bool> Store for Surreal<PREALLOCATED> {
     fn open(path: &Path) -> Outcome<Self> {
         let options = Options::new()
             .with_path(path.to_path_buf())
-            .with_block_cache_capacity(super::CACHE_BYTES)
+            .with_block_cache_capacity(super::cache_bytes())
             .with_wal_preallocation(PREALLOCATED);
         Ok(Self {
             tree: TreeBuilder::with_options(options).build()?,
@@ -68,11 +71,11 @@ impl<const PREALLOCATED: bool> Store for Surreal<PREALLOCATED> {
 
     fn put(&self, key: &Key, value: &[u8]) -> Outcome {
         self.runtime
-            .block_on(self.write_all(&[(*key, value.to_vec())]))
+            .block_on(self.write_all(&[(*key, Some(value.to_vec()))]))
     }
 
-    fn write(&self, records: &[Record]) -> Outcome {
-        self.runtime.block_on(self.write_all(records))
+    fn write(&self, changes: &[Change]) -> Outcome {
+        self.runtime.block_on(self.write_all(changes))
     }
 
     fn get(&self, key: &Key) -> Outcome<Option<Vec<u8>>> {
@@ -106,7 +109,7 @@ impl<const PREALLOCATED: bool> TaskStore for Surreal<PREALLOCATED> {
     }
 
     async fn put(&self, key: Key, value: Vec<u8>) -> Outcome {
-        self.write_all(&[(key, value)]).await
+        self.write_all(&[(key, Some(value))]).await
     }
 
     async fn get(&self, key: Key) -> Outcome<Option<Vec<u8>>> {
@@ -114,8 +117,13 @@ impl<const PREALLOCATED: bool> TaskStore for Surreal<PREALLOCATED> {
         Ok(transaction.get_async(&key[..]).await?)
     }
 
+    async fn write(&self, changes: Vec<Change>) -> Outcome {
+        self.write_all(&changes).await
+    }
+
     async fn seed(&self, accounts: Vec<Record>) -> Outcome {
-        self.write_all(&accounts).await
+        let puts = accounts.into_iter().map(|(key, value)| (key, Some(value)));
+        self.write_all(&puts.collect::<Vec<Change>>()).await
     }
 
     async fn transfer(&self, from: Key, to: Key) -> Outcome<bool> {

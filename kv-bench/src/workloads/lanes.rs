@@ -63,6 +63,7 @@ impl Clock {
 pub(crate) struct Done {
     lanes: Vec<Lane>,
     figure: Figure,
+    times: Histogram,
 }
 
 /// Runs each lane as a task.
@@ -128,11 +129,34 @@ impl Done {
             cpu_other: reading.cpu_other,
             ..Figure::new(metric, rate, Better::Higher)
         };
-        Self { lanes, figure }
+        Self {
+            lanes,
+            figure,
+            times,
+        }
     }
 
     pub(crate) fn figure(&self) -> Figure {
         self.figure.clone()
+    }
+
+    /// Of all lanes.
+    pub(crate) fn operations(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.operations).sum()
+    }
+
+    /// With the ends of the latencies, where pauses are.
+    pub(crate) fn figure_of_pauses(&self) -> Figure {
+        Figure {
+            p999_us: self.times.percentile_us(0.999),
+            longest_us: self.times.longest_us(),
+            ..self.figure.clone()
+        }
+    }
+
+    /// What the lanes remember of their keys: number, version.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.lanes.iter().flat_map(|lane| lane.versions.clone())
     }
 
     /// Conflicts for each transfer that was made.

@@ -1,25 +1,25 @@
-//! The store's life: loading, opening (W5), overwriting (W6), and what must be left of it.
+//! The store's life: loading and opening (W5), and what must be left of it.
 
-use crate::keys::{Random, Values, key};
-use crate::protocol::{Better, Expected, Figure, Job, Reply};
-use crate::store::{Key, Outcome, Record, Store, balance, present};
-use crate::system::{Meter, anonymous_bytes, disk_bytes, forget_pages};
+use crate::keys::{Values, key};
+use crate::protocol::{Better, Expected, Figure, Job, Reply, tell, wait_for_the_end};
+use crate::store::{Change, Key, Outcome, Store, balance, present};
+use crate::system::{Memory, Meter, Traffic, disk_bytes, drop_caches, forget_pages};
 use std::time::Instant;
 
 /// Records of one batch of a load.
-const BATCH_RECORDS: u64 = 1000;
+pub(crate) const BATCH_RECORDS: u64 = 1000;
 /// Records that [`age`] adds.
 pub(crate) const AGE_RECORDS: u64 = 1024;
 /// Records of each lane that a check compares.
-const COMPARED_MAX: u64 = 1000;
+pub(super) const COMPARED_MAX: u64 = 1000;
 
-/// All keys in batches, and a clean close.
+/// All keys in batches of [`BATCH_RECORDS`], and a clean close.
 pub(super) fn load<S: Store>(job: &Job) -> Outcome<Reply> {
     let store = S::open(&job.directory)?;
     let values = Values::new(job.value_bytes);
     let meter = Meter::start(&job.directory);
     let begin = Instant::now();
-    write_all(&store, &values, 0..job.keys, 0)?;
+    write_all(&store, &values, job.keys, &|_written| Ok(()))?;
     let rate = per_second(job.keys, begin);
     let reading = meter.read(&job.directory);
     store.close()?;
@@ -35,24 +35,31 @@ pub(super) fn load<S: Store>(job: &Job) -> Outcome<Reply> {
             lanes: vec![(0, job.keys)],
             ..Expected::default()
         }),
-        compared: 0,
+        ..Reply::default()
     })
+}
+
+/// The same, telling after each batch how many records are acknowledged; the parent kills it on the way.
+pub(super) fn load_aloud<S: Store>(job: &Job) -> Outcome {
+    let store = S::open(&job.directory)?;
+    write_all(&store, &Values::new(job.value_bytes), job.keys, &tell)?;
+    wait_for_the_end()
 }
 
 fn write_all<S: Store>(
     store: &S,
     values: &Values,
-    numbers: impl IntoIterator<Item = u64>,
-    version: u64,
+    keys: u64,
+    written: &dyn Fn(u64) -> Outcome,
 ) -> Outcome {
-    let mut numbers = numbers.into_iter().peekable();
-    let mut batch: Vec<Record> = Vec::new();
-    while let Some(number) = numbers.next() {
+    let mut batch: Vec<Change> = Vec::new();
+    for number in 0..keys {
         let key = key(0, number);
-        batch.push((key, values.value(&key, version)));
-        if batch.len() as u64 == BATCH_RECORDS || numbers.peek().is_none() {
+        batch.push((key, Some(values.value(&key, 0))));
+        if batch.len() as u64 == BATCH_RECORDS || number + 1 == keys {
             store.write(&batch)?;
             batch.clear();
+            written(number + 1)?;
         }
     }
     Ok(())
@@ -84,14 +91,18 @@ pub(super) fn settle<S: Store>(job: &Job) -> Outcome<Reply> {
     Ok(Reply::default())
 }
 
-/// From nothing to the first answer.
+/// From nothing to the first answer, and what that took.
 pub(super) fn open<S: Store>(job: &Job, cold: bool) -> Outcome<(Reply, S)> {
     let values = Values::new(job.value_bytes);
     let (wanted, value) = values.record(0, job.keys / 2);
     if cold {
         forget_pages(&job.directory)?;
+        if job.drop_caches {
+            drop_caches()?;
+        }
     }
-    let before = anonymous_bytes();
+    let meter = Meter::start(&job.directory);
+    let (memory, traffic) = (Memory::now(), Traffic::now());
     let begin = Instant::now();
     let store = S::open(&job.directory)?;
     let read = store.get(&wanted)?;
@@ -99,11 +110,19 @@ pub(super) fn open<S: Store>(job: &Job, cold: bool) -> Outcome<(Reply, S)> {
     if read.as_ref() != Some(&value) {
         return Err("the first read returned another value".into());
     }
-    let mut figures = vec![Figure::new("open ms", milliseconds, Better::Lower)];
-    let grown = before.zip(anonymous_bytes());
-    if let Some((before, after)) = grown {
-        let a_key = ratio(after.saturating_sub(before), job.keys);
-        figures.push(Figure::new("memory, bytes a key", a_key, Better::Lower));
+    let lower = |metric, value| Figure::new(metric, value, Better::Lower);
+    let mut figures = vec![lower("open ms", milliseconds)];
+    if let Some((traffic, before)) = Traffic::now().zip(traffic) {
+        let traffic = traffic.since(before);
+        figures.push(lower("device reads, KiB", kib(traffic.device_read_bytes)));
+        figures.push(lower("written, KiB", kib(traffic.written_bytes)));
+    }
+    let flushes = meter.read(&job.directory).flushes;
+    figures.extend(flushes.map(|flushes| lower("flushes", ratio(flushes, 1))));
+    if let Some((memory, before)) = Memory::now().zip(memory) {
+        let grown = memory.anonymous.saturating_sub(before.anonymous);
+        figures.push(lower("memory, bytes a key", ratio(grown, job.keys)));
+        figures.push(lower("RSS, MB", ratio(memory.resident, 1_000_000)));
     }
     let reply = Reply {
         figures,
@@ -112,49 +131,14 @@ pub(super) fn open<S: Store>(job: &Job, cold: bool) -> Outcome<(Reply, S)> {
     Ok((reply, store))
 }
 
-/// Everything written, and written again in other orders; a clean close.
-pub(super) fn churn<S: Store>(job: &Job, rounds: u64) -> Outcome<Reply> {
-    let store = S::open(&job.directory)?;
-    let values = Values::new(job.value_bytes);
-    let mut random = Random::new(6);
-    let mut numbers: Vec<u64> = (0..job.keys).collect();
-    let meter = Meter::start(&job.directory);
-    let begin = Instant::now();
-    for version in 0..=rounds {
-        write_all(&store, &values, numbers.iter().copied(), version)?;
-        random.shuffle(&mut numbers);
-    }
-    let rate = per_second(job.keys * (rounds + 1), begin);
-    let reading = meter.read(&job.directory);
-    let open = space(job, "disk per live byte, open")?;
-    store.close()?;
-    let closed = space(job, "disk per live byte, closed")?;
-    let rate = Figure {
-        cpu_own: reading.cpu_own,
-        cpu_other: reading.cpu_other,
-        ..Figure::new("writes/s", rate, Better::Higher)
-    };
-    let step = (job.keys / COMPARED_MAX).max(1);
-    let compared = numbers.iter().filter(|number| number.is_multiple_of(step));
-    Ok(Reply {
-        figures: vec![rate, open, closed],
-        expected: Some(Expected {
-            records: job.keys,
-            versions: compared.map(|number| (0, *number, rounds)).collect(),
-            ..Expected::default()
-        }),
-        compared: 0,
-    })
-}
-
 /// Whether everything that was acknowledged is there: the number of records, the sum of the accounts, and of each lane
 /// some keys and the last one.
 pub(super) fn check<S: Store>(job: &Job, expected: &Expected) -> Outcome<(Reply, S)> {
     let store = S::open(&job.directory)?;
     let values = Values::new(job.value_bytes);
     let records = store.scan(&[0; 16], u64::MAX)?.records;
-    if records != expected.records {
-        let due = expected.records;
+    let due = expected.records;
+    if records != due && records != due + expected.in_flight {
         return Err(format!("{due} records were acknowledged, {records} are there").into());
     }
     let mut compared = 0;
@@ -175,6 +159,12 @@ pub(super) fn check<S: Store>(job: &Job, expected: &Expected) -> Outcome<(Reply,
     }
     for (lane, number, version) in &expected.versions {
         compare(*lane, *number, *version)?;
+    }
+    for (lane, number) in &expected.absent {
+        if store.get(&key(*lane, *number))?.is_some() {
+            return Err(format!("key {number} of lane {lane} is back").into());
+        }
+        compared += 1;
     }
     if let Some(due) = expected.sum {
         let sum = sum(&store, expected.records)?;
@@ -197,18 +187,23 @@ fn sum<S: Store>(store: &S, accounts: u64) -> Outcome<u64> {
     })
 }
 
+/// Device blocks for each byte of keys and values.
 fn space(job: &Job, metric: &str) -> Outcome<Figure> {
     let live_bytes = job.keys * (size_of::<Key>() + job.value_bytes) as u64;
     let a_byte = ratio(disk_bytes(&job.directory)?, live_bytes);
     Ok(Figure::new(metric, a_byte, Better::Lower))
 }
 
+fn kib(bytes: u64) -> f64 {
+    ratio(bytes, 1024)
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts fit 53 bits")]
-fn ratio(of: u64, to: u64) -> f64 {
+pub(super) fn ratio(of: u64, to: u64) -> f64 {
     of as f64 / to.max(1) as f64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts fit 53 bits")]
-fn per_second(count: u64, begin: Instant) -> f64 {
+pub(super) fn per_second(count: u64, begin: Instant) -> f64 {
     count as f64 / begin.elapsed().as_secs_f64()
 }

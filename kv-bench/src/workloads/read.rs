@@ -1,9 +1,11 @@
-//! Reads of what was loaded: points (W3) and ranges (W7).
+//! Reads of what was loaded: points (W3), ranges (W7), and what a point costs when little is cached (W10).
 
 use super::lanes::{self, Clock, Lane};
-use crate::keys::{Choice, Random, Values, key};
-use crate::protocol::{Job, Reply};
+use super::life::ratio;
+use crate::keys::{ABSENT_LANE, Choice, LANE_KEYS_MAX, Random, Values, key};
+use crate::protocol::{Better, Figure, Job, Reply};
 use crate::store::{Key, Outcome, Store, TaskStore};
+use crate::system::{Traffic, forget_pages};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
@@ -126,6 +128,52 @@ pub(super) fn scan<S: Store>(job: &Job, limit: Option<u64>) -> Outcome<(Reply, S
         Ok(lane)
     })?;
     Ok((figure(&done), store))
+}
+
+/// Point reads with little memory to cache in, of keys that are there or that are not: how much is read for one.
+pub(super) fn lookup<S: Store>(job: &Job, absent: bool) -> Outcome<(Reply, S)> {
+    forget_pages(&job.directory)?;
+    let store = S::open(&job.directory)?;
+    let reads = Reads::new(job, false);
+    let before = (store.counts(), Traffic::now());
+    let done = lanes::threads(job, "lookups/s", |mut lane, clock| {
+        let mut random = Random::new(lane.number());
+        while clock.runs() {
+            let key = if absent {
+                key(ABSENT_LANE, random.below(LANE_KEYS_MAX))
+            } else {
+                reads.key(&mut random)
+            };
+            let begin = Instant::now();
+            let read = store.get(&key)?;
+            lane.times.record(begin.elapsed());
+            if absent && read.is_some() {
+                return Err("a key is there that nobody has written".into());
+            }
+            if !absent {
+                reads.check(&key, read, lane.operations, job.value_bytes)?;
+            }
+            lane.operations += 1;
+        }
+        Ok(lane)
+    })?;
+    let (counts, traffic) = before;
+    let lookups = done.operations();
+    let each = |metric, count| Figure::new(metric, ratio(count, lookups), Better::Lower);
+    let mut reply = figure(&done);
+    let blocks = store.counts().blocks.zip(counts.blocks);
+    reply
+        .figures
+        .extend(blocks.map(|(now, before)| each("blocks a lookup", now.saturating_sub(before))));
+    if let Some((now, before)) = Traffic::now().zip(traffic) {
+        let traffic = now.since(before);
+        reply.figures.extend([
+            each("read calls a lookup", traffic.read_calls),
+            each("bytes read a lookup", traffic.read_bytes),
+            each("from the device", traffic.device_read_bytes),
+        ]);
+    }
+    Ok((reply, store))
 }
 
 fn figure(done: &lanes::Done) -> Reply {

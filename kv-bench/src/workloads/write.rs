@@ -31,7 +31,7 @@ pub(super) async fn put_from_tasks<T: TaskStore>(job: &Job) -> Outcome<(Reply, T
     let reply = Reply {
         figures: vec![done.figure()],
         expected: Some(done.expected_keys()),
-        compared: 0,
+        ..Reply::default()
     };
     Ok((reply, alone(store)?))
 }
@@ -54,7 +54,7 @@ pub(super) fn put_from_threads<S: Store>(job: &Job) -> Outcome<(Reply, S)> {
     let reply = Reply {
         figures: vec![done.figure()],
         expected: Some(done.expected_keys()),
-        compared: 0,
+        ..Reply::default()
     };
     Ok((reply, store))
 }
@@ -100,7 +100,7 @@ pub(super) async fn mixed<T: TaskStore>(job: &Job) -> Outcome<(Reply, T)> {
     let reply = Reply {
         figures: vec![done.figure()],
         expected: Some(done.expected_versions(keys)),
-        compared: 0,
+        ..Reply::default()
     };
     Ok((reply, alone(store)?))
 }
@@ -182,7 +182,7 @@ fn transferred(done: &lanes::Done, keys: u64) -> Reply {
     Reply {
         figures: vec![done.figure(), conflicts],
         expected: Some(expected_sum(keys)),
-        compared: 0,
+        ..Reply::default()
     }
 }
 
