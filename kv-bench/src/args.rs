@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::plan::TITLES;
 use crate::store::Outcome;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -7,12 +8,18 @@ use std::path::PathBuf;
 /// kvlog beside its peers in one run: interleaved rounds, a child process and a fresh directory for each measurement,
 /// every acknowledged write synced, and a check that nothing was lost.
 #[derive(Debug, Parser)]
-#[command(name = "kv-bench", version, args_conflicts_with_subcommands = true)]
+#[command(name = "kv-bench", version, after_help = workloads(), args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) run: RunOptions,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+}
+
+/// What there is to choose from.
+fn workloads() -> String {
+    let lines = TITLES.map(|(workload, title)| format!("\n  {workload:4} {title}"));
+    format!("Workloads:{}", lines.concat())
 }
 
 #[derive(Debug, Subcommand)]
