@@ -6,6 +6,8 @@ use std::path::Path;
 
 const WIDTH: u32 = 800;
 const PANEL_HEIGHT: u32 = 300;
+/// The axis is so many times as long as the lines, for the names beside them.
+const LEGEND: f64 = 1.25;
 /// Told apart also by those who see red and green alike.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(213, 94, 0),
@@ -48,8 +50,12 @@ pub(crate) fn draw(path: &Path, panels: &[Panel]) -> Outcome {
                 .margin(8)
                 .x_label_area_size(24)
                 .y_label_area_size(48)
-                .build_cartesian_2d(0.0..right, 0.0..top)?;
-            chart.configure_mesh().x_desc("round").draw()?;
+                .build_cartesian_2d(0.0..right * LEGEND, 0.0..top)?;
+            chart
+                .configure_mesh()
+                .x_desc("round")
+                .max_light_lines(1)
+                .draw()?;
             for (line, colour) in panel.lines.iter().zip(COLOURS.iter().cycle()) {
                 let style = colour.stroke_width(2);
                 let drawn = LineSeries::new(line.points.iter().copied(), style);
@@ -60,7 +66,7 @@ pub(crate) fn draw(path: &Path, panels: &[Panel]) -> Outcome {
             }
             chart
                 .configure_series_labels()
-                .position(SeriesLabelPosition::UpperLeft)
+                .position(SeriesLabelPosition::UpperRight)
                 .background_style(WHITE.mix(0.8))
                 .border_style(BLACK)
                 .draw()?;

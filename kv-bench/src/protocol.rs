@@ -137,6 +137,8 @@ pub(crate) struct Sample {
     pub(crate) changes: u64,
     /// What the process has given the kernel to write since the start.
     pub(crate) written_bytes: Option<u64>,
+    /// What the device was given since the start, by everybody.
+    pub(crate) device_bytes: Option<u64>,
     /// The same by the store's own account.
     pub(crate) counted_bytes: Option<u64>,
     /// Entries written since the start, by the store's own account.

@@ -175,6 +175,7 @@ mod tests {
                 changed_bytes: 100_000 * (at + 1),
                 changes: 1000 * (at + 1),
                 written_bytes: Some(150_000 * (at + 1)),
+                device_bytes: None,
                 counted_bytes: None,
                 entries: None,
                 seconds: 1.0,

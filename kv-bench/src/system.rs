@@ -91,17 +91,30 @@ fn own_ticks(stat: &str) -> Option<f64> {
 
 /// Flush requests that the device below a directory has completed.
 fn flushes(directory: &Path) -> Option<u64> {
-    let device = fs::metadata(directory).ok()?.dev();
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    flush_count(&fs::read_to_string("/proc/diskstats").ok()?, major, minor)
+    device_field(directory, FLUSHES)
 }
 
-/// The 18th field of the device's line; partitions do not count flushes.
-fn flush_count(diskstats: &str, major: u32, minor: u32) -> Option<u64> {
+/// Bytes that the device below a directory was given to write: everybody's, the file system's journal included.
+pub(crate) fn device_written_bytes(directory: &Path) -> Option<u64> {
+    Some(device_field(directory, SECTORS_WRITTEN)? * BLOCK_BYTES)
+}
+
+/// Fields of a device's line, from 0; partitions do not count flushes.
+const SECTORS_WRITTEN: usize = 9;
+const FLUSHES: usize = 18;
+
+fn device_field(directory: &Path, field: usize) -> Option<u64> {
+    let device = fs::metadata(directory).ok()?.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let diskstats = fs::read_to_string("/proc/diskstats").ok()?;
+    field_of(&diskstats, major, minor, field)
+}
+
+fn field_of(diskstats: &str, major: u32, minor: u32, field: usize) -> Option<u64> {
     let numbers = |line: &str| {
-        let fields: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let fields: Vec<&str> = line.split_whitespace().collect();
         let this = fields.first()?.parse() == Ok(major) && fields.get(1)?.parse() == Ok(minor);
-        this.then(|| fields.get(18)?.parse().ok()).flatten()
+        this.then(|| fields.get(field)?.parse().ok()).flatten()
     };
     diskstats.lines().find_map(numbers)
 }
@@ -135,7 +148,8 @@ pub(crate) struct Traffic {
     pub(crate) read_bytes: u64,
     /// Bytes that had to come from a device.
     pub(crate) device_read_bytes: u64,
-    /// Bytes that became dirty in the page cache or went to a device past it. Not what a journal of the file system adds.
+    /// Bytes given to calls that write. Not the kernel's `write_bytes`: where the page cache keeps large folios, that
+    /// counts a whole folio for each page of it that becomes dirty, which was 380 times what random writes of 4 KiB wrote.
     pub(crate) written_bytes: u64,
 }
 
@@ -149,7 +163,7 @@ impl Traffic {
             read_calls: field(io, "syscr:")?,
             read_bytes: field(io, "rchar:")?,
             device_read_bytes: field(io, "read_bytes:")?,
-            written_bytes: field(io, "write_bytes:")?,
+            written_bytes: field(io, "wchar:")?,
         })
     }
 
@@ -298,22 +312,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_flushes_of_the_right_device_are_read() {
+    fn the_counts_of_the_right_device_are_read() {
         let stats = "   7 0 loop0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n \
-                     254 0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 4711 17\n";
-        assert_eq!(flush_count(stats, 254, 0), Some(4711));
-        assert_eq!(flush_count(stats, 8, 0), None);
+                     254 0 vda 1 2 3 4 5 6 77 8 9 10 11 12 13 14 15 4711 17\n";
+        assert_eq!(field_of(stats, 254, 0, FLUSHES), Some(4711));
+        assert_eq!(field_of(stats, 254, 0, SECTORS_WRITTEN), Some(77));
+        assert_eq!(field_of(stats, 8, 0, FLUSHES), None);
     }
 
     #[test]
     fn reads_of_files_and_of_the_device_are_told_apart() {
-        let io = "rchar: 5000\nwchar: 1\nsyscr: 7\nsyscw: 2\nread_bytes: 4096\nwrite_bytes: 8192\n\
+        let io = "rchar: 5000\nwchar: 300\nsyscr: 7\nsyscw: 2\nread_bytes: 4096\nwrite_bytes: 8192\n\
                   cancelled_write_bytes: 3\n";
         let traffic = Traffic::of(io).unwrap();
         let numbers = (traffic.read_calls, traffic.read_bytes);
         assert_eq!(numbers, (7, 5000));
         let numbers = (traffic.device_read_bytes, traffic.written_bytes);
-        assert_eq!(numbers, (4096, 8192));
+        assert_eq!(numbers, (4096, 300));
         assert_eq!(traffic.since(traffic).written_bytes, 0);
         assert!(Traffic::of("rchar: 5000\n").is_none());
     }

@@ -8,7 +8,7 @@ use crate::histogram::Histogram;
 use crate::keys::{QUEUE_LANE, Random, Values, key};
 use crate::protocol::{Better, Churn, Expected, Figure, Job, Reply, Sample};
 use crate::store::{Change, Key, Outcome, Store};
-use crate::system::{Meter, Traffic, disk_bytes};
+use crate::system::{Meter, Traffic, device_written_bytes, disk_bytes};
 use std::collections::HashSet;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -214,8 +214,7 @@ pub(super) fn churn<S: Store>(job: &Job, churn: Churn, rounds: u64) -> Outcome<R
     let mut samples = Vec::new();
     let mut times = Histogram::new();
     let meter = Meter::start(&job.directory);
-    let traffic = Traffic::now();
-    let begin = Instant::now();
+    let start = Start::now(job);
     for at in 0..=rounds {
         let steps = history.round(at)?;
         let batches = steps.chunks(history.batch_records);
@@ -234,9 +233,9 @@ pub(super) fn churn<S: Store>(job: &Job, churn: Churn, rounds: u64) -> Outcome<R
                 }
             }
         }
-        samples.push(sample(job, &store, &ledger, at, peak, traffic, begin)?);
+        samples.push(start.sample(job, &store, &ledger, at, peak)?);
     }
-    let rate = per_second(ledger.changes, begin);
+    let rate = per_second(ledger.changes, start.begin);
     let reading = meter.read(&job.directory);
     thread::sleep(Duration::from_secs_f64(job.seconds));
     let rested = disk_bytes(&job.directory)?;
@@ -288,29 +287,48 @@ fn write<S: Store>(
     Ok(added)
 }
 
-fn sample<S: Store>(
-    job: &Job,
-    store: &S,
-    ledger: &Ledger,
-    at: u64,
-    space_peak: Option<f64>,
+/// The counters before the first change.
+#[derive(Debug)]
+struct Start {
     traffic: Option<Traffic>,
+    device_bytes: Option<u64>,
     begin: Instant,
-) -> Outcome<Sample> {
-    let written = Traffic::now().zip(traffic);
-    let counts = store.counts();
-    Ok(Sample {
-        at,
-        live_bytes: ledger.live_bytes(),
-        disk_bytes: disk_bytes(&job.directory)?,
-        space_peak,
-        changed_bytes: ledger.changed_bytes,
-        changes: ledger.changes,
-        written_bytes: written.map(|(now, before)| now.since(before).written_bytes),
-        counted_bytes: counts.written_bytes,
-        entries: counts.entries,
-        seconds: begin.elapsed().as_secs_f64(),
-    })
+}
+
+impl Start {
+    fn now(job: &Job) -> Self {
+        Self {
+            traffic: Traffic::now(),
+            device_bytes: device_written_bytes(&job.directory),
+            begin: Instant::now(),
+        }
+    }
+
+    fn sample<S: Store>(
+        &self,
+        job: &Job,
+        store: &S,
+        ledger: &Ledger,
+        at: u64,
+        space_peak: Option<f64>,
+    ) -> Outcome<Sample> {
+        let written = Traffic::now().zip(self.traffic);
+        let device = device_written_bytes(&job.directory).zip(self.device_bytes);
+        let counts = store.counts();
+        Ok(Sample {
+            at,
+            live_bytes: ledger.live_bytes(),
+            disk_bytes: disk_bytes(&job.directory)?,
+            space_peak,
+            changed_bytes: ledger.changed_bytes,
+            changes: ledger.changes,
+            written_bytes: written.map(|(now, before)| now.since(before).written_bytes),
+            device_bytes: device.map(|(now, before)| now.saturating_sub(before)),
+            counted_bytes: counts.written_bytes,
+            entries: counts.entries,
+            seconds: self.begin.elapsed().as_secs_f64(),
+        })
+    }
 }
 
 /// Of the rounds after the load: mean and peak; then what is left. Megabytes where nothing is live.
@@ -349,7 +367,12 @@ fn amplifications(samples: &[Sample]) -> Vec<Figure> {
             |one| one.changed_bytes,
         ),
         figure(
-            "the same, counted",
+            "to the device, by all",
+            |one| one.device_bytes,
+            |one| one.changed_bytes,
+        ),
+        figure(
+            "counted by the store",
             |one| one.counted_bytes,
             |one| one.changed_bytes,
         ),
@@ -461,6 +484,7 @@ mod tests {
             changed_bytes: changes * 100,
             changes,
             written_bytes: Some(written),
+            device_bytes: None,
             counted_bytes: None,
             entries: Some(changes * 3),
             seconds: 1.0,
