@@ -1,5 +1,6 @@
 //! kvlog: the engine from threads, its async skin on tokio from tasks.
 
+use crate::protocol::cache_bytes_default;
 use crate::store::{
     Change, Counts, Key, Outcome, Record, Scanned, Store, TaskStore, moved, present,
 };
@@ -24,6 +25,14 @@ type Accounts = Mutex<HashMap<Key, (Seqno, Vec<u8>)>>;
 pub(crate) struct Kvlog {
     engine: Engine,
     accounts: Arc<Accounts>,
+}
+
+/// The defaults, but where the others' caches are small: then as much, for reading and for writing together.
+fn options() -> Options {
+    match super::cache_bytes() {
+        bytes if bytes == cache_bytes_default() => Options::new(),
+        bytes => Options::new().memory_bytes(bytes),
+    }
 }
 
 impl Kvlog {
@@ -52,7 +61,7 @@ impl Store for Kvlog {
     fn open(path: &Path) -> Outcome<Self> {
         // The types of the async skin, so that tasks can open what threads have loaded.
         let fingerprint = Fingerprint::of::<ByteKey, Vec<u8>, Raw>(None)?;
-        let engine = Engine::open(path, Options::new().fingerprint(fingerprint))?;
+        let engine = Engine::open(path, options().fingerprint(fingerprint))?;
         Ok(Self::new(engine))
     }
 
@@ -115,13 +124,12 @@ impl Store for Kvlog {
         }
     }
 
-    /// All that is written so far is the log, and each record once.
+    /// The engine counts neither the entries that checkpoints and merges write nor the blocks that reads need, where
+    /// others see it.
     fn counts(&self) -> Counts {
-        let stats = self.engine.stats();
         Counts {
-            written_bytes: Some(stats.frame_bytes),
-            entries: Some(stats.records),
-            blocks: None,
+            written_bytes: Some(self.engine.stats().written.total()),
+            ..Counts::default()
         }
     }
 
@@ -150,7 +158,7 @@ pub(crate) struct KvlogTasks<const SET: bool> {
 
 impl<const SET: bool> TaskStore for KvlogTasks<SET> {
     async fn open(path: PathBuf) -> Outcome<Self> {
-        let store: KVLog<ByteKey, Vec<u8>, Raw> = KVLog::load(path).await?;
+        let store: KVLog<ByteKey, Vec<u8>, Raw> = KVLog::load_with(path, options()).await?;
         let threads = Kvlog::new(store.engine().clone());
         Ok(Self { store, threads })
     }
