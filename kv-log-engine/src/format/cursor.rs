@@ -52,7 +52,19 @@ impl<'a> Cursor<'a> {
     }
 
     /// An unsigned number, seven bits a byte, the lowest first, in the shortest form. FORMAT.md, "Run".
+    #[inline]
     pub(super) fn varint(&mut self, what: &'static str) -> Result<u64, Defect> {
+        // Most are of one byte: lengths of keys, and what they share.
+        match self.rest.split_first() {
+            Some((byte, rest)) if *byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(what),
+        }
+    }
+
+    fn long_varint(&mut self, what: &'static str) -> Result<u64, Defect> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;

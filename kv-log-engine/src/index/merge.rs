@@ -4,6 +4,7 @@
 //! builds the seqnos of a key are asserted to fall from source to source. A hole hides what *older* sources say of its
 //! keys, for what is lost may have been newer; what newer sources say holds.
 
+use crate::format::ids::Seqno;
 use crate::format::run::footer::Hole;
 use crate::index::source::{Direction, Entry, Item, Source};
 use kv_trait::Result;
@@ -69,8 +70,9 @@ pub(crate) struct Merge {
     waiting: Vec<(usize, Box<dyn Source>)>,
     /// Holes that the walk is in.
     open: Vec<(usize, Hole)>,
-    /// The key that was yielded or passed over last, and the seqno of its version that was met last.
-    last: Option<(Vec<u8>, crate::format::ids::Seqno)>,
+    /// The key that was yielded or passed over last, and the seqno of its version that was met last; `None` at the start.
+    last_key: Vec<u8>,
+    last_seqno: Option<Seqno>,
     /// Entries that were met of each source, by its age.
     passed: Vec<u64>,
 }
@@ -99,7 +101,8 @@ impl Merge {
             passed: vec![0; waiting.len()],
             waiting,
             open: Vec::new(),
-            last: None,
+            last_key: Vec::new(),
+            last_seqno: None,
         }
     }
 
@@ -173,20 +176,18 @@ impl Merge {
     /// Whether this version is one that was asked for.
     fn shows(&mut self, age: usize, entry: &Entry) -> bool {
         let seqno = entry.version.seqno;
-        let repeated = match &mut self.last {
-            Some((key, last)) if *key == entry.key => {
-                debug_assert!(
-                    *last > seqno,
-                    "an older layer has a newer version: {last} above {seqno}"
-                );
-                *last = seqno;
-                true
-            }
-            last => {
-                *last = Some((entry.key.clone(), seqno));
-                false
-            }
-        };
+        let repeated = self.last_seqno.is_some() && self.last_key == entry.key;
+        if repeated {
+            debug_assert!(
+                self.last_seqno > Some(seqno),
+                "an older layer has a newer version: {:?} above {seqno}",
+                self.last_seqno
+            );
+        } else {
+            self.last_key.clear();
+            self.last_key.extend_from_slice(&entry.key);
+        }
+        self.last_seqno = Some(seqno);
         if self.wanted == Yield::All {
             return true;
         }

@@ -6,11 +6,14 @@
 use super::{FULL_KEY_BYTES_MAX, push_varint};
 use crate::format::Defect;
 use crate::format::cursor::Cursor;
+use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// Every so many entries a key is written in full.
 pub(crate) const INTERVAL: usize = 16;
+/// Room for a key that is put together: most fit.
+const KEY_BYTES_USUAL: usize = 64;
 const RESTART_BYTES: usize = 4;
 const COUNT_BYTES: usize = 4;
 
@@ -141,7 +144,7 @@ impl<P: Payload> Table<P> {
         let (count, entries_end) = frame(&content)?;
         let entries = &content[..entries_end];
         let mut restarts = Cursor::new(&content[entries_end..]);
-        let (mut at, mut key) = (0, Vec::new());
+        let (mut at, mut key) = (0, Vec::with_capacity(KEY_BYTES_USUAL));
         for ordinal in 0..count {
             let head = head(entries, at)?;
             let begins = ordinal.is_multiple_of(INTERVAL);
@@ -161,6 +164,13 @@ impl<P: Payload> Table<P> {
                 return Err(Defect::Field {
                     what: "order of keys: entry",
                     found: ordinal as u64,
+                });
+            }
+            // Searches rely on it that what is shared is all that is.
+            if !begins && key.get(head.shared) == head.rest.first() {
+                return Err(Defect::Field {
+                    what: "shared key length",
+                    found: head.shared as u64,
                 });
             }
             key.truncate(head.shared);
@@ -265,25 +275,53 @@ impl<P: Payload> Table<P> {
     }
 
     /// Goes through the interval that `key` belongs to, up to the first entry above it: how each key compares.
-    fn walk(&self, key: &[u8], mut meet: impl FnMut(std::cmp::Ordering, usize, usize)) {
+    ///
+    /// No key is put together. An entry below `key` that shares `known` bytes with it is followed by one that shares more
+    /// with that entry, and is below `key` like it; or less, and is above; or as much, and what follows decides.
+    fn walk(&self, key: &[u8], mut meet: impl FnMut(Ordering, usize, usize)) {
         if self.count == 0 {
             return;
         }
         let interval = self.interval_of(key);
         let first = interval * INTERVAL;
         let mut at = self.restart(interval);
-        let mut known: Vec<u8> = Vec::new();
+        let mut known = 0;
         for ordinal in first..self.count.min(first + INTERVAL) {
             let head = self.head(at);
-            known.truncate(head.shared);
-            known.extend_from_slice(head.rest);
-            let order = (*known).cmp(key);
+            let order = match head.shared.cmp(&known) {
+                Ordering::Greater => Ordering::Less,
+                Ordering::Less => Ordering::Greater,
+                Ordering::Equal => {
+                    let wanted = key.get(known..).unwrap_or_default();
+                    known += common_prefix(head.rest, wanted);
+                    head.rest.cmp(wanted)
+                }
+            };
             meet(order, ordinal, head.payload_at);
             if order.is_gt() {
                 return;
             }
             at = self.payload(head.payload_at).1;
         }
+    }
+
+    /// The key of an entry; `None` behind the last.
+    pub(crate) fn key(&self, ordinal: usize) -> Option<Vec<u8>> {
+        if ordinal >= self.count {
+            return None;
+        }
+        let mut at = self.restart(ordinal / INTERVAL);
+        let mut key = Vec::with_capacity(KEY_BYTES_USUAL);
+        for _ in 0..ordinal % INTERVAL {
+            let head = self.head(at);
+            key.truncate(head.shared);
+            key.extend_from_slice(head.rest);
+            at = self.payload(head.payload_at).1;
+        }
+        let head = self.head(at);
+        key.truncate(head.shared);
+        key.extend_from_slice(head.rest);
+        Some(key)
     }
 }
 

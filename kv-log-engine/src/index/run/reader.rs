@@ -320,10 +320,8 @@ fn bounds<P: crate::format::run::table::Payload>(
     at: usize,
     end: &[u8],
 ) -> (Vec<u8>, Vec<u8>) {
-    let mut entries = Entries::new(table.clone());
-    let mut key = |at| entries.entry(at).map(|(key, _)| key.to_vec());
-    let from = key(at).unwrap_or_default();
-    (from, key(at + 1).unwrap_or_else(|| end.to_vec()))
+    let from = table.key(at).unwrap_or_default();
+    (from, table.key(at + 1).unwrap_or_else(|| end.to_vec()))
 }
 
 /// The same error, saying which keys it hides, if it is one that hides any.
