@@ -1,6 +1,10 @@
 //! Parts of the engine for the benchmarks of this workspace to measure by themselves. No promise of any kind: what is
 //! here changes with the parts. Only with the feature `internals`, which nothing that ships turns on.
 
+mod runs;
+
+pub use runs::MicroRuns;
+
 use crate::fault;
 use crate::format::Salt;
 use crate::format::frame::{FrameBuffer, Place};

@@ -38,6 +38,20 @@ impl<V> Version<V> {
         matches!(self.held, Held::Tombstone)
     }
 
+    /// The same, with a value that is borrowed.
+    pub(crate) const fn as_ref(&self) -> Version<&V> {
+        let held = match &self.held {
+            Held::Here(value) => Held::Here(value),
+            Held::Tombstone => Held::Tombstone,
+            Held::Separated(location) => Held::Separated(*location),
+        };
+        Version {
+            seqno: self.seqno,
+            expiry_ms: self.expiry_ms,
+            held,
+        }
+    }
+
     /// The same with another form of the value.
     pub(crate) fn map<W>(self, value: impl FnOnce(V) -> W) -> Version<W> {
         let held = match self.held {

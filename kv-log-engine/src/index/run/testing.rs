@@ -65,16 +65,7 @@ pub(crate) fn writer(disk: &SimDisk, id: u64, layout: RunLayout) -> Result<RunWr
 }
 
 pub(crate) fn borrowed(version: &Version<Shared>) -> Version<&[u8]> {
-    let held = match &version.held {
-        Held::Here(value) => Held::Here(&**value),
-        Held::Tombstone => Held::Tombstone,
-        Held::Separated(location) => Held::Separated(*location),
-    };
-    Version {
-        seqno: version.seqno,
-        expiry_ms: version.expiry_ms,
-        held,
-    }
+    version.as_ref().map(|value| &**value)
 }
 
 pub(crate) fn write(
