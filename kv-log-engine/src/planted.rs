@@ -78,6 +78,12 @@ faults! {
     UnlinkedInDoubt,
     /// No edit raises the bound of ids before a file is made.
     IdsNotRaised,
+    /// A lookup takes the block before the right one where its key is the separator.
+    FenceOffByOne,
+    /// The filter of a part of a run forgets a key.
+    FilterForgetsKey,
+    /// The last sync of a run, that of its footer and trailers, is left out.
+    RunNotSynced,
 }
 
 /// 0: none; otherwise one above the fault.

@@ -145,7 +145,13 @@ impl RunReader {
             return Ok(None);
         }
         let fence = self.fence(at, &part)?;
-        let Some((ordinal, place)) = fence.floor(key) else {
+        let found = if planted!(FenceOffByOne) {
+            let before = fence.seek(key).checked_sub(1);
+            before.and_then(|at| Some((at, Entries::new(fence.clone()).entry(at)?.1)))
+        } else {
+            fence.floor(key)
+        };
+        let Some((ordinal, place)) = found else {
             return Ok(None);
         };
         self.reads.blocks_asked.fetch_add(1, Ordering::Relaxed);
