@@ -223,11 +223,14 @@ fn a_lost_run_hides_its_interval_by_name_and_nothing_else() {
     }
 }
 
+/// Another thing that the manifest was told, and what is said of it.
+type Change = (fn(&mut RunEntry), &'static str);
+
 /// A footer that is whole and says something else than the manifest was told is that of another run.
 #[test]
 fn a_footer_that_the_manifest_does_not_know_is_refused_by_name() {
     let (disk, entries) = stored();
-    let changes: [(fn(&mut RunEntry), &str); 6] = [
+    let changes: [Change; 6] = [
         (
             |entry| entry.entries += 1,
             "the footer says 20 entries, and the manifest 21",

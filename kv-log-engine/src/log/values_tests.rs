@@ -48,7 +48,8 @@ fn sample() -> Vec<(Vec<u8>, Seqno, Vec<u8>)> {
             12 => 0,
             _ => 20 + at,
         };
-        (key, seqno, vec![b'a' + (at % 26) as u8; length])
+        let value = vec![key[key.len() - 1]; length];
+        (key, seqno, value)
     });
     numbered.collect()
 }
@@ -107,7 +108,8 @@ fn met(disk: &SimDisk, end: u64) -> (Vec<Vec<u8>>, Vec<(u64, u64)>) {
     let mut window = Window::new(&*file, Path::new(PATH), end);
     let (mut keys, mut damage) = (Vec::new(), Vec::new());
     walk(&mut window, &SALT, |met| match met {
-        Met::Record { record, .. } => {
+        Met::Record { offset, record } => {
+            assert!(offset >= SEGMENT_HEADER_BYTES);
             let known = sample().into_iter().find(|(key, ..)| *key == record.key);
             let (key, seqno, value) = known.unwrap();
             assert_eq!((record.seqno, record.value), (seqno, &*value));
