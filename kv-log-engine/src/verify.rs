@@ -1,4 +1,5 @@
-//! Verifying a store without changing it: everything that an open reads, then every live record once more.
+//! Verifying a store without changing it: everything that an open reads, then every live record once more, and all runs
+//! with the values that they refer to.
 //!
 //! An open stops at the first damage, because it may not serve what is behind it. Here the rest is read all the same
 //! ([`survey`]), so that whoever has to restore a store knows everything that is lost.
@@ -8,7 +9,10 @@
 
 mod damage;
 mod report;
+mod runs;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 pub use damage::Damage;
 pub use report::VerifyReport;
@@ -92,5 +96,15 @@ fn verify_recovered(located: &Located, recovered: Recovered) -> Result<VerifyRep
             read => drop(read?),
         }
     }
-    Ok(VerifyReport::of(recovered.report).with(damages))
+    let mut report = VerifyReport::of(recovered.report);
+    let (manifest, memtable) = (&recovered.manifest, &recovered.memtable);
+    let is_newer = |full_key: &[u8]| memtable.get(full_key).is_some();
+    runs::verify_named(
+        &located.files,
+        manifest,
+        &is_newer,
+        &mut damages,
+        &mut report,
+    )?;
+    Ok(report.with(damages))
 }

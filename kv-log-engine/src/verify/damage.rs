@@ -2,6 +2,7 @@
 
 use crate::fault;
 use crate::format::ids::Seqno;
+use crate::format::run::{KEYS_END, split_key};
 use kv_trait::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,10 @@ pub struct Damage {
     pub end: Option<u64>,
     /// What is wrong, and which check found it.
     pub cause: Error,
+    /// The keys that it hides where a run's bytes are lost, from the first one up to the second, which it does not hide:
+    /// what the store held for any key between, and whether it held anything, is not known. The second is `None`
+    /// where there is no end.
+    pub key_range: Option<(Vec<u8>, Option<Vec<u8>>)>,
     /// Records that were written there and cannot be served, as far as their number is known.
     pub records: u64,
     /// Keys of these records, as they stand there, for which no later record was found: whether they hold a value, and
@@ -43,11 +48,19 @@ impl Damage {
             offset,
             end,
             cause,
+            key_range: None,
             records: 0,
             keys: Vec::new(),
             more_keys: 0,
             unnamed_records: 0,
         }
+    }
+
+    /// Says which full keys it hides.
+    pub(super) fn hides(&mut self, (from, to): &(Vec<u8>, Vec<u8>)) {
+        let user_key = |full: &[u8]| split_key(full).map(|(_, key)| key.to_vec());
+        let to = if **to == KEYS_END { None } else { user_key(to) };
+        self.key_range = Some((user_key(from).unwrap_or_default(), to));
     }
 }
 
@@ -130,6 +143,13 @@ impl Damages {
         let named = damage.keys.len() as u64 + damage.more_keys;
         damage.records = records.max(named);
         damage.unnamed_records = damage.records - named;
+    }
+
+    /// One more record is lost.
+    pub(super) fn count_one(&mut self, at: DamageAt) {
+        if let Some(Listed { damage, .. }) = self.listed.get_mut(at) {
+            damage.records += 1;
+        }
     }
 
     /// Takes the keys out of risk that a later record speaks for.

@@ -7,11 +7,19 @@ use crate::recovery::{RecoveryReport, TornTail};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// Live segments.
+    /// Live segments, those of values included.
     pub segments: u64,
-    /// Batches read.
+    /// Segments of values that merges copied.
+    pub value_segments: u64,
+    /// Runs.
+    pub runs: u64,
+    /// Levels that the runs are in.
+    pub levels: u64,
+    /// Values that runs refer to and segments keep: all were read.
+    pub separated_values: u64,
+    /// Batches of the log that were read: those that runs do not cover.
     pub frames: u64,
-    /// Records read, replaced ones and tombstones included.
+    /// Records of the log that were read, replaced ones and tombstones included.
     pub records: u64,
     /// Keys that hold a value, as far as it can be read.
     pub live_keys: u64,

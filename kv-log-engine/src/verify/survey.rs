@@ -6,12 +6,14 @@
 
 use super::damage::{Damage, DamageAt, Damages};
 use super::report::VerifyReport;
+use super::runs::{is_missing, verify_named};
 use crate::fault;
 use crate::format::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::ids::{SegmentId, Seqno};
-use crate::format::manifest::{Manifest, SegmentEntry, SegmentState};
+use crate::format::manifest::{Checkpoint, Manifest, SegmentEntry, SegmentState};
 use crate::format::record::{RECORD_HEADER_BYTES, Record, RecordHeader, RecordKind};
-use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, parse_file_name};
+use crate::format::run::split_key;
+use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, parse_file_name};
 use crate::format::{Defect, Salt};
 use crate::log::files::SegmentFiles;
 use crate::log::scan::{self, Boundary, Stop};
@@ -24,7 +26,6 @@ use crate::store::layout::MANIFEST;
 use crate::store::manifest;
 use kv_trait::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 
 /// Reads the store that an open refused because of `first`.
@@ -44,7 +45,9 @@ pub(super) fn survey(located: &Located, first: Error) -> Result<VerifyReport> {
             let names = names.filter(|entry| entry.kind == FileKind::File);
             for id in names.filter_map(|entry| parse_file_name(&entry.name)) {
                 survey.report.segments += 1;
-                survey.segment(files, id, None)?;
+                if !holds_values(files, id)? {
+                    survey.segment(files, id, None)?;
+                }
             }
         }
         Err(error) => return Err(error),
@@ -93,10 +96,20 @@ impl Survey {
             judged => judged?,
         }
         (self.report.foreign, self.report.debris) = (names.foreign, names.debris);
-        for entry in manifest.segments.iter().filter(|entry| entry.is_log()) {
+        let log = manifest.segments.iter().filter(|entry| entry.is_log());
+        for entry in log.filter(|entry| !manifest.is_covered(entry)) {
             self.segment(files, entry.id, Some((manifest, entry)))?;
         }
-        Ok(())
+        let Self {
+            report,
+            damages,
+            newest,
+        } = self;
+        let is_newer = |full_key: &[u8]| {
+            let key = split_key(full_key).map_or(full_key, |(_, key)| key);
+            newest.contains_key(key)
+        };
+        verify_named(&located.files, manifest, &is_newer, damages, report)
     }
 
     fn segment(&mut self, files: &SegmentFiles, id: SegmentId, known: Known<'_>) -> Result<()> {
@@ -123,6 +136,10 @@ impl Survey {
             self.lose_file(fault::corrupt(&path, what), &path, known, next_seqno);
             return Ok(());
         };
+        // What runs cover is not read: the log begins behind it, whatever became of the header.
+        let covered = known.and_then(|(manifest, _)| manifest.checkpoint.as_ref());
+        let covered = covered.filter(|covered| covered.segment == id);
+        let start = covered.map(behind).or(start);
         let sealed = known.is_some_and(|(_, entry)| entry.state == SegmentState::Sealed);
         let floor = known.map_or(0, |(_, entry)| entry.end);
         let limit = if sealed { floor.min(length) } else { length };
@@ -131,7 +148,11 @@ impl Survey {
             salt,
             floor,
             sealed,
-            base_seqno: known.map_or(next_seqno, |(_, entry)| entry.base_seqno),
+            base_seqno: match (covered, known) {
+                (Some(covered), _) => covered.seqno.next(),
+                (None, Some((_, entry))) => entry.base_seqno,
+                (None, None) => next_seqno,
+            },
             next_seqno,
         };
         self.walk(&mut log, start)
@@ -322,7 +343,7 @@ impl Survey {
             newest,
         } = self;
         damages.retain_keys(|key, seqno| newest.get(key).is_none_or(|(newer, _)| *newer < seqno));
-        report.live_keys = newest.values().filter(|(_, is_value)| *is_value).count() as u64;
+        report.live_keys += newest.values().filter(|(_, is_value)| *is_value).count() as u64;
         report.with(damages)
     }
 }
@@ -340,18 +361,29 @@ fn goes_on(offset: u64, header: &FrameHeader) -> (Boundary, Option<(u64, u64)>) 
     (start, Some((header.mark, header.attempt)))
 }
 
+/// Whether a segment says that a merge copied values into it: without a manifest nothing says which of them count.
+fn holds_values(files: &SegmentFiles, id: SegmentId) -> Result<bool> {
+    let mut bytes = SegmentHeader::buffer();
+    let path = files.path(id);
+    let found = exact::read_up_to(&*files.file(id)?, &mut bytes, 0)
+        .map_err(|source| fault::io("read", &path, source))?;
+    let header = SegmentHeader::decode(&bytes[..found]);
+    Ok(header.is_ok_and(|(header, _)| header.kind == SegmentKind::Values))
+}
+
+/// Where the log goes on that runs do not cover.
+fn behind(covered: &Checkpoint) -> Boundary {
+    Boundary {
+        offset: covered.offset,
+        chain: covered.chain,
+        next_seqno: covered.seqno.next(),
+    }
+}
+
 fn accept(newest: &mut BTreeMap<Box<[u8]>, (Seqno, bool)>, record: Record<'_>) {
     let found = (record.seqno, record.kind == RecordKind::Put);
     match newest.get_mut(record.key) {
         Some(known) => *known = found.max(*known),
         None => drop(newest.insert(record.key.into(), found)),
     }
-}
-
-fn is_missing(error: &Error) -> bool {
-    use std::error::Error as _;
-    error
-        .source()
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .is_some_and(|source| source.kind() == io::ErrorKind::NotFound)
 }
