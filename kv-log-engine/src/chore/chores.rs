@@ -134,19 +134,23 @@ impl Chores {
     pub(crate) fn pressure(&self) -> Option<Pressure> {
         let layers = &self.ground.layers;
         let tuning = &self.ground.tuning;
-        let standing = self.standing();
+        let (standing, merges_fail) = {
+            let state = lock(&self.state);
+            (state.shown.standing, state.shown.merge_failure.is_some())
+        };
         if layers.frozen().is_some() {
             let log_bytes = tuning.log_bytes(standing.live_bytes);
             let full = layers.memtable_bytes() >= tuning.memtable_bytes
                 || layers.log_bytes() >= log_bytes.saturating_mul(2);
-            if full && standing.levels >= standing.levels_max {
-                return Some(Pressure::Levels);
-            }
-            if full {
-                return Some(Pressure::Memory);
+            let crowded = standing.levels >= standing.levels_max && !merges_fail;
+            match (full, crowded) {
+                (true, true) => return Some(Pressure::Levels),
+                (true, false) => return Some(Pressure::Memory),
+                (false, _) => {}
             }
         }
-        standing.crowded.then_some(Pressure::Disk)
+        // What merges cannot give back now nobody waits for.
+        (standing.crowded && !merges_fail).then_some(Pressure::Disk)
     }
 
     /// Why writers that wait are refused, with effect *nothing*: what they wait for failed when it was tried last.

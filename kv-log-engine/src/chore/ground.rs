@@ -2,7 +2,6 @@
 
 use super::tuning::Tuning;
 use crate::commit::poison::Poison;
-use crate::fault;
 use crate::format::ids::SegmentId;
 use crate::format::manifest::Checkpoint;
 use crate::host::Host;
@@ -102,13 +101,6 @@ impl Ground {
                 error
             }
         })
-    }
-
-    /// Makes the names durable of all files that were made before.
-    pub(super) fn sync_names(&self) -> Result<()> {
-        let directory = self.files.directory();
-        let synced = self.files.storage().sync_dir(directory);
-        synced.map_err(|source| fault::io("sync", directory, source))
     }
 
     /// The levels that the manifest names now; what is known of their runs is kept.

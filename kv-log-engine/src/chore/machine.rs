@@ -12,16 +12,14 @@ use super::policy::{Budgets, Pass, Policy, Shape, Unit, Usage};
 use super::release::{self, Graveyard};
 use super::shape::{self, Circumstances};
 use super::slice::Slice;
-use crate::format::ids::{LevelId, SegmentId};
+use crate::format::ids::SegmentId;
 use kv_trait::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What fails is tried again after this long, then twice as long, up to the longest.
-const BACK_OFF_MIN: Duration = Duration::from_millis(50);
+const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
-/// Levels beyond what may be, times this, before a checkpoint waits for merges that fail.
-const LEVELS_BORNE: usize = 4;
 /// Causes of damage that are kept to be told.
 const DAMAGES_MAX: usize = 100;
 /// The store takes this much of what is live, in percent, and writers wait for a pass that gives space back.
@@ -211,12 +209,7 @@ impl Machine {
         let Standing {
             levels, levels_max, ..
         } = self.standing;
-        let borne = if self.merge_trouble.error.is_some() {
-            levels_max.saturating_mul(LEVELS_BORNE)
-        } else {
-            levels_max
-        };
-        levels < borne
+        levels < levels_max || self.merge_trouble.error.is_some()
     }
 
     fn checkpoint(
@@ -247,7 +240,8 @@ impl Machine {
                 self.changed(ground);
             }
             Err(error) => {
-                self.give_up(ground, &error, |_| checkpointing.files.give_up(ground));
+                checkpointing.files.give_up(ground);
+                self.note_full(&error);
                 self.checkpoint_trouble.failed(now, error.clone());
                 return Err(error);
             }
@@ -255,18 +249,8 @@ impl Machine {
         Ok(Progress::Worked)
     }
 
-    /// The files of what failed are removed; those that cannot be now are unlinked later.
-    fn give_up(
-        &mut self,
-        ground: &Ground,
-        error: &Error,
-        files: impl FnOnce(&Ground) -> Vec<(SegmentId, std::path::PathBuf)>,
-    ) {
-        if error.kind() == ErrorKind::StorageFull {
-            self.disk_full = true;
-        }
-        let left = files(ground);
-        self.graveyard.bury_unnamed(left);
+    fn note_full(&mut self, error: &Error) {
+        self.disk_full |= error.kind() == ErrorKind::StorageFull;
     }
 
     /// The next unit, if any is due.
@@ -311,8 +295,7 @@ impl Machine {
 
     fn begin(&mut self, ground: &Ground, unit: Unit, shape: &Shape, now: Duration) -> Result<()> {
         let passes: Vec<Pass> = self.policy.passes().to_vec();
-        let levels: Vec<LevelId> = shape.levels.iter().map(|level| level.id).collect();
-        match Merging::new(ground, unit, passes, &levels) {
+        match Merging::new(ground, unit, passes, shape) {
             Ok(merging) => {
                 self.merging = Some(merging);
                 Ok(())
@@ -345,7 +328,8 @@ impl Machine {
                 self.changed(ground);
             }
             Err(error) => {
-                self.give_up(ground, &error, |_| merging.files().give_up(ground));
+                merging.files().give_up(ground);
+                self.note_full(&error);
                 self.merge_trouble.failed(now, error.clone());
                 return Err(error);
             }
@@ -401,12 +385,10 @@ impl Machine {
     /// What is half done is dropped, and its files are removed.
     pub(super) fn abandon(&mut self, ground: &Ground) {
         if let Some(mut checkpointing) = self.checkpointing.take() {
-            let left = checkpointing.files.give_up(ground);
-            self.graveyard.bury_unnamed(left);
+            checkpointing.files.give_up(ground);
         }
         if let Some(mut merging) = self.merging.take() {
-            let left = merging.files().give_up(ground);
-            self.graveyard.bury_unnamed(left);
+            merging.files().give_up(ground);
         }
     }
 }

@@ -19,12 +19,12 @@
 
 use super::ground::Ground;
 use super::output::NewFiles;
-use super::policy::{Pass, Unit};
+use super::policy::{Pass, Shape, Unit};
 use super::runs_out::RunsOut;
 use super::shape::pass_entries;
 use super::slice::Slice;
 use super::values::{Copied, Values};
-use crate::format::ids::{LevelId, SegmentId};
+use crate::format::ids::SegmentId;
 use crate::format::manifest::{Edit, Manifest, SEPARATOR_BYTES_MAX};
 use crate::format::run::block::Held;
 use crate::format::run::fence::separator;
@@ -42,6 +42,8 @@ use std::sync::Arc;
 const TAKEN_FOR_WRITTEN: u64 = 4;
 /// What an entry takes beside key and value, about.
 const ENTRY_BYTES: u64 = 16;
+/// A pass has so many units at most, whatever it merges: the manifest names all runs.
+const UNITS_MAX: u64 = 4096;
 
 #[derive(Clone, Copy, Debug)]
 enum Stage {
@@ -65,6 +67,9 @@ pub(super) struct Merging {
     /// The levels that it takes from, the newest first; the output goes to the last.
     levels: Vec<Level>,
     interval: Interval,
+    /// Output of so many bytes is enough, and a run of so many is long enough.
+    unit_bytes: u64,
+    run_bytes: u64,
     merge: Merge,
     stage: Stage,
     runs: RunsOut,
@@ -100,14 +105,11 @@ impl Merging {
         ground: &Ground,
         unit: Unit,
         passes: Vec<Pass>,
-        shape: &[LevelId],
+        shape: &Shape,
     ) -> Result<Self> {
         let view = ground.layers.levels();
-        let same = view
-            .levels()
-            .iter()
-            .map(Level::id)
-            .eq(shape.iter().copied());
+        let named = shape.levels.iter().map(|level| level.id);
+        let same = view.levels().iter().map(Level::id).eq(named);
         let levels = view.levels().get(unit.newest..=unit.oldest);
         let Some((levels, last)) = levels
             .filter(|_| same)
@@ -123,7 +125,12 @@ impl Merging {
         let source =
             |level: &Level| Box::new(level.range(&interval, Direction::Forward)) as Box<dyn Source>;
         let merge = Merge::new(levels.iter().map(source), Direction::Forward, Yield::Newest);
+        let merged = shape.levels.get(unit.newest..=unit.oldest);
+        let merged = merged.into_iter().flatten().flat_map(|level| &level.runs);
+        let least = merged.map(|run| run.live_bytes).sum::<u64>() / UNITS_MAX;
         Ok(Self {
+            unit_bytes: ground.tuning.unit_bytes.max(least),
+            run_bytes: ground.tuning.run_bytes.max(least),
             runs: RunsOut::new(last.id(), unit.from.clone()),
             values: Values::new(ground, &unit.victims),
             levels: levels.to_vec(),
@@ -175,11 +182,6 @@ impl Merging {
         Ok(None)
     }
 
-    /// The edit is durable, and the view has to follow whatever else is wrong.
-    pub(super) const fn is_named(&self) -> bool {
-        matches!(self.stage, Stage::Named)
-    }
-
     pub(super) fn files(&mut self) -> &mut NewFiles {
         &mut self.files
     }
@@ -200,7 +202,7 @@ impl Merging {
                     }
                 }
                 Item::Entry(entry) => {
-                    if let Some(end) = self.ends_before(ground, &entry.key) {
+                    if let Some(end) = self.ends_before(&entry.key) {
                         self.end = Some(end);
                         self.met = Some(age);
                         return Ok(true);
@@ -218,28 +220,29 @@ impl Merging {
         self.runs.bytes() + self.values.bytes()
     }
 
-    /// A short bound behind all that was taken and not above `key`, if there is one.
-    fn bound_before<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
-        if self.last_key.is_empty() {
+    /// A bound behind all that was taken and not above `key`: a short one, unless that has been looked for in vain.
+    fn bound_before<'k>(&self, key: &'k [u8], long: bool, longer: bool) -> Option<&'k [u8]> {
+        if self.last_key.is_empty() || !long {
             return None;
         }
         let bound = separator(&self.last_key, key);
-        (bound.len() <= SEPARATOR_BYTES_MAX).then_some(bound)
+        (bound.len() <= SEPARATOR_BYTES_MAX || longer).then_some(bound)
     }
 
-    /// Where the unit ends, if it is long enough.
-    fn ends_before(&self, ground: &Ground, key: &[u8]) -> Option<Vec<u8>> {
-        let enough = ground.tuning.unit_bytes;
-        let long = self.written() >= enough
-            || self.taken_bytes >= enough.saturating_mul(TAKEN_FOR_WRITTEN);
-        let bound = long.then(|| self.bound_before(key)).flatten();
+    /// Where the unit ends, if it is long enough. Keys that have long prefixes in common have no short bounds.
+    fn ends_before(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let is_past = |times: u64| {
+            let enough = self.unit_bytes.saturating_mul(times);
+            self.written() >= enough || self.taken_bytes >= enough.saturating_mul(TAKEN_FOR_WRITTEN)
+        };
+        let bound = self.bound_before(key, is_past(1), is_past(2));
         bound.map(<[u8]>::to_vec)
     }
 
     fn take(&mut self, ground: &Ground, mut entry: Entry, slice: &mut Slice) -> Result<()> {
-        if self.runs.current_bytes() >= ground.tuning.run_bytes
-            && let Some(bound) = self.bound_before(&entry.key)
-        {
+        let bytes = self.runs.current_bytes();
+        let (long, longer) = (bytes >= self.run_bytes, bytes / 2 >= self.run_bytes);
+        if let Some(bound) = self.bound_before(&entry.key, long, longer) {
             let bound = bound.to_vec();
             self.runs.split(ground, &mut self.files, &bound)?;
             slice.wrote_file();

@@ -13,6 +13,7 @@ use crate::format::run::block::{Held, Version};
 use crate::format::run::header::RunHeader;
 use crate::index::run::writer::RunWriter;
 use crate::index::source::Shared;
+use crate::log::names::NameEpoch;
 use kv_trait::{Error, ErrorKind, Result};
 use std::io;
 use std::path::PathBuf;
@@ -24,29 +25,21 @@ const FOREIGN_NAMES_MAX: u64 = 64;
 #[derive(Debug, Default)]
 pub(super) struct NewFiles {
     made: Vec<(SegmentId, PathBuf)>,
-    /// Directory syncs that had failed before the first of them was made.
-    names_failed: u64,
+    /// From before the first of them was made.
+    epoch: Option<NameEpoch>,
 }
 
 impl NewFiles {
     /// What a new file is called; from here on it is given up if the work is.
     fn note(&mut self, ground: &Ground, id: SegmentId, path: PathBuf) {
-        if self.made.is_empty() {
-            self.names_failed = ground.files.names_failed();
-        }
+        self.epoch.get_or_insert_with(|| ground.files.name_epoch());
         self.made.push((id, path));
     }
 
-    /// One of them is not needed. Where it cannot be removed it goes with the others if they are given up, and is debris
-    /// else.
+    /// One of them is not needed.
     pub(super) fn discard(&mut self, ground: &Ground, id: SegmentId) {
-        let Some(at) = self.made.iter().position(|(made, _)| *made == id) else {
-            return;
-        };
-        ground.files.forget(id.get());
-        if ground.files.storage().remove_file(&self.made[at].1).is_ok() {
-            self.made.remove(at);
-        }
+        let discarded = self.made.extract_if(.., |(made, _)| *made == id);
+        discarded.for_each(|(id, path)| remove(ground, id, path));
     }
 
     /// Makes all names durable.
@@ -54,15 +47,10 @@ impl NewFiles {
     /// # Errors
     /// They are not, and no later sync says whether they are: the files are to be given up.
     pub(super) fn sync_names(&self, ground: &Ground) -> Result<()> {
-        if self.made.is_empty() {
-            return Ok(());
+        match self.epoch {
+            Some(epoch) if !self.made.is_empty() => ground.files.sync_names(epoch),
+            _ => Ok(()),
         }
-        ground.sync_names()?;
-        if ground.files.names_failed() == self.names_failed {
-            return Ok(());
-        }
-        let message = "a sync of the directory failed after a file was made in it; another is made";
-        Err(Error::new(ErrorKind::Io, message))
     }
 
     /// The manifest names them now.
@@ -70,23 +58,26 @@ impl NewFiles {
         self.made.clear();
     }
 
-    /// Removes them, unless the manifest may name them: in doubt they stay. Returns those that could not be removed.
-    pub(super) fn give_up(&mut self, ground: &Ground) -> Vec<(SegmentId, PathBuf)> {
+    /// Removes them, unless the manifest may name them: in doubt they stay.
+    pub(super) fn give_up(&mut self, ground: &Ground) {
         let made = std::mem::take(&mut self.made);
+        self.epoch = None;
         if ground.is_poisoned() {
-            return Vec::new();
+            return;
         }
-        let storage = ground.files.storage();
-        let mut left = Vec::new();
         for (id, path) in made {
-            ground.files.forget(id.get());
-            match storage.remove_file(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(_later) => left.push((id, path)),
-            }
+            remove(ground, id, path);
         }
-        left
+    }
+}
+
+/// Removes a file that nothing names; where that fails, whoever unlinks tries it again.
+fn remove(ground: &Ground, id: SegmentId, path: PathBuf) {
+    ground.files.forget(id.get());
+    match ground.files.storage().remove_file(&path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(_later) => ground.files.give_up(path),
     }
 }
 

@@ -10,7 +10,6 @@
 
 use super::ground::Ground;
 use crate::fault;
-use crate::format::ids::SegmentId;
 use crate::format::manifest::{Edit, Manifest};
 use crate::index::run::named::Run;
 use crate::log::files::Segment;
@@ -18,7 +17,7 @@ use crate::stats::add;
 use kv_trait::Result;
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Names that one slice removes.
@@ -30,7 +29,7 @@ enum Buried {
     Run(Arc<Run>),
     Segment(Arc<Segment>),
     /// A file that nobody ever named, and that could not be removed when it was given up.
-    Unnamed(SegmentId, PathBuf),
+    Unnamed(PathBuf),
 }
 
 impl Buried {
@@ -39,15 +38,16 @@ impl Buried {
         match self {
             Self::Run(run) => Run::is_pinned(run),
             Self::Segment(segment) => Arc::strong_count(segment) > 1,
-            Self::Unnamed(..) => false,
+            Self::Unnamed(_) => false,
         }
     }
 
-    fn place(&self) -> (u64, PathBuf) {
+    /// Its number, if readers may have had it, and its name.
+    fn place(&self) -> (Option<u64>, PathBuf) {
         match self {
-            Self::Run(run) => (run.id().get(), run.path()),
-            Self::Segment(segment) => (segment.id.get(), segment.path()),
-            Self::Unnamed(id, path) => (id.get(), path.clone()),
+            Self::Run(run) => (Some(run.id().get()), run.path()),
+            Self::Segment(segment) => (Some(segment.id.get()), segment.path()),
+            Self::Unnamed(path) => (None, path.clone()),
         }
     }
 }
@@ -81,11 +81,9 @@ pub(super) fn release(ground: &Ground, graveyard: &mut Graveyard) -> Result<bool
     let unseen = released
         .iter()
         .filter(|id| !segments.iter().any(|segment| segment.id == **id));
-    let unseen = unseen.map(|id| (*id, ground.files.path(*id)));
-    graveyard.bury_unnamed(unseen.collect());
-    graveyard
-        .buried
-        .extend(segments.into_iter().map(Buried::Segment));
+    unseen.for_each(|id| ground.files.give_up(ground.files.path(*id)));
+    let segments = segments.into_iter().map(Buried::Segment);
+    graveyard.buried.extend(segments);
     Ok(!released.is_empty())
 }
 
@@ -100,13 +98,6 @@ impl Graveyard {
         self.buried.extend(runs.into_iter().map(Buried::Run));
     }
 
-    /// Files that nothing names: what was given up and could not be removed.
-    pub(super) fn bury_unnamed(&mut self, files: Vec<(SegmentId, PathBuf)>) {
-        let files = files.into_iter();
-        self.buried
-            .extend(files.map(|(id, path)| Buried::Unnamed(id, path)));
-    }
-
     pub(super) fn len(&self) -> usize {
         self.buried.len()
     }
@@ -116,6 +107,8 @@ impl Graveyard {
     /// # Errors
     /// One could not be removed, and is tried again later, behind the others.
     pub(super) fn unlink(&mut self, ground: &Ground) -> Result<usize> {
+        let given_up = ground.files.take_given_up().into_iter();
+        self.buried.extend(given_up.map(Buried::Unnamed));
         let mut unlinked = 0;
         for _ in 0..self.buried.len() {
             let Some(next) = self.buried.pop_front() else {
@@ -140,8 +133,10 @@ impl Graveyard {
     }
 }
 
-fn remove(ground: &Ground, id: u64, path: &std::path::Path) -> io::Result<()> {
-    ground.files.forget(id);
+fn remove(ground: &Ground, id: Option<u64>, path: &Path) -> io::Result<()> {
+    if let Some(id) = id {
+        ground.files.forget(id);
+    }
     match ground.files.storage().remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,

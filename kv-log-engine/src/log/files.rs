@@ -131,12 +131,6 @@ impl SegmentFiles {
         self.kept.forget(id);
     }
 
-    /// How many syncs of a directory have failed so far. A name that was made before one of them, and that no edit names,
-    /// may be lost whatever later syncs say: its file is to be given up.
-    pub(crate) fn names_failed(&self) -> u64 {
-        self.kept.names_failed()
-    }
-
     /// How many files are open for readers now.
     pub(crate) fn open_count(&self) -> usize {
         self.kept.count()

@@ -20,8 +20,6 @@ pub(super) struct KeptFiles {
     /// By number, which files of all kinds share; the most recently used first. Guards nothing else, and no I/O happens
     /// under it.
     open: Mutex<VecDeque<(u64, Arc<dyn StorageFile>)>>,
-    /// Syncs of a directory that failed. Held across each, so that whoever has made one, and asks, knows of all before it.
-    names_failed: Mutex<u64>,
 }
 
 impl KeptFiles {
@@ -29,7 +27,6 @@ impl KeptFiles {
         Self {
             storage,
             open: Mutex::new(VecDeque::new()),
-            names_failed: Mutex::new(0),
         }
     }
 
@@ -66,11 +63,6 @@ impl KeptFiles {
             at.and_then(|at| open.remove(at))
         };
         drop(forgotten); // as above
-    }
-
-    /// How many syncs of a directory have failed so far.
-    pub(super) fn names_failed(&self) -> u64 {
-        *lock(&self.names_failed)
     }
 
     /// How many files are open for readers now.
@@ -120,13 +112,7 @@ impl Storage for KeptFiles {
 
     /// A directory is opened to be synced: where that was refused nothing was synced.
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let mut failed = lock(&self.names_failed);
-        let synced = self.sparing(|storage| storage.sync_dir(path));
-        let refused = |error: &io::Error| has_too_many_open_files(error);
-        if synced.as_ref().is_err_and(|error| !refused(error)) {
-            *failed += 1;
-        }
-        synced
+        self.sparing(|storage| storage.sync_dir(path))
     }
 
     fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn Directory>> {

@@ -4,7 +4,7 @@
 
 pub(crate) mod files;
 pub(crate) mod kept;
-mod names;
+pub(crate) mod names;
 pub(crate) mod scan;
 #[cfg_attr(
     not(test),
