@@ -18,6 +18,8 @@ mod values;
 pub(crate) mod visible;
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod policy_tests;
 #[cfg(test)]
 mod simulator;

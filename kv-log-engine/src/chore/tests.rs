@@ -4,17 +4,23 @@ use super::testing::{Small, TINY_TUNING};
 use super::tuning::Tuning;
 use std::ops::ControlFlow;
 
-/// Some keys over and over, some deleted, a checkpoint now and then.
-pub(super) fn history(small: &mut Small, turns: u64, keys: u64) {
-    for turn in 0..turns {
-        for step in 0..20 {
-            let key = (turn * 7 + step * 13 + turn * step) % keys;
-            if (turn + step) % 5 == 4 {
-                small.delete_usual(key);
-            } else {
-                small.put_usual(key, turn);
-            }
+/// Some keys over and over, some of them deleted; `wrote` is told of each write.
+pub(super) fn turn(small: &mut Small, turn: u64, keys: u64, mut wrote: impl FnMut(&Small)) {
+    for step in 0..20 {
+        let key = (turn * 7 + step * 13 + turn * step) % keys;
+        if (turn + step) % 5 == 4 {
+            small.delete_usual(key);
+        } else {
+            small.put_usual(key, turn);
         }
+        wrote(small);
+    }
+}
+
+/// Turns, with a checkpoint behind each, and all that is due then.
+pub(super) fn history(small: &mut Small, turns: u64, keys: u64) {
+    for at in 0..turns {
+        turn(small, at, keys, |_| {});
         small.freeze();
         small.work();
     }
