@@ -256,13 +256,13 @@ impl Machine {
     /// The next unit, if any is due.
     fn next_unit(&mut self, ground: &Ground) -> Option<(Unit, Shape)> {
         let shape = self.look(ground);
-        let unit = match self.asked {
-            Some(asked) if self.policy.passes().is_empty() => {
-                self.ask(asked, &shape);
-                self.policy.next(&shape)
-            }
-            Some(_) | None => self.policy.next(&shape),
-        };
+        let mut unit = self.policy.next(&shape);
+        while unit.is_none()
+            && let Some(asked) = self.asked
+        {
+            self.ask(asked, &shape);
+            unit = self.policy.next(&shape);
+        }
         self.standing.crowded &= unit.is_some();
         Some((unit?, shape))
     }
@@ -287,9 +287,6 @@ impl Machine {
                 Asked::OneLevel => Some(Asked::Space),
                 Asked::Space => None,
             };
-            if let Some(next) = self.asked {
-                self.ask(next, &shape);
-            }
         }
     }
 

@@ -18,7 +18,11 @@ mod values;
 pub(crate) mod visible;
 
 #[cfg(test)]
+mod chores_tests;
+#[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod merge_tests;
 #[cfg(test)]
 mod policy_tests;
 #[cfg(test)]

@@ -30,7 +30,7 @@ use crate::sync::lock_std as lock;
 use kv_trait::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -133,6 +133,7 @@ impl FakeView {
 pub(super) struct FakeLayers {
     view: Mutex<FakeView>,
     pub(super) log_bytes: AtomicU64,
+    pub(super) panic_at_install: AtomicBool,
 }
 
 impl FakeLayers {
@@ -164,6 +165,7 @@ impl Layers for FakeLayers {
     }
 
     fn install(&self, levels: Levels) {
+        assert!(!self.panic_at_install.load(Ordering::Relaxed), "planted");
         let mut view = lock(&self.view);
         assert!(view.frozen.is_some(), "nothing was frozen");
         view.levels = levels;
@@ -192,6 +194,7 @@ pub(super) struct Write {
     key: Vec<u8>,
     value: Option<Vec<u8>>,
     version: Version<Shared>,
+    location: Location,
 }
 
 /// What was written so far, in order.
@@ -271,11 +274,23 @@ impl Small {
         let active = new_active(&files, &header);
         manifest.segments.push(active.entry);
         catalog::create(&disk, Path::new(DB), &manifest).unwrap();
-        Self::serve(disk, files, tuning, manifest, Vec::new(), Some(active))
+        Self::serve(
+            disk,
+            files,
+            tuning,
+            manifest,
+            Vec::new(),
+            Some(active),
+            true,
+        )
     }
 
     /// What is left on a disk, and what was written before: debris is removed, what runs do not cover is in memory again.
     pub(super) fn open(disk: SimDisk, tuning: Tuning, writes: &Writes) -> Result<Self> {
+        Self::open_as(disk, tuning, writes, true)
+    }
+
+    fn open_as(disk: SimDisk, tuning: Tuning, writes: &Writes, settled: bool) -> Result<Self> {
         let read = manifest::read(&disk, Path::new(DB))?;
         read.manifest.check().unwrap();
         let files = SegmentFiles::new(disk.storage(), DB.into());
@@ -299,7 +314,39 @@ impl Small {
             read.manifest,
             writes.clone(),
             None,
+            settled,
         ))
+    }
+
+    /// The same, to go on writing: the segment that was active is sealed where its last record ends.
+    pub(super) fn reopen(disk: SimDisk, tuning: Tuning, writes: &Writes) -> Result<Self> {
+        let mut small = Self::open(disk, tuning, writes)?;
+        let manifest = small.manifest();
+        let entry = *manifest.active().unwrap();
+        let in_it = writes
+            .iter()
+            .rev()
+            .map(|write| write.location)
+            .find(|location| location.segment == entry.id);
+        let end = in_it.map_or(SEGMENT_HEADER_BYTES, |last| {
+            (last.offset + u64::from(last.record_bytes)).next_multiple_of(8)
+        });
+        let path = small.files.path(entry.id);
+        let file = small.disk.open(&path, OpenMode::ReadWrite).unwrap();
+        small.active = Some(Active {
+            entry,
+            file,
+            end,
+            records: 0,
+        });
+        Ok(small)
+    }
+
+    /// An empty store whose open has left something to be done.
+    pub(super) fn unsettled(tuning: Tuning) -> Self {
+        let small = Self::create(tuning);
+        let (disk, writes) = (small.disk.fork(), Writes::new());
+        Self::open_as(disk, tuning, &writes, false).unwrap()
     }
 
     fn serve(
@@ -309,6 +356,7 @@ impl Small {
         manifest: Manifest,
         writes: Writes,
         active: Option<Active>,
+        settled: bool,
     ) -> Self {
         let host = Arc::new(SimHost::new(7));
         let storage = files.shared_storage();
@@ -339,6 +387,7 @@ impl Small {
                 segments: segments.collect(),
             }),
             log_bytes: AtomicU64::new(0),
+            panic_at_install: AtomicBool::new(false),
         });
         let next_id = manifest.next_file_id;
         let catalog = Arc::new(Catalog::new(storage, DB.into(), manifest, next_id));
@@ -354,7 +403,9 @@ impl Small {
             tuning,
             counters: Arc::default(),
         });
-        chores.settled();
+        if settled {
+            chores.settled();
+        }
         Self {
             _lock: owner,
             disk,
@@ -409,6 +460,7 @@ impl Small {
             key: key.to_vec(),
             value: value.map(<[u8]>::to_vec),
             version,
+            location,
         });
         if self.active.as_ref().unwrap().end >= SEGMENT_BYTES {
             self.rotate();
