@@ -10,6 +10,8 @@ pub(crate) mod repair;
 mod report;
 pub(crate) mod settle;
 pub(crate) mod survey;
+#[cfg(test)]
+mod survey_tests;
 
 pub use report::{RecoveryReport, TornTail};
 
@@ -19,14 +21,14 @@ use crate::format::frame::{CLEAN_MARK_FRAME_BYTES, FOOTER_FRAME_BYTES};
 use crate::format::ids::{EditNumber, Location, SegmentId, Seqno};
 use crate::format::manifest::{Checkpoint, Manifest, SegmentEntry, SegmentState};
 use crate::format::record::{KEYSPACE_DEFAULT, Record, RecordKind};
-use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, parse_file_name};
+use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
 use crate::index::memtable::{Change, Filler, Value};
 use crate::index::{Gather, Memtable};
 use crate::log::files::{Segment, SegmentFiles};
 use crate::log::scan::{self, Boundary, Contents, Stop, Walk};
 use crate::storage::window::Window;
 use crate::storage::{StorageFile, exact};
-use crate::store::manifest;
+use crate::store::{layout, manifest};
 use kv_trait::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -141,11 +143,6 @@ pub(crate) fn recover(
     if !clean {
         report.rewritten_bytes = active.end.offset - active.proof.min(active.end.offset);
     }
-    let ids = names
-        .iter()
-        .filter_map(|entry| parse_file_name(&entry.name));
-    let ids = ids.filter(|id| *id < SegmentId::PASSED_MAX);
-    let next_id = ids.max().map_or(SegmentId::FIRST, SegmentId::next);
     Ok(Recovered {
         manifest,
         memtable: replay.memtable,
@@ -154,7 +151,7 @@ pub(crate) fn recover(
         active,
         report,
         clean,
-        next_id,
+        next_id: layout::next_id(names),
     })
 }
 

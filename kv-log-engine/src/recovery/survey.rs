@@ -3,24 +3,29 @@
 
 use super::RecoveryReport;
 use crate::fault;
-use crate::format::Salt;
-use crate::format::ids::SegmentId;
+use crate::format::ids::{EditNumber, SegmentId};
 use crate::format::manifest::Manifest;
-use crate::format::segment::{SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SegmentHeader, parse_file_name};
+use crate::format::run::header::RunHeader;
+use crate::format::segment::{SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SegmentHeader, SegmentKind};
+use crate::format::{Defect, Salt, StoreId};
 use crate::log::files::SegmentFiles;
 use crate::log::scan::{self, Tail};
 use crate::log::writer::GROW_BYTES_MIN;
 use crate::storage::window::Window;
-use crate::storage::{DirEntry, FileKind, StorageFile, exact};
-use crate::store::layout::{COPIES, COPIES_NEW, LOCK, MANIFEST, QUARANTINE};
+use crate::storage::{DirEntry, FileKind, OpenMode, StorageFile, exact};
+use crate::store::layout::{COPIES, COPIES_NEW, DataFile, LOCK, MANIFEST, QUARANTINE};
 use kv_trait::Result;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where the salt stands in a segment's header. FORMAT.md, "Segment".
 const SALT_AT: usize = 48;
 
-/// Sorts the names that the manifest does not explain into the report's `debris` and `foreign`. The caller has found every
-/// file that the manifest names.
+/// Sorts the names that the manifest does not explain into the report's `debris` and `foreign`, and the files that it names
+/// and that are not there into `missing`. The caller has read every segment that has to be replayed.
+///
+/// Where anything is missing the manifest may be older than the data, and nothing is debris.
 ///
 /// # Errors
 /// `Corrupt`: a file shows that the manifest is older than the data.
@@ -30,6 +35,7 @@ pub(crate) fn unnamed_files(
     names: &[DirEntry],
     report: &mut RecoveryReport,
 ) -> Result<()> {
+    let named = named_files(manifest);
     for entry in names {
         let name = entry.name.as_str();
         if name == LOCK
@@ -38,61 +44,95 @@ pub(crate) fn unnamed_files(
         {
             continue;
         }
-        let segment = parse_file_name(name).filter(|_| entry.kind == FileKind::File);
-        match segment {
-            Some(id) if names_segment(manifest, id) => {}
-            Some(id) => judge_segment(files, manifest, id, report)?,
+        let data = DataFile::parse(name).filter(|_| entry.kind == FileKind::File);
+        match data {
+            Some(data) if named.contains(&data) => {}
+            Some(data) => match judge(files, manifest, data)? {
+                Verdict::Debris => report.debris.push(name.to_owned()),
+                Verdict::Foreign => report.foreign.push(name.to_owned()),
+            },
             None if COPIES_NEW.contains(&name) && entry.kind == FileKind::File => {
                 report.debris.push(name.to_owned());
             }
             None => report.foreign.push(name.to_owned()),
         }
     }
-    Ok(())
-}
-
-fn names_segment(manifest: &Manifest, id: SegmentId) -> bool {
-    let found = manifest.segments.binary_search_by_key(&id, |s| s.id);
-    found.is_ok()
-}
-
-fn judge_segment(
-    files: &SegmentFiles,
-    manifest: &Manifest,
-    id: SegmentId,
-    report: &mut RecoveryReport,
-) -> Result<()> {
-    let path = files.path(id);
-    let name = crate::format::segment::file_name(id);
-    let file = files.file(id)?;
-    match read_start(&*file, &path)? {
-        Start::Header(header)
-            if header.store_id != manifest.store_id
-                || header.incarnation != manifest.incarnation =>
-        {
-            report.foreign.push(name);
-        }
-        Start::Header(header) => {
-            if let Some(why) = newer_than(manifest, id, &header, || {
-                Ok(behind_header(&*file, &path, &header.salt)?.headers > 0)
-            })? {
-                let what = format!("{why}: the manifest is older than the data");
-                return Err(fault::corrupt(&path, what));
-            }
-            report.debris.push(name);
-        }
-        Start::Unwritten => report.debris.push(name),
-        Start::Foreign => report.foreign.push(name),
+    report.missing = missing_files(manifest, &named, names);
+    if !report.missing.is_empty() {
+        report.debris.clear();
     }
     Ok(())
 }
 
+fn named_files(manifest: &Manifest) -> BTreeSet<DataFile> {
+    let segments = manifest.segments.iter();
+    let segments = segments.map(|segment| DataFile::Segment(segment.id));
+    let runs = manifest.runs.iter().map(|run| DataFile::Run(run.id));
+    segments.chain(runs).collect()
+}
+
+/// The files that are named and not there, but for the segments that have to be replayed. Files are listed at an open, and
+/// not opened.
+fn missing_files(
+    manifest: &Manifest,
+    named: &BTreeSet<DataFile>,
+    names: &[DirEntry],
+) -> Vec<String> {
+    let there = names.iter().map(|entry| DataFile::parse(&entry.name));
+    let there: BTreeSet<DataFile> = there.flatten().collect();
+    let replayed = manifest.segments.iter();
+    let replayed = replayed.filter(|segment| segment.is_log() && !manifest.is_covered(segment));
+    let replayed: BTreeSet<_> = replayed
+        .map(|segment| DataFile::Segment(segment.id))
+        .collect();
+    let missing = named
+        .difference(&there)
+        .filter(|file| !replayed.contains(file));
+    missing.map(|file| file.name()).collect()
+}
+
+/// What is done with a file that nothing names.
+enum Verdict {
+    Debris,
+    Foreign,
+}
+
+fn judge(files: &SegmentFiles, manifest: &Manifest, data: DataFile) -> Result<Verdict> {
+    let (file, path) = open(files, data)?;
+    let header = match read_start(&*file, &path, data)? {
+        Start::Header(header) => header,
+        Start::Unwritten => return Ok(Verdict::Debris),
+        Start::Foreign => return Ok(Verdict::Foreign),
+    };
+    if header.store_id != manifest.store_id || header.incarnation != manifest.incarnation {
+        return Ok(Verdict::Foreign);
+    }
+    if let Some(why) = newer_than(manifest, data.id(), &header, || {
+        Ok(behind_header(&*file, &path, &header.salt)?.headers > 0)
+    })? {
+        let what = format!("{why}: the manifest is older than the data");
+        return Err(fault::corrupt(&path, what));
+    }
+    Ok(Verdict::Debris)
+}
+
+/// Opens a file that nothing names. It is not kept: its name may go.
+fn open(files: &SegmentFiles, data: DataFile) -> Result<(Arc<dyn StorageFile>, PathBuf)> {
+    let path = files.directory().join(data.name());
+    let file = files
+        .storage()
+        .open(&path, OpenMode::Read)
+        .map_err(|source| fault::io("open", &path, source))?;
+    Ok((file, path))
+}
+
 /// Why a file of this store that the manifest does not name shows that the manifest is not the newest one. An edit raises
-/// the bound of ids before a file gets its first byte, and names a segment before it gets its first frame.
+/// the bound of ids before a file gets its first byte, and names a segment of the log before it gets its first frame. Runs
+/// and segments of values are written first and named then: whole ones that nothing names prove nothing.
 fn newer_than(
     manifest: &Manifest,
     id: SegmentId,
-    header: &SegmentHeader,
+    header: &Header,
     holds_frame: impl FnOnce() -> Result<bool>,
 ) -> Result<Option<String>> {
     let last = manifest.edit;
@@ -104,44 +144,80 @@ fn newer_than(
         Some(format!(
             "it was made after edit {made}, and the manifest ends with edit {last}"
         ))
-    } else if header.edit == last && holds_frame()? {
+    } else if header.holds_frames && header.edit == last && holds_frame()? {
         Some("it holds frames, and the manifest does not name it".to_owned())
     } else {
         None
     })
 }
 
-/// What a file with a segment's name begins with.
+/// Whose a file is.
+struct Header {
+    store_id: StoreId,
+    incarnation: StoreId,
+    salt: Salt,
+    edit: EditNumber,
+    /// It is a part of the log.
+    holds_frames: bool,
+}
+
+impl Header {
+    fn decode(data: DataFile, bytes: &[u8]) -> std::result::Result<Self, Defect> {
+        match data {
+            DataFile::Segment(_) => SegmentHeader::decode(bytes).map(|(header, _)| Self {
+                store_id: header.store_id,
+                incarnation: header.incarnation,
+                salt: header.salt,
+                edit: header.edit,
+                holds_frames: header.kind == SegmentKind::Log,
+            }),
+            DataFile::Run(_) => RunHeader::decode(bytes).map(|header| Self {
+                store_id: header.store_id,
+                incarnation: header.incarnation,
+                salt: header.salt,
+                edit: header.edit,
+                holds_frames: false,
+            }),
+        }
+    }
+}
+
+/// What a file with the name of one of ours begins with.
 enum Start {
-    Header(SegmentHeader),
+    Header(Header),
     /// A creation of ours that was cut short, and nothing else: debris.
     Unwritten,
     /// What stands in the header's place, or behind it, may be anybody's.
     Foreign,
 }
 
-/// Reads a segment's header, or judges what stands there instead. Only what can hold nothing of anybody's is
+/// Reads a file's header, or judges what stands there instead. Only what can hold nothing of anybody's is
 /// [`Start::Unwritten`]: such a file is deleted.
 ///
 /// # Errors
 /// `Io`, and `UnsupportedFormat` for a later version's header.
-fn read_start(file: &dyn StorageFile, path: &Path) -> Result<Start> {
+fn read_start(file: &dyn StorageFile, path: &Path, data: DataFile) -> Result<Start> {
     let mut bytes = SegmentHeader::buffer();
     let found =
         exact::read_up_to(file, &mut bytes, 0).map_err(|source| fault::io("read", path, source))?;
     let bytes = &bytes[..found];
-    match SegmentHeader::decode(bytes) {
-        Ok((header, _)) => return Ok(Start::Header(header)),
-        Err(defect @ crate::format::Defect::Unsupported { .. }) => {
+    match Header::decode(data, bytes) {
+        Ok(header) => return Ok(Start::Header(header)),
+        Err(defect @ Defect::Unsupported { .. }) => {
             return Err(fault::defect(path, 0, defect));
         }
         Err(_) => {}
     }
+    // A segment is made with room for its first frames, a run with its header alone.
+    let room_bytes = match data {
+        DataFile::Segment(_) => GROW_BYTES_MIN,
+        DataFile::Run(_) => 0,
+    };
     let length = file
         .len()
         .map_err(|source| fault::io("look at", path, source))?;
     let header_bytes = SEGMENT_HEADER_BYTES;
-    if length > header_bytes + GROW_BYTES_MIN {
+    if length > header_bytes + room_bytes {
         return Ok(Start::Foreign);
     }
     let mut room =
@@ -176,7 +252,7 @@ pub(crate) fn unproven_salt(file: &dyn StorageFile, path: &Path) -> Result<Optio
     Ok(salt.and_then(|salt| salt.try_into().ok()).map(Salt))
 }
 
-/// What the segments in a directory without a manifest are.
+/// What the files in a directory without a manifest are.
 #[derive(Debug, Default)]
 pub(crate) struct Unfinished {
     /// What a creation left behind: the next one deletes it.
@@ -188,34 +264,43 @@ pub(crate) struct Unfinished {
 /// Judges a directory without a manifest.
 ///
 /// Nothing is acknowledged before the first manifest is durable, so without one either nothing ever was, or it was lost.
-/// A frame that verifies proves the second: it was written behind a manifest. Nothing else proves anything: a power cut in
+/// A frame that verifies proves the second, and so does the header of a run or of copied values: they were written behind a
+/// manifest. Nothing else proves anything: a power cut in
 /// the very first creation may leave whatever the file system shows in blocks that were never written. Such a file cannot
 /// be told from somebody's, so it keeps its name and its bytes, and the new store goes around it.
 ///
 /// # Errors
-/// `Corrupt`: a segment holds a frame, so a manifest is missing. `Io`, `UnsupportedFormat`.
+/// `Corrupt`: a file was written behind a manifest, which is missing. `Io`, `UnsupportedFormat`.
 pub(crate) fn unfinished(files: &SegmentFiles, names: &[DirEntry]) -> Result<Unfinished> {
     let mut found = Unfinished::default();
     for entry in names {
-        let Some(id) = parse_file_name(&entry.name) else {
+        let Some(data) = DataFile::parse(&entry.name) else {
             continue;
         };
+        let id = data.id();
         if entry.kind != FileKind::File {
             found.foreign.push(id);
             continue;
         }
-        let path = files.path(id);
-        let file = files.file(id)?;
-        let (debris, salt) = match read_start(&*file, &path)? {
-            Start::Header(header) => (true, Some(header.salt)),
-            Start::Unwritten => (true, None),
-            Start::Foreign => (false, unproven_salt(&*file, &path)?),
+        let (file, path) = open(files, data)?;
+        let lost = |what: &str| {
+            let what = format!("the manifest is missing, and {} holds {what}", data.name());
+            Err(fault::corrupt(&files.directory().join(MANIFEST), what))
+        };
+        let (debris, salt) = match (read_start(&*file, &path, data)?, data) {
+            (Start::Header(header), _) if !header.holds_frames => {
+                return lost("what was written behind it");
+            }
+            // No creation leaves one.
+            (_, DataFile::Run(_)) => (false, None),
+            (Start::Header(header), _) => (true, Some(header.salt)),
+            (Start::Unwritten, _) => (true, None),
+            (Start::Foreign, _) => (false, unproven_salt(&*file, &path)?),
         };
         let behind = salt.map(|salt| behind_header(&*file, &path, &salt));
         let behind = behind.transpose()?.unwrap_or_default();
         if behind.headers > 0 {
-            let what = format!("the manifest is missing, and segment {id} holds frames");
-            return Err(fault::corrupt(&files.directory().join(MANIFEST), what));
+            return lost("frames");
         }
         if debris && behind.nonzero_end.is_none() {
             found.debris.push(id);

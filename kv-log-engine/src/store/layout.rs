@@ -1,7 +1,9 @@
 //! The names in a store's directory, and what a directory without a manifest can be.
 
 use crate::fault;
-use crate::format::segment::parse_file_name;
+use crate::format::ids::SegmentId;
+use crate::format::run::{self, RunId};
+use crate::format::segment;
 use crate::storage::{DirEntry, FileKind, Storage};
 use kv_trait::Result;
 use std::io;
@@ -17,6 +19,48 @@ pub(crate) const COPIES: [&str; 2] = [MANIFEST, "MANIFEST.2"];
 pub(crate) const COPIES_NEW: [&str; 2] = ["MANIFEST.new", "MANIFEST.2.new"];
 /// Torn tails, kept.
 pub(crate) const QUARANTINE: &str = "quarantine";
+
+/// A name that a file with data of a store has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum DataFile {
+    /// A segment of the log, or one of values.
+    Segment(SegmentId),
+    Run(RunId),
+}
+
+impl DataFile {
+    /// What a name stands for; `None` if it is not exactly the name of such a file.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let segment = segment::parse_file_name(name).map(Self::Segment);
+        segment.or_else(|| run::header::parse_file_name(name).map(Self::Run))
+    }
+
+    /// Its number, in the one space of all files.
+    pub(crate) fn id(self) -> SegmentId {
+        match self {
+            Self::Segment(id) => id,
+            Self::Run(id) => id.into(),
+        }
+    }
+
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Segment(id) => segment::file_name(id),
+            Self::Run(id) => run::header::file_name(id),
+        }
+    }
+}
+
+/// Above the number of every file that is there, whosever it is, up to a bound.
+pub(crate) fn next_id(entries: &[DirEntry]) -> SegmentId {
+    let files = entries
+        .iter()
+        .filter_map(|entry| DataFile::parse(&entry.name));
+    let ids = files
+        .map(DataFile::id)
+        .filter(|id| *id < SegmentId::PASSED_MAX);
+    ids.max().map_or(SegmentId::FIRST, SegmentId::next)
+}
 
 /// What the names in a directory say before anything was locked or read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +97,7 @@ pub(crate) fn foreign_name(entries: &[DirEntry]) -> Option<&str> {
         let name = entry.name.as_str();
         let ours = match entry.kind {
             FileKind::File => {
-                name == LOCK || COPIES_NEW.contains(&name) || parse_file_name(name).is_some()
+                name == LOCK || COPIES_NEW.contains(&name) || DataFile::parse(name).is_some()
             }
             _ => name == QUARANTINE,
         };

@@ -132,6 +132,9 @@ impl Survey {
             .len()
             .map_err(|source| fault::io("look at", &path, source))?;
         let Some((salt, start)) = self.start(&*file, &path, known)? else {
+            if known.is_none() {
+                return Ok(()); // Copied values: they say nothing of themselves.
+            }
             let what = "it is not the segment that the manifest means";
             self.lose_file(fault::corrupt(&path, what), &path, known, next_seqno);
             return Ok(());
@@ -166,7 +169,7 @@ impl Survey {
     }
 
     /// The salt that the frames verify under, and where they begin, unless the header is damaged; `None` if this is another
-    /// segment.
+    /// segment, or none of the log.
     fn start(
         &mut self,
         file: &dyn StorageFile,
@@ -182,6 +185,7 @@ impl Survey {
                     header.store_id == manifest.store_id
                         && (header.id, header.salt) == (entry.id, entry.salt)
                 });
+                let is_meant = is_meant && header.kind == SegmentKind::Log;
                 let start = Boundary {
                     offset: SEGMENT_HEADER_BYTES,
                     chain,
