@@ -56,8 +56,8 @@ pub fn verify(path: impl AsRef<Path>, options: Options) -> Result<VerifyReport> 
     }
 }
 
-/// Nothing keeps the store from being opened: what can still be wrong is a copy of the manifest, a file that is missed only
-/// where it is read, or a record that has gone bad meanwhile.
+/// Nothing keeps the store from being opened: what can still be wrong is a copy of the manifest, or a record that has gone
+/// bad meanwhile.
 fn verify_recovered(located: &Located, recovered: Recovered) -> Result<VerifyReport> {
     let mut damages = Damages::default();
     if let Some(what) = &recovered.report.damaged_manifest_copy {
@@ -65,11 +65,6 @@ fn verify_recovered(located: &Located, recovered: Recovered) -> Result<VerifyRep
         let name = what.split(':').next().unwrap_or(MANIFEST);
         let path = located.files.directory().join(name);
         let cause = Error::new(ErrorKind::Corrupt, what.clone());
-        damages.push(Damage::of(&path, 0, None, cause));
-    }
-    for name in &recovered.report.missing {
-        let path = located.files.directory().join(name);
-        let cause = fault::corrupt(&path, "the manifest names this file, and it is missing");
         damages.push(Damage::of(&path, 0, None, cause));
     }
     let mut records = recovered.memtable.all();

@@ -80,6 +80,8 @@ pub(crate) fn recover(
 ) -> Result<Recovered> {
     let read = manifest::read(files.storage(), files.directory())?;
     let manifest = read.manifest;
+    // Before anything is called debris, and before the log is read.
+    survey::all_named_are_there(files, &manifest, names)?;
     let mut report = RecoveryReport {
         segments: manifest.segments.len() as u64,
         damaged_manifest_copy: read.damaged_copy,
@@ -115,7 +117,6 @@ pub(crate) fn recover(
             replay_sealed(&*file, &segment, entry, start, &mut replay)?
         });
     }
-    // Named files are looked for before anything is called debris.
     survey::unnamed_files(files, &manifest, names, &mut report)?;
     let active = active.expect("a manifest is checked to name one active segment");
     if active.end.next_seqno < manifest.next_seqno {

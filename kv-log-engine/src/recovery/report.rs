@@ -25,9 +25,6 @@ pub struct RecoveryReport {
     pub damaged_manifest_copy: Option<String>,
     /// Files of ours that nothing refers to any more: deleted with the open's first change.
     pub debris: Vec<String>,
-    /// Files that the manifest names and that are not there, but for what an open has to replay: the keys that lead to them
-    /// are corrupt, and everything else is served. The manifest may be older than the data, so nothing is `debris` then.
-    pub missing: Vec<String>,
     /// Names in the directory that are, or may be, somebody's: left alone.
     pub foreign: Vec<String>,
     /// Why the open could not do what has to be done before the store is changed: no room, no permission, or features that

@@ -6,6 +6,7 @@ use crate::fault;
 use crate::format::ids::{EditNumber, SegmentId};
 use crate::format::manifest::Manifest;
 use crate::format::run::header::RunHeader;
+use crate::format::run::{KEYS_END, name_range};
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SegmentHeader, SegmentKind};
 use crate::format::{Defect, Salt, StoreId};
 use crate::log::files::SegmentFiles;
@@ -22,10 +23,60 @@ use std::sync::Arc;
 /// Where the salt stands in a segment's header. FORMAT.md, "Segment".
 const SALT_AT: usize = 48;
 
-/// Sorts the names that the manifest does not explain into the report's `debris` and `foreign`, and the files that it names
-/// and that are not there into `missing`. The caller has read every segment that has to be replayed.
+/// Every file that the manifest names is there. Files are listed at an open, and those that runs cover are not opened.
 ///
-/// Where anything is missing the manifest may be older than the data, and nothing is debris.
+/// A missing one may be the only sign of a manifest that is older than the data: then what looks like debris is what took
+/// its place. So nothing is served, and nothing removed.
+///
+/// # Errors
+/// `Corrupt`: the first that is missing, and of a run the keys that it has.
+pub(crate) fn all_named_are_there(
+    files: &SegmentFiles,
+    manifest: &Manifest,
+    names: &[DirEntry],
+) -> Result<()> {
+    let missing = missing_files(manifest, names);
+    let Some(first) = missing.first() else {
+        return Ok(());
+    };
+    let more = match missing.len() - 1 {
+        0 => String::new(),
+        more => format!("; {more} more are missing"),
+    };
+    Err(is_missing(files, manifest, *first, &more))
+}
+
+/// The files that are named and not there.
+pub(crate) fn missing_files(manifest: &Manifest, names: &[DirEntry]) -> Vec<DataFile> {
+    let there = names.iter().map(|entry| DataFile::parse(&entry.name));
+    let there: BTreeSet<DataFile> = there.flatten().collect();
+    named_files(manifest).difference(&there).copied().collect()
+}
+
+/// What is lost with a file.
+pub(crate) fn is_missing(
+    files: &SegmentFiles,
+    manifest: &Manifest,
+    file: DataFile,
+    more: &str,
+) -> kv_trait::Error {
+    let what = match file {
+        DataFile::Segment(_) => "this segment, and its file is missing".to_owned(),
+        DataFile::Run(id) => {
+            let run = manifest.runs.iter().find(|run| run.id == id);
+            let keys = run.map_or_else(String::new, |run| {
+                let to = run.to.as_deref().unwrap_or(&KEYS_END);
+                format!(": it has the keys {}", name_range(&run.from, to))
+            });
+            format!("this run, and its file is missing{keys}")
+        }
+    };
+    let path = files.directory().join(file.name());
+    fault::corrupt(&path, format!("the manifest names {what}{more}"))
+}
+
+/// Sorts the names that the manifest does not explain into the report's `debris` and `foreign`. The caller has found
+/// [`all_named_are_there`]: else nothing may be called debris.
 ///
 /// # Errors
 /// `Corrupt`: a file shows that the manifest is older than the data.
@@ -57,10 +108,6 @@ pub(crate) fn unnamed_files(
             None => report.foreign.push(name.to_owned()),
         }
     }
-    report.missing = missing_files(manifest, &named, names);
-    if !report.missing.is_empty() {
-        report.debris.clear();
-    }
     Ok(())
 }
 
@@ -69,26 +116,6 @@ fn named_files(manifest: &Manifest) -> BTreeSet<DataFile> {
     let segments = segments.map(|segment| DataFile::Segment(segment.id));
     let runs = manifest.runs.iter().map(|run| DataFile::Run(run.id));
     segments.chain(runs).collect()
-}
-
-/// The files that are named and not there, but for the segments that have to be replayed. Files are listed at an open, and
-/// not opened.
-fn missing_files(
-    manifest: &Manifest,
-    named: &BTreeSet<DataFile>,
-    names: &[DirEntry],
-) -> Vec<String> {
-    let there = names.iter().map(|entry| DataFile::parse(&entry.name));
-    let there: BTreeSet<DataFile> = there.flatten().collect();
-    let replayed = manifest.segments.iter();
-    let replayed = replayed.filter(|segment| segment.is_log() && !manifest.is_covered(segment));
-    let replayed: BTreeSet<_> = replayed
-        .map(|segment| DataFile::Segment(segment.id))
-        .collect();
-    let missing = named
-        .difference(&there)
-        .filter(|file| !replayed.contains(file));
-    missing.map(|file| file.name()).collect()
 }
 
 /// What is done with a file that nothing names.

@@ -1,7 +1,7 @@
 //! Files that nothing names, and files that are named and not there: each verdict by itself.
 
 use super::RecoveryReport;
-use super::survey::{unfinished, unnamed_files};
+use super::survey::{all_named_are_there, missing_files, unfinished, unnamed_files};
 use crate::format::ids::{EditNumber, LevelId, SegmentId, Seqno};
 use crate::format::manifest::{Checkpoint, Edit, Manifest, RunEntry, SegmentEntry, SegmentState};
 use crate::format::run::RunId;
@@ -11,6 +11,7 @@ use crate::format::{Salt, StoreId};
 use crate::log::files::SegmentFiles;
 use crate::storage::sim::SimDisk;
 use crate::store::catalog::Catalog;
+use crate::store::layout::DataFile;
 use crate::store::{layout, manifest};
 use crate::{Engine, Options, SimHost};
 use kv_trait::{ErrorKind, Result};
@@ -57,7 +58,6 @@ fn verdict(name: &str, bytes: &[u8]) -> Result<&'static str> {
     let (disk, manifest) = store();
     disk.write_file(format!("{DB}/{name}"), bytes).unwrap();
     let report = judged(&disk, &manifest)?;
-    assert_eq!(report.missing, [""; 0]);
     match (&*report.debris, &*report.foreign) {
         ([debris], []) if debris == name => Ok("debris"),
         ([], [foreign]) if foreign == name => Ok("foreign"),
@@ -195,8 +195,8 @@ fn run(id: u64) -> RunEntry {
     }
 }
 
-/// The store with a covered segment of the log, one of values and a run, none of which is there.
-fn without_three_files() -> (SimDisk, Manifest) {
+/// The store with a covered segment of the log, one of values, two to be replayed and a run, none of which is there.
+fn without_files() -> (SimDisk, Manifest) {
     let (disk, mut manifest) = store();
     let mut active = manifest.segments.remove(0);
     assert_eq!(active.id, SegmentId::FIRST);
@@ -233,50 +233,49 @@ fn without_three_files() -> (SimDisk, Manifest) {
     (disk, manifest)
 }
 
+fn names_of(missing: &[DataFile]) -> Vec<String> {
+    missing.iter().map(|file| file.name()).collect()
+}
+
 #[test]
-fn named_files_that_are_not_there_are_missing_and_then_nothing_is_debris() {
-    let (disk, manifest) = without_three_files();
-    let [(left, bytes), _] = headers(20, 3);
-    for (name, bytes) in [
-        (&*left, &*bytes),
-        ("MANIFEST.new", b""),
-        ("00000021.seg", b""),
-        ("00000022.seg", b"somebody's"),
-    ] {
-        disk.write_file(format!("{DB}/{name}"), bytes).unwrap();
+fn named_files_that_are_not_there_are_missing() {
+    let (disk, manifest) = without_files();
+    let missing = || {
+        let names = disk.storage().list(Path::new(DB)).unwrap();
+        let all = all_named_are_there(&files(&disk), &manifest, &names);
+        (missing_files(&manifest, &names), all)
+    };
+    let (found, refused) = missing();
+    let expected = [
+        "00000002.seg",
+        "00000004.seg",
+        "00000006.seg",
+        "00000008.seg",
+        "00000007.run",
+    ];
+    assert_eq!(names_of(&found), expected);
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("00000002.seg"), "{message}");
+    assert!(message.contains("4 more are missing"), "{message}");
+    for name in &expected[..4] {
+        disk.write_file(format!("{DB}/{name}"), b"").unwrap();
     }
-    let report = judged(&disk, &manifest).unwrap();
-    assert_eq!(
-        report.missing,
-        ["00000002.seg", "00000004.seg", "00000007.run"]
-    );
-    assert_eq!(report.debris, [""; 0], "the manifest may be older");
-    assert_eq!(report.foreign, ["00000022.seg"]);
-    // With one of them it is still so; with all of them it is not.
-    disk.write_file("/db/00000002.seg", b"").unwrap();
+    let (found, refused) = missing();
+    assert_eq!(names_of(&found), ["00000007.run"]);
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt);
+    let message = refused.to_string();
+    assert!(message.contains("00000007.run"), "{message}");
+    assert!(message.contains("keys [start, end)"), "{message}");
     disk.write_file("/db/00000007.run", b"").unwrap();
-    let report = judged(&disk, &manifest).unwrap();
-    assert_eq!((report.missing.len(), report.debris.len()), (1, 0));
-    disk.write_file("/db/00000004.seg", b"").unwrap();
-    let report = judged(&disk, &manifest).unwrap();
-    assert_eq!(report.missing, [""; 0]);
-    // The file of the store that was made, which this manifest does not name, is debris as well.
-    let debris = ["00000001.seg", &*left, "00000021.seg", "MANIFEST.new"];
-    assert_eq!(report.debris, debris);
+    let (found, all) = missing();
+    assert_eq!(names_of(&found), [""; 0]);
+    all.unwrap();
 }
 
+// A manifest of before a merge was put back by hand: what it names was removed, and what took its place looks like debris.
 #[test]
-fn a_newer_file_is_corruption_also_where_others_are_missing() {
-    let (disk, manifest) = without_three_files();
-    let [(name, bytes), _] = headers(30, 3);
-    disk.write_file(format!("{DB}/{name}"), &bytes).unwrap();
-    let error = judged(&disk, &manifest).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Corrupt);
-}
-
-// Restored by hand, perhaps, from two backups: it is opened, and says what it lacks.
-#[test]
-fn a_store_without_a_run_that_its_manifest_names_is_opened_and_keeps_all_files() {
+fn a_named_run_that_is_missing_is_told_before_debris_goes() {
     let disk = SimDisk::new();
     let store = Engine::open(DB, options(&disk)).unwrap();
     store.put(b"k", b"v").unwrap();
@@ -307,12 +306,15 @@ fn a_store_without_a_run_that_its_manifest_names_is_opened_and_keeps_all_files()
         assert_eq!(verified.damages.len(), 1, "{verified:?}");
         let damage = &verified.damages[0];
         assert!(damage.path.ends_with(format!("{named}.run")), "{damage}");
-        let store = Engine::open(DB, options(&disk)).unwrap();
-        assert_eq!(store.recovery_report().missing, [format!("{named}.run")]);
-        store.put(b"other", b"v").unwrap();
-        store.close().unwrap();
+        assert_eq!(verified.debris, [""; 0]);
+        let refused = Engine::open(DB, options(&disk)).map(drop).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Corrupt);
+        let message = refused.to_string();
+        assert!(message.contains(&format!("{named}.run")), "{message}");
         let names = disk.files();
-        assert!(names.contains(&"/db/00000001.run".to_owned()), "{names:?}");
+        for name in ["/db/00000001.run", "/db/MANIFEST.2.new"] {
+            assert!(names.contains(&name.to_owned()), "{names:?}");
+        }
     }
 }
 

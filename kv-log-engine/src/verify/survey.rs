@@ -19,7 +19,7 @@ use crate::log::files::SegmentFiles;
 use crate::log::scan::{self, Boundary, Stop};
 use crate::open::Located;
 use crate::recovery::RecoveryReport;
-use crate::recovery::survey::{unnamed_files, unproven_salt};
+use crate::recovery::survey::{missing_files, unnamed_files, unproven_salt};
 use crate::storage::window::Window;
 use crate::storage::{FileKind, StorageFile, exact};
 use crate::store::layout::MANIFEST;
@@ -96,6 +96,10 @@ impl Survey {
             judged => judged?,
         }
         (self.report.foreign, self.report.debris) = (names.foreign, names.debris);
+        if !missing_files(manifest, &located.names).is_empty() {
+            // The manifest may be older than the data.
+            self.report.debris.clear();
+        }
         let log = manifest.segments.iter().filter(|entry| entry.is_log());
         for entry in log.filter(|entry| !manifest.is_covered(entry)) {
             self.segment(files, entry.id, Some((manifest, entry)))?;
