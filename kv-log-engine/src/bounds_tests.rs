@@ -9,7 +9,7 @@ use crate::commit::Limits;
 use crate::commit::rotate::NAMES_LOOKED_AT;
 use crate::format::edit::ENTRY_CONTENT_BYTES_MAX;
 use crate::format::frame::FRAME_BODY_BYTES_MAX;
-use crate::format::manifest::SEGMENTS_MAX;
+use crate::format::manifest::{RUNS_MAX, SEGMENTS_MAX, SEPARATOR_BYTES_MAX};
 use crate::log::kept::OPEN_SEGMENTS_MAX;
 use crate::log::writer::{DIRECT_BYTES, GROW_BYTES_MAX, GROW_BYTES_MIN, RESERVED_BYTES};
 use crate::options::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
@@ -100,6 +100,11 @@ fn the_table_of_bounds_is_true() {
             MANIFEST_EDITS_BYTES_MIN.into(),
         ),
         ("segments", SEGMENTS_MAX as u128),
+        ("runs", RUNS_MAX as u128),
+        (
+            "separators in the manifest, bytes",
+            SEPARATOR_BYTES_MAX as u128,
+        ),
         (
             "damages listed by `verify`; more are counted",
             crate::VerifyReport::DAMAGES_MAX as u128,
