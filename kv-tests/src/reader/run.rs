@@ -427,3 +427,39 @@ fn check_sums(file: &File, footer: &Footer, entries: &[RunEntry]) -> Read<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_block_format_of_lz4_is_unpacked_as_it_is_described() {
+        let unpacked = |stored: &[u8], length| unpack(stored, length);
+        assert_eq!(unpacked(b"\x50hello", 5).unwrap(), b"hello");
+        assert_eq!(unpacked(b"\x00", 0).unwrap(), b"");
+        // A match that overlaps itself, then literals.
+        let stored = b"\x13a\x01\x00\x50bbbbb";
+        assert_eq!(unpacked(stored, 13).unwrap(), b"aaaaaaaabbbbb");
+        // Lengths that go on in further bytes: 270 literals, then a match of 20 bytes from one byte before.
+        let mut stored = vec![0xff, 255, 0];
+        stored.extend_from_slice(&[b'x'; 270]);
+        stored.extend_from_slice(&[1, 0, 1, 0x10, b'y']);
+        let long = [vec![b'x'; 290], vec![b'y']].concat();
+        assert_eq!(unpacked(&stored, 291).unwrap(), long);
+        for (stored, what) in [
+            (&b"\x50hell"[..], "literals are missing"),
+            (b"\x13a\x00\x00\x50bbbbb", "a match of nothing"),
+            (
+                b"\x13a\x02\x00\x50bbbbb",
+                "a match from before the beginning",
+            ),
+            (b"\x13a\x01\x00", "nothing behind a match"),
+            (b"\x13a\x01", "half an offset"),
+            (b"\x51hello", "a match without an offset"),
+            (b"", "nothing"),
+        ] {
+            assert_eq!(unpacked(stored, 100), None, "{what}");
+        }
+        assert_eq!(unpacked(b"\x13a\x01\x00\x50bbbbb", 5), None, "too long");
+    }
+}
