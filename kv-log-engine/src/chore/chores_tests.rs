@@ -1,11 +1,11 @@
 //! Chores as others see them: who waits for what and is told why, who may do them, and what a close does.
 
-use super::Pressure;
 use super::chores::Chores;
 use super::ground::Layers;
 use super::machine::Progress;
 use super::testing::{DB, Small, TINY_TUNING, key_name};
 use super::tests::{history, turn};
+use crate::stats::Pressure;
 use crate::storage::Storage;
 use crate::storage::sim::{EIO, Fault, FaultKind, OpKind};
 use kv_trait::{Effect, ErrorKind};

@@ -2,6 +2,7 @@
 
 use super::tuning::Tuning;
 use crate::commit::poison::Poison;
+use crate::fault;
 use crate::format::ids::SegmentId;
 use crate::format::manifest::Checkpoint;
 use crate::host::Host;

@@ -8,16 +8,13 @@ use super::tuning::Tuning;
 use crate::stats::read;
 use crate::storage::sim::{EIO, Fault, FaultKind, OpKind};
 use kv_trait::ErrorKind;
+use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 fn compact(small: &mut Small) {
     small.rotate();
     small.freeze();
-    small
-        .chores
-        .compact(|_| {}, &AtomicBool::new(false))
-        .unwrap();
+    small.chores.compact(|| ControlFlow::Continue(())).unwrap();
 }
 
 /// A store with one level, whose runs are as long as they get.
