@@ -207,6 +207,7 @@ impl Failure {
 const fn advice(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Locked => "end the other process, or wait for it with --lock-timeout",
+        ErrorKind::TooOld => "begin anew",
         ErrorKind::NotFound => "check the path, or create a store there with `kvlog init`",
         ErrorKind::Corrupt => {
             "`kvlog verify` names all damage and the keys at risk; keep the files as they are, and restore a backup"
@@ -297,6 +298,7 @@ mod tests {
         assert_eq!(code(ErrorKind::Corrupt), 3);
         for kind in [
             ErrorKind::Conflict,
+            ErrorKind::TooOld,
             ErrorKind::NotFound,
             ErrorKind::Locked,
             ErrorKind::StorageFull,

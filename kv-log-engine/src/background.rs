@@ -76,15 +76,15 @@ impl Background {
     pub(crate) fn after_write(&self) {
         match &self.workers {
             // What fails is shown in `Stats`, and told to whoever has to wait for it.
-            Workers::Callers if self.chores.due() => drop(self.chores.slice()),
-            Workers::Thread(bell) if self.chores.due() => bell.ring(),
+            Workers::Callers if self.chores.due_in_time() => drop(self.chores.slice()),
+            Workers::Thread(bell) if self.chores.due_in_time() => bell.ring(),
             Workers::Callers | Workers::Thread(_) | Workers::None => {}
         }
     }
 
     /// A task has written: a slice is handed to its runtime, if one is due. Never blocks.
     pub(crate) fn after_task<R: Runtime>(self: &Arc<Self>, runtime: &R) {
-        if !self.chores.due() {
+        if !self.chores.due_in_time() {
             return;
         }
         match &self.workers {
@@ -139,7 +139,7 @@ impl Token {
             return;
         };
         drop(self); // from here on another one may be handed over
-        if background.chores.slice() == Progress::Worked && background.chores.due() {
+        if background.chores.slice() == Progress::Worked && background.chores.due_in_time() {
             background.hand(runtime);
         }
     }
@@ -186,7 +186,7 @@ fn work(chores: &Weak<Chores>, bell: &Bell) {
         if strong.is_stopped() {
             return;
         }
-        let worked = strong.due() && strong.slice() == Progress::Worked;
+        let worked = strong.due_in_time() && strong.slice() == Progress::Worked;
         drop(strong); // between two slices it keeps nothing
         if !worked {
             bell.wait();

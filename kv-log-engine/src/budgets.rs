@@ -189,6 +189,12 @@ impl Budgets {
         })
     }
 
+    /// What views may keep, where it does not follow the store's size; a share of a disk that is bounded.
+    pub(crate) fn pinned_bytes_set(&self) -> Option<u64> {
+        let share = self.disk_bytes_max.map(|it| it / 4);
+        self.pinned_bytes_max.or(share)
+    }
+
     /// The log between two checkpoints, where it does not follow the store's size.
     pub(crate) const fn log_bytes_set(&self) -> Option<u64> {
         self.log_bytes

@@ -234,7 +234,9 @@ impl Engine {
                 bound => bound,
             },
         };
-        Ok(Scan::new(view, of_keyspace, self.handle.path.clone()))
+        let handle = &*self.handle;
+        let views = (&handle.views, handle.host.now());
+        Ok(Scan::new(view, of_keyspace, handle.path.clone(), views))
     }
 
     /// Counters and sizes now.

@@ -17,6 +17,7 @@ use crate::host::Host;
 use crate::index::Published;
 use crate::index::cache::PieceCache;
 use crate::index::levels::Levels;
+use crate::index::views::Views;
 use crate::log::files::SegmentFiles;
 use crate::log::writer::SegmentWriter;
 use crate::open::Opened;
@@ -38,6 +39,9 @@ pub(crate) struct Handle {
     pub(crate) files: Arc<SegmentFiles>,
     pub(crate) cache: Arc<PieceCache>,
     pub(crate) background: Arc<Background>,
+    pub(crate) views: Arc<Views>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) host: Arc<dyn Host>,
     pub(crate) tail: Arc<LogTail>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) poison: Poison,
@@ -115,6 +119,7 @@ impl Handle {
         let tail = Arc::new(LogTail::new(recovered.replayed_bytes));
         let counters = Arc::new(Counters::default());
         let poison = Poison::default();
+        let views = Arc::<Views>::default();
         let chores = Chores::new(Ground {
             files: Arc::clone(&files),
             catalog: Arc::clone(&catalog),
@@ -122,6 +127,7 @@ impl Handle {
                 published: Arc::clone(&published),
                 tail: Arc::clone(&tail),
             }),
+            views: Arc::clone(&views),
             poison: poison.clone(),
             lock: Arc::downgrade(&lock),
             host: Arc::clone(&options.host),
@@ -142,7 +148,7 @@ impl Handle {
             segment,
             Rotation::new(
                 Arc::clone(&files),
-                catalog,
+                Arc::clone(&catalog),
                 left,
                 refusal,
                 options.segments_max,
@@ -164,6 +170,9 @@ impl Handle {
             files,
             cache,
             background,
+            views,
+            catalog,
+            host: options.host,
             tail,
             counters,
             poison,
@@ -188,13 +197,16 @@ impl Handle {
         }
     }
 
-    /// Freezes the memtable, so that a checkpoint writes what it holds now, unless one is frozen already. Blocks: it takes
-    /// its turn among the writes, and pays what an open left to be done before the first change.
+    /// Freezes the memtable, so that a checkpoint writes what it holds now, unless one is frozen already; the log goes on in
+    /// a new segment. Blocks: it takes its turn among the writes, and pays what an open left to be done before the first
+    /// change.
     ///
     /// # Errors
     /// As for a write.
     pub(crate) fn freeze(&self) -> Result<()> {
-        self.queue.submit(Batch::freezing())?.wait().map(drop)
+        self.queue.submit(Batch::freezing())?.wait()?;
+        // The next group's turn is when segments change, also where it writes nothing.
+        self.queue.submit(Batch::new())?.wait().map(drop)
     }
 
     /// Closes the store: what was accepted is finished, what is long to replay becomes a run, the end is marked, the lock

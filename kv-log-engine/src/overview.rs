@@ -4,7 +4,7 @@ use crate::format::manifest::RunEntry;
 use crate::handle::Handle;
 use crate::index::View;
 use crate::index::run::level::Level;
-use crate::stats::{LevelStats, SegmentStats, Stats, read};
+use crate::stats::{LevelStats, SegmentStats, Stats, ViewStats, Written, read};
 
 /// Counters and sizes now. Waits for nobody: what the manifest would say is taken from the view.
 pub(crate) fn stats(handle: &Handle) -> Stats {
@@ -42,7 +42,13 @@ pub(crate) fn stats(handle: &Handle) -> Stats {
     let above = levels.split_last().map_or(0, |(_, above)| {
         above.iter().map(|level| level.bytes).sum::<u64>()
     });
+    let counted = handle.counters.stats();
+    let written = Written {
+        manifest: handle.catalog.bytes_written(),
+        ..counted.written
+    };
     Stats {
+        written,
         live_keys,
         garbage_bytes: segments.iter().map(garbage).sum::<u64>() + above,
         disk_bytes: segment_bytes + run_bytes,
@@ -56,6 +62,10 @@ pub(crate) fn stats(handle: &Handle) -> Stats {
         checkpoint_seqno: view.covered(),
         log_bytes_since_checkpoint: handle.tail.bytes(),
         pressure: chores.pressure(),
+        oldest_view: handle.views.oldest().map(|since| ViewStats {
+            age: handle.host.now().saturating_sub(since),
+            pinned_bytes: chores.standing().pinned_bytes,
+        }),
         open_segment_files: handle.files.open_count() as u64,
         poisoned: handle.poison.is_set(),
         read_only: handle
@@ -63,7 +73,7 @@ pub(crate) fn stats(handle: &Handle) -> Stats {
             .read_only
             .clone()
             .filter(|_| !chores.is_settled()),
-        ..handle.counters.stats()
+        ..counted
     }
 }
 

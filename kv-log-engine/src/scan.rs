@@ -6,8 +6,12 @@ use crate::index::View;
 use crate::index::lookup::read_version;
 use crate::index::merge::{Merge, Yield};
 use crate::index::source::{Direction, Entry, Interval, Item};
-use kv_trait::Result;
-use std::path::PathBuf;
+use crate::index::views::{Pinning, Registration, Views};
+use crate::sync::lock_std as lock;
+use kv_trait::{Error, ErrorKind, Result};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, TryLockError, Weak};
+use std::time::Duration;
 
 /// The keys and values of one consistent point, in order of the keys. Made by [`crate::Engine::scan`].
 ///
@@ -31,19 +35,61 @@ use std::path::PathBuf;
 /// # Ok(()) }
 /// ```
 ///
+/// # Limits
+/// It keeps the files that it may read on the disk, whatever becomes of them meanwhile. Where open scans keep more than
+/// [`crate::Options::pinned_bytes_max`], or one is open for longer than [`crate::Options::view_age_max`], the oldest is ended:
+/// its next step is an error of the kind `TooOld`, and there is no other behind it.
+///
 /// # Drop
 /// What only this scan still held of an older state of the index is not freed by the thread that drops it, but for a few
 /// nodes: the next write, [`crate::Engine::close`], or later reads free it. Behind the store's end nobody is left to do that,
 /// and it is freed with the last scan.
 #[derive(Debug)]
 pub struct Scan {
+    pins: Arc<Pins>,
+    directory: PathBuf,
+    _entry: Registration,
+}
+
+/// What a scan holds, until it is dropped or has to let go of it.
+#[derive(Debug)]
+struct Pins {
+    /// Taken for a step of the scan, which may read; whoever would end it goes away meanwhile.
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+enum Held {
+    Open(Box<Walks>),
+    /// It was ended from outside, and has to say so.
+    Expired,
+    Ended,
+}
+
+impl Pinning for Pins {
+    fn expire(&self) -> bool {
+        let mut held = match self.held.try_lock() {
+            Ok(held) => held,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        if let Held::Open(walks) = std::mem::replace(&mut *held, Held::Ended) {
+            *held = Held::Expired;
+            drop(held);
+            drop(walks);
+        }
+        true
+    }
+}
+
+#[derive(Debug)]
+struct Walks {
     /// Dropped first: whoever goes last knows where to leave nodes, and that is the view.
     walks: [Option<Merge>; 2],
     /// The last keys that both walks have come to: where they meet.
     reached: [Option<Vec<u8>>; 2],
     interval: Interval,
     view: View,
-    directory: PathBuf,
 }
 
 /// Which end is asked.
@@ -70,24 +116,68 @@ impl End {
 }
 
 impl Scan {
-    pub(crate) const fn new(view: View, interval: Interval, directory: PathBuf) -> Self {
-        Self {
+    /// What `view` shows of an interval. `views` may end it later.
+    pub(crate) fn new(
+        view: View,
+        interval: Interval,
+        directory: PathBuf,
+        (views, now): (&Arc<Views>, Duration),
+    ) -> Self {
+        let walks = Walks {
             walks: [None, None],
             reached: [None, None],
             interval,
             view,
+        };
+        let pins = Arc::new(Pins {
+            held: Mutex::new(Held::Open(Box::new(walks))),
+        });
+        let weak: Weak<Pins> = Arc::downgrade(&pins);
+        Self {
+            _entry: views.enter(now, weak),
+            pins,
             directory,
         }
     }
 
+    /// Does a step, unless the scan was ended from outside.
+    fn with<T>(
+        &self,
+        step: impl FnOnce(&mut Walks, &Path) -> Option<Result<T>>,
+    ) -> Option<Result<T>> {
+        let mut held = lock(&self.pins.held);
+        match &mut *held {
+            Held::Open(walks) => step(walks, &self.directory),
+            Held::Expired => {
+                *held = Held::Ended;
+                Some(Err(too_old()))
+            }
+            Held::Ended => None,
+        }
+    }
+
+    /// The next key, without reading a value that lies elsewhere.
+    pub fn next_key(&mut self) -> Option<Result<Vec<u8>>> {
+        self.with(|walks, directory| {
+            let step = walks.step(End::Front, directory)?;
+            Some(step.map(|entry| raw(entry.key)))
+        })
+    }
+}
+
+fn too_old() -> Error {
+    let message = "the scan was ended, because it kept too much of the disk or was open for too long; begin a new one";
+    Error::new(ErrorKind::TooOld, message)
+}
+
+impl Walks {
     /// The next entry at one end, until both ends have met.
-    fn step(&mut self, end: End) -> Option<Result<Entry>> {
+    fn step(&mut self, end: End, directory: &Path) -> Option<Result<Entry>> {
         let Self {
             walks,
             reached,
             interval,
             view,
-            directory,
         } = self;
         let walk = walks[end as usize]
             .get_or_insert_with(|| view.walk(interval, end.direction(), Yield::Live));
@@ -130,10 +220,9 @@ impl Scan {
         Ok((raw(entry.key), value.unwrap_or_default()))
     }
 
-    /// The next key, without reading a value that lies elsewhere.
-    pub fn next_key(&mut self) -> Option<Result<Vec<u8>>> {
-        let step = self.step(End::Front)?;
-        Some(step.map(|entry| raw(entry.key)))
+    fn next(&mut self, end: End, directory: &Path) -> Option<Result<(Vec<u8>, Vec<u8>)>> {
+        let step = self.step(end, directory)?;
+        Some(step.and_then(|entry| self.read(entry)))
     }
 }
 
@@ -148,14 +237,12 @@ impl Iterator for Scan {
     type Item = Result<(Vec<u8>, Vec<u8>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let step = self.step(End::Front)?;
-        Some(step.and_then(|entry| self.read(entry)))
+        self.with(|walks, directory| walks.next(End::Front, directory))
     }
 }
 
 impl DoubleEndedIterator for Scan {
     fn next_back(&mut self) -> Option<Self::Item> {
-        let step = self.step(End::Back)?;
-        Some(step.and_then(|entry| self.read(entry)))
+        self.with(|walks, directory| walks.next(End::Back, directory))
     }
 }

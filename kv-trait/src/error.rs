@@ -54,6 +54,8 @@ pub enum ErrorKind {
     TooLarge,
     /// A precondition of the batch did not hold: read again and decide anew.
     Conflict,
+    /// A scan or snapshot was ended, because it was open for too long or kept too much: begin a new one.
+    TooOld,
     /// There is no store at this path (or this is something else): check the path, or create one.
     NotFound,
     /// Another handle, here or in another process, owns the store: close it or wait.
@@ -85,6 +87,7 @@ impl ErrorKind {
             Self::InvalidInput => "invalid_input",
             Self::TooLarge => "too_large",
             Self::Conflict => "conflict",
+            Self::TooOld => "too_old",
             Self::NotFound => "not_found",
             Self::Locked => "locked",
             Self::Corrupt => "corrupt",
@@ -105,6 +108,7 @@ impl ErrorKind {
             Self::InvalidInput => "fix the argument and call again",
             Self::TooLarge => "split it or make it smaller",
             Self::Conflict => "read the current state and decide again",
+            Self::TooOld => "begin a new scan or snapshot, and end it sooner",
             Self::NotFound => "check the path, or create a store there first",
             Self::Locked => "close the other handle or process, or open with a lock timeout",
             Self::Corrupt => "run `kvlog verify`, then restore a backup; keep the damaged files",

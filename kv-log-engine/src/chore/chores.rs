@@ -13,6 +13,7 @@ use kv_trait::{Effect, Error, Result};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 /// A clean close writes a checkpoint only behind a longer tail than these: a command that writes ten keys must not leave a
 /// run each time.
@@ -48,6 +49,8 @@ pub(crate) struct Chores {
     back: Condvar,
     /// What an open without proof of a clean end owes is paid: the disk may be changed.
     settled: AtomicBool,
+    /// When the store was opened: what is written is spread from then on.
+    opened: Duration,
 }
 
 /// The machine while it is out. Put back when this is dropped, also by a panic: then what was half done is abandoned.
@@ -89,6 +92,7 @@ impl Chores {
             ..Shown::default()
         };
         Arc::new(Self {
+            opened: ground.host.now(),
             ground,
             state: Mutex::new(State {
                 machine: Some(machine),
@@ -113,6 +117,11 @@ impl Chores {
         self.settled.load(Ordering::Acquire)
     }
 
+    /// Log since the last checkpoint at which the next is due.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.ground.tuning.log_bytes(self.standing().live_bytes)
+    }
+
     /// Whether a checkpoint should begin: by memory, or by the log since the one that the manifest names.
     pub(crate) fn freeze_is_due(&self) -> bool {
         let layers = &self.ground.layers;
@@ -127,6 +136,20 @@ impl Chores {
         self.is_settled()
             && !self.ground.is_poisoned()
             && (self.ground.layers.frozen().is_some() || self.standing().due)
+    }
+
+    /// Whether one is due for whoever does chores while nobody waits for them: not before the rate allows it.
+    pub(crate) fn due_in_time(&self) -> bool {
+        if !self.due() {
+            return false;
+        }
+        let Some(rate) = self.ground.tuning.bytes_per_second else {
+            return true;
+        };
+        let written = u128::from(self.ground.counters.bytes());
+        let took = written * 1_000_000_000 / u128::from(rate.max(1));
+        let since = self.ground.host.now().saturating_sub(self.opened);
+        since.as_nanos() >= took
     }
 
     /// Why writers have to wait now, if they have to. What they wait for is what slices do; where those fail,

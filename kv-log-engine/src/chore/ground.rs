@@ -8,6 +8,7 @@ use crate::format::manifest::Checkpoint;
 use crate::host::Host;
 use crate::index::levels::Levels;
 use crate::index::source::Source;
+use crate::index::views::Views;
 use crate::log::files::{Segment, SegmentFiles};
 use crate::stats::ChoreCounters;
 use crate::store::catalog::{Catalog, EditError};
@@ -53,6 +54,7 @@ pub(crate) struct Ground {
     pub(crate) files: Arc<SegmentFiles>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) layers: Arc<dyn Layers>,
+    pub(crate) views: Arc<Views>,
     pub(crate) poison: Poison,
     /// The owner's, who frees it: a slice holds it as long as it takes.
     pub(crate) lock: Weak<StoreLock>,

@@ -13,6 +13,7 @@ use super::release::{self, Graveyard};
 use super::shape::{self, Circumstances};
 use super::slice::Slice;
 use crate::format::ids::SegmentId;
+use crate::stats::ChoreKind;
 use kv_trait::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -99,6 +100,8 @@ pub(crate) struct Standing {
     pub(crate) levels_max: usize,
     pub(crate) live_bytes: u64,
     pub(crate) total_bytes: u64,
+    /// Bytes of files that only scans keep.
+    pub(crate) pinned_bytes: u64,
     /// The store takes so much that writers wait for what is under way.
     pub(super) crowded: bool,
     /// A slice has something to do, as far as is known.
@@ -225,9 +228,11 @@ impl Machine {
         let Some(mut checkpointing) = checkpointing else {
             return Ok(Progress::Idle);
         };
+        ground.counters.begin(ChoreKind::Checkpoint);
         match checkpointing.step(ground, slice) {
             Ok(false) => self.checkpointing = Some(checkpointing),
             Ok(true) => {
+                ground.counters.end(Ok(()));
                 self.checkpoint_trouble.ended();
                 self.disk_full = false;
                 let bytes = checkpointing.file_bytes;
@@ -240,6 +245,7 @@ impl Machine {
                 self.changed(ground);
             }
             Err(error) => {
+                ground.counters.end(Err(&error));
                 checkpointing.files.give_up(ground);
                 self.note_full(&error);
                 self.checkpoint_trouble.failed(now, error.clone());
@@ -308,9 +314,11 @@ impl Machine {
         let Some(mut merging) = self.merging.take() else {
             return Ok(Progress::Idle);
         };
+        ground.counters.begin(ChoreKind::Merge);
         match merging.step(ground, slice) {
             Ok(None) => self.merging = Some(merging),
             Ok(Some(outcome)) => {
+                ground.counters.end(Ok(()));
                 self.merge_trouble.ended();
                 for segment in &outcome.spared {
                     self.policy.spare(*segment);
@@ -325,6 +333,7 @@ impl Machine {
                 self.changed(ground);
             }
             Err(error) => {
+                ground.counters.end(Err(&error));
                 merging.files().give_up(ground);
                 self.note_full(&error);
                 self.merge_trouble.failed(now, error.clone());
@@ -345,10 +354,11 @@ impl Machine {
         if self.unlink_trouble.waits(now) {
             return Ok(None);
         }
+        let ended = self.limit_views(ground, now);
         let released = release::release(ground, &mut self.graveyard);
         let done = released.and_then(|released| {
             let unlinked = self.graveyard.unlink(ground)?;
-            Ok(released || unlinked > 0)
+            Ok(released || unlinked > 0 || ended)
         });
         match done {
             Ok(true) => {
@@ -362,6 +372,19 @@ impl Machine {
                 Err(error)
             }
         }
+    }
+
+    /// Ends the oldest scan where it is open for too long, or where scans keep too much of the disk: one in a slice, for
+    /// what they keep is counted anew behind it. Whether one was ended.
+    fn limit_views(&mut self, ground: &Ground, now: Duration) -> bool {
+        let tuning = &ground.tuning;
+        self.standing.pinned_bytes = self.graveyard.pinned_bytes();
+        let aged = tuning.view_age_max.and_then(|max| now.checked_sub(max));
+        if aged.is_some_and(|before| ground.views.expire_oldest(before)) {
+            return true;
+        }
+        let allowed = tuning.pinned_bytes_max(self.standing.live_bytes);
+        self.standing.pinned_bytes > allowed && ground.views.expire_oldest(Duration::MAX)
     }
 
     /// Lets everything go that can be, at once.

@@ -42,6 +42,15 @@ impl Buried {
         }
     }
 
+    /// What it takes on disk, as far as that is known.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Run(run) => run.entry().file_bytes,
+            Self::Segment(segment) => segment.sealed_bytes(),
+            Self::Unnamed(..) => 0,
+        }
+    }
+
     /// Its number, if readers may have had it, and its name.
     fn place(&self) -> (Option<u64>, PathBuf) {
         match self {
@@ -100,6 +109,12 @@ impl Graveyard {
 
     pub(super) fn len(&self) -> usize {
         self.buried.len()
+    }
+
+    /// Bytes of files that only views keep.
+    pub(super) fn pinned_bytes(&self) -> u64 {
+        let pinned = self.buried.iter().filter(|buried| buried.is_pinned());
+        pinned.map(Buried::bytes).sum()
     }
 
     /// Removes some names of files that no view has. Returns how many; 0: none that is free is left.

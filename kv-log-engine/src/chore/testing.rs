@@ -51,6 +51,9 @@ pub(super) const TINY_TUNING: Tuning = Tuning {
         write_bytes: 100,
         sync_bytes: 300,
     },
+    view_age_max: None,
+    pinned_bytes_max: None,
+    bytes_per_second: None,
 };
 
 type Known = BTreeMap<Vec<u8>, Version<Shared>>;
@@ -396,6 +399,7 @@ impl Small {
             files: Arc::clone(&files),
             catalog: Arc::clone(&catalog),
             layers: Arc::clone(&layers) as Arc<dyn Layers>,
+            views: Arc::default(),
             poison: poison.clone(),
             lock: Arc::downgrade(&owner),
             process_id: host.process_id(),

@@ -2,12 +2,15 @@
 
 use crate::index::run::writer::RunLayout;
 use crate::log::values::ValueLayout;
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
 /// The log from one checkpoint to the next: at least and at most, unless it is set.
 const LOG_BYTES_MIN: u64 = MIB;
 const LOG_BYTES_MAX: u64 = 64 * MIB;
+/// What scans may keep in a small store.
+const PINNED_BYTES_MIN: u64 = 1024 * MIB;
 
 /// How much is written before and between what. Options set it, and tests make it tiny.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +30,12 @@ pub(crate) struct Tuning {
     pub(crate) separation_bytes: u64,
     pub(crate) layout: RunLayout,
     pub(crate) values: ValueLayout,
+    /// A scan that is open for longer is ended.
+    pub(crate) view_age_max: Option<Duration>,
+    /// What scans may keep on disk that nobody else needs; `None`: what is live decides.
+    pub(crate) pinned_bytes_max: Option<u64>,
+    /// Chores write no more than this where nobody waits for them.
+    pub(crate) bytes_per_second: Option<u64>,
 }
 
 impl Default for Tuning {
@@ -41,6 +50,9 @@ impl Default for Tuning {
             separation_bytes: 1024,
             layout: RunLayout::default(),
             values: ValueLayout::default(),
+            view_age_max: None,
+            pinned_bytes_max: None,
+            bytes_per_second: None,
         }
     }
 }
@@ -65,7 +77,17 @@ impl Tuning {
                 ..RunLayout::default()
             },
             values: ValueLayout::default(),
+            view_age_max: budgets.view_age_max,
+            pinned_bytes_max: budgets.pinned_bytes_set(),
+            bytes_per_second: budgets.chore_bytes_per_second,
         }
+    }
+
+    /// What scans may keep on disk that nobody else needs, in a store of which so much is live: as much again, so that one
+    /// scan of a store that is wholly rewritten meanwhile still ends.
+    pub(crate) fn pinned_bytes_max(&self, live_bytes: u64) -> u64 {
+        self.pinned_bytes_max
+            .unwrap_or_else(|| live_bytes.max(PINNED_BYTES_MIN))
     }
 
     /// The log that may grow before a checkpoint, in a store of which so much is live: a small one must not take many times

@@ -21,6 +21,7 @@
 //! | `merge` | many sources as one |
 //! | `lookup` | the answer for a key, or where the rest of it lies |
 //! | `published` | the view that readers see, exchanged in one step |
+//! | `views` | the scans that hold older ones |
 
 mod block;
 pub(crate) mod cache;
@@ -41,6 +42,7 @@ pub(crate) mod run;
 mod slot;
 pub(crate) mod source;
 mod tree;
+pub(crate) mod views;
 
 pub(crate) use gather::Gather;
 pub(crate) use lookup::Lookup;

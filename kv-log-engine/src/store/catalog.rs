@@ -21,6 +21,7 @@ use crate::sync::lock_std as lock;
 use kv_trait::{Error, ErrorKind, Result};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Edits are written into room that is zeroed ahead in steps of this, so that most of them take no new block.
@@ -57,6 +58,8 @@ pub(crate) struct Catalog {
     directory: PathBuf,
     /// Alone in the lock order: nothing else is taken under it.
     state: Mutex<State>,
+    /// Bytes of edits and images, in both copies.
+    written: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -104,12 +107,18 @@ impl Catalog {
                 next_id,
                 doubt: None,
             }),
+            written: AtomicU64::new(0),
         }
     }
 
     /// What the manifest says now.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Manifest) -> T) -> T {
         look(&lock(&self.state).manifest)
+    }
+
+    /// Bytes that were written to both copies since the open.
+    pub(crate) fn bytes_written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// The newest durable edit.
@@ -184,8 +193,11 @@ impl Catalog {
             let error = Error::new(ErrorKind::Io, "the manifest has no generation to change");
             return Err(EditError::Nothing(error));
         };
+        let before = generation.end;
         let appended = generation.append(&self.directory, next.edit, edit.content());
         remember(doubt, appended)?;
+        let bytes = COPIES.len() as u64 * (generation.end - before);
+        self.written.fetch_add(bytes, Ordering::Relaxed);
         state.manifest = next;
         Ok(())
     }
@@ -193,6 +205,8 @@ impl Catalog {
     fn renew(&self, state: &mut State, next: &Manifest) -> Edited<()> {
         let written = write_generation(&*self.storage, &self.directory, next);
         let generation = remember(&mut state.doubt, written)?;
+        let bytes = COPIES.len() as u64 * generation.end;
+        self.written.fetch_add(bytes, Ordering::Relaxed);
         state.generation = Some(generation);
         Ok(())
     }

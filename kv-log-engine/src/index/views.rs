@@ -1,0 +1,95 @@
+//! The scans that are open: how old they are, and their end where they hold too much.
+//!
+//! A scan pins the files that it may read. One that is forgotten would hold the disk for ever; so whoever lets files go may
+//! end the oldest, which then answers *too old*, never something wrong.
+
+use crate::sync::lock_std as lock;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+/// Something that pins what it reads.
+pub(crate) trait Pinning: Debug + Send + Sync {
+    /// Lets go of all that it pins, for good. `false`: it is in the middle of a step, and is to be asked again.
+    fn expire(&self) -> bool;
+}
+
+/// All that are open, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Views {
+    /// Held for a moment; nothing is called under it.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    open: BTreeMap<u64, Open>,
+}
+
+#[derive(Clone, Debug)]
+struct Open {
+    since: Duration,
+    pinning: Weak<dyn Pinning>,
+}
+
+/// An entry, taken out when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    views: Arc<Views>,
+    number: u64,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        lock(&self.views.state).open.remove(&self.number);
+    }
+}
+
+impl Views {
+    /// Enters one that was opened at this moment of the host's clock.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        since: Duration,
+        pinning: Weak<dyn Pinning>,
+    ) -> Registration {
+        let mut state = lock(&self.state);
+        let number = state.next;
+        state.next += 1;
+        state.open.insert(number, Open { since, pinning });
+        drop(state);
+        Registration {
+            views: Arc::clone(self),
+            number,
+        }
+    }
+
+    /// When the oldest was opened.
+    pub(crate) fn oldest(&self) -> Option<Duration> {
+        let state = lock(&self.state);
+        state.open.first_key_value().map(|(_, open)| open.since)
+    }
+
+    /// Ends the oldest, if it was opened before this moment. Whether one was ended.
+    pub(crate) fn expire_oldest(&self, before: Duration) -> bool {
+        let oldest = {
+            let state = lock(&self.state);
+            state
+                .open
+                .first_key_value()
+                .map(|(number, open)| (*number, open.clone()))
+        };
+        let Some((number, open)) = oldest.filter(|(_, open)| open.since < before) else {
+            return false;
+        };
+        let ended = open
+            .pinning
+            .upgrade()
+            .is_none_or(|pinning| pinning.expire());
+        if ended {
+            lock(&self.state).open.remove(&number);
+        }
+        ended
+    }
+}
