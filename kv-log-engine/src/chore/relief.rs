@@ -13,6 +13,10 @@ impl Upkeep for Chores {
         self.freeze_is_due()
     }
 
+    fn rotates_at(&self) -> u64 {
+        self.log_bytes()
+    }
+
     /// A slice first, and only then a refusal: nobody else may be there to try again what failed.
     fn relieve(&self) -> Relief {
         let Some(pressure) = self.pressure() else {

@@ -117,7 +117,7 @@ impl LogWriter {
 
     /// Freezes the memtable at this group's end, if it is time and the one before is written: what it holds, how far the
     /// log has come and the check that the next frame has to chain to are taken in one step, and nobody else is at them.
-    fn freeze_if_due(&self, asked: bool) {
+    fn freeze_if_due(&mut self, asked: bool) {
         let due = asked || self.upkeep.wants_freeze();
         // Behind a footer no frame may follow, so no replay can begin there; the next segment comes first.
         if !due || self.active.segment.is_sealed() || self.published.unwritten().is_some() {
@@ -125,6 +125,10 @@ impl LogWriter {
         }
         self.published.freeze(self.checkpoint());
         self.tail.freeze();
+        // What the checkpoint covers of this segment is given back with all of it. A large one is worth a new one.
+        if asked || self.active.segment.end().offset >= self.upkeep.rotates_at() {
+            self.rotation.rotate_soon();
+        }
     }
 
     fn checkpoint(&self) -> Checkpoint {
@@ -175,7 +179,7 @@ impl LogWriter {
     }
 
     /// Freezes the memtable of a store that closes, so that its last checkpoint can be written. The caller holds the lead.
-    pub(crate) fn freeze(&self) {
+    pub(crate) fn freeze(&mut self) {
         if self.active.refusal().is_none() && self.rotation.is_settled() {
             self.freeze_if_due(true);
         }

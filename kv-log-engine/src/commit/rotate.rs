@@ -38,6 +38,9 @@ pub(crate) struct Rotation {
     /// As many as a manifest may name.
     segments_max: usize,
     lock: Arc<StoreLock>,
+    /// The active segment is mostly covered by runs, or soon will be: the next group goes into a new one, so that this one can
+    /// be let go.
+    due: bool,
     /// A new segment whose file is durable and that the manifest does not name yet.
     prepared: Option<SegmentWriter>,
     /// When the names were looked at last, by the host's clock.
@@ -60,6 +63,7 @@ impl Rotation {
             must_not_write,
             segments_max,
             lock,
+            due: false,
             prepared: None,
             names_seen: None,
         }
@@ -80,8 +84,19 @@ impl Rotation {
         }
         self.settle(active)
             .map_err(|error| error.with_effect(Effect::Nothing))?;
+        let due = std::mem::take(&mut self.due) && active.segment.contents().frames > 0;
         if let Some(room) = active.segment.room_for(first_bytes) {
-            return Ok(room);
+            let rotated = if due {
+                self.rotate(active, published)
+            } else {
+                Ok(())
+            };
+            // One that was only useful may fail where there is room in what is there.
+            match rotated {
+                Ok(()) => return Ok(active.segment.room_for(first_bytes).unwrap_or(room)),
+                Err(_) if !active.is_poisoned() && !active.segment.is_sealed() => return Ok(room),
+                Err(error) => return Err(error.with_effect(Effect::Nothing)),
+            }
         }
         self.rotate(active, published)
             .map_err(|error| error.with_effect(Effect::Nothing))?;
@@ -124,6 +139,11 @@ impl Rotation {
     /// Whether the store may be written, and the open has left nothing to be done before.
     pub(super) const fn is_settled(&self) -> bool {
         self.unsettled.is_none() && self.must_not_write.is_none()
+    }
+
+    /// The next group is to go into a new segment.
+    pub(super) const fn rotate_soon(&mut self) {
+        self.due = true;
     }
 
     /// The first change after an open pays what the open did not have to, or could not.

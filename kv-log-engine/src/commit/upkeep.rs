@@ -27,6 +27,9 @@ pub(crate) trait Upkeep: Debug + Send + Sync {
     /// Whether the memtable should be frozen at this group's end. Memory only.
     fn wants_freeze(&self) -> bool;
 
+    /// A segment of this length is sealed where a checkpoint begins, so that it can be let go. Memory only.
+    fn rotates_at(&self) -> u64;
+
     /// If something presses, does one slice of it, or waits for whoever is at one. Blocks.
     fn relieve(&self) -> Relief;
 }
