@@ -12,7 +12,6 @@ use crate::storage::sim::{CrashPolicy, EIO, ENOSPC, Fault, FaultKind, OpKind, Si
 use kv_trait::ErrorKind;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 
 const DB: &str = "/db";
@@ -44,13 +43,12 @@ fn first() -> Manifest {
     manifest
 }
 
-fn made(disk: &SimDisk) -> Arc<Catalog> {
+fn made(disk: &SimDisk) -> Catalog {
     let storage = disk.storage();
     storage.create_dir(Path::new(DB)).unwrap();
     storage.sync_dir(Path::new("/")).unwrap();
     catalog::create(&*storage, Path::new(DB), &first()).unwrap();
-    let catalog = Catalog::new(storage, DB.into(), first(), SegmentId::FIRST);
-    Arc::new(catalog)
+    Catalog::new(storage, DB.into(), first(), SegmentId::FIRST)
 }
 
 fn on_disk(disk: &SimDisk) -> Manifest {
@@ -87,27 +85,28 @@ fn naming(run: &RunEntry) -> Edit {
 fn owners_at_once_get_ids_of_their_own_and_lose_no_edit_of_each_other() {
     let disk = SimDisk::new();
     let catalog = made(&disk);
-    let owners: Vec<_> = (0..4_u64)
-        .map(|owner| {
-            let catalog = Arc::clone(&catalog);
-            thread::spawn(move || {
-                let mut ids = Vec::new();
-                for turn in 0..20_u64 {
-                    let id = catalog.allocate().unwrap();
-                    assert!(catalog.read(|manifest| id < manifest.next_file_id));
-                    catalog.apply(&naming(&run(id))).unwrap();
-                    ids.push(id);
-                    let mut counters = Edit::default();
-                    // What was read before another raised it must not lower it.
-                    counters.counters(Seqno::new(100 + 4 * turn + owner), SegmentId::new(2));
-                    catalog.apply(&counters).unwrap();
-                }
-                ids
-            })
-        })
-        .collect();
-    let ids = owners.into_iter().flat_map(|owner| owner.join().unwrap());
-    let ids: BTreeSet<_> = ids.collect();
+    let own = |owner: u64| {
+        let mut ids = Vec::new();
+        for turn in 0..20_u64 {
+            let id = catalog.allocate().unwrap();
+            assert!(catalog.read(|manifest| id < manifest.next_file_id));
+            catalog.apply(&naming(&run(id))).unwrap();
+            ids.push(id);
+            let mut counters = Edit::default();
+            // What was read before another raised it must not lower it.
+            counters.counters(Seqno::new(100 + 4 * turn + owner), SegmentId::new(2));
+            catalog.apply(&counters).unwrap();
+        }
+        ids
+    };
+    let own = &own;
+    let ids: BTreeSet<_> = thread::scope(|scope| {
+        let owners: Vec<_> = (0..4)
+            .map(|owner| scope.spawn(move || own(owner)))
+            .collect();
+        let ids = owners.into_iter().flat_map(|owner| owner.join().unwrap());
+        ids.collect()
+    });
     assert_eq!(ids.len(), 80);
     let named = |manifest: &Manifest| -> BTreeSet<SegmentId> {
         manifest.runs.iter().map(|run| run.id.into()).collect()
@@ -124,10 +123,9 @@ fn owners_at_once_get_ids_of_their_own_and_lose_no_edit_of_each_other() {
 fn an_edit_is_made_from_the_newest_state() {
     let disk = SimDisk::new();
     let catalog = made(&disk);
-    let owners: Vec<_> = (0..4)
-        .map(|_| {
-            let catalog = Arc::clone(&catalog);
-            thread::spawn(move || {
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
                 for _ in 0..25 {
                     let changed = catalog.apply_with(|manifest| {
                         let mut edit = Edit::default();
@@ -136,12 +134,9 @@ fn an_edit_is_made_from_the_newest_state() {
                     });
                     assert!(changed.unwrap());
                 }
-            })
-        })
-        .collect();
-    for owner in owners {
-        owner.join().unwrap();
-    }
+            });
+        }
+    });
     assert_eq!(on_disk(&disk).segment_bytes, (1 << 20) + 100);
 }
 

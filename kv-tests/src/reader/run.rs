@@ -124,7 +124,7 @@ impl Reader<'_> {
 fn unpack(stored: &[u8], content: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut rest = stored.iter().copied();
-    let mut long = |short: u8, rest: &mut dyn Iterator<Item = u8>| -> Option<usize> {
+    let long = |short: u8, rest: &mut dyn Iterator<Item = u8>| -> Option<usize> {
         let mut length = usize::from(short);
         let mut last = if short == 15 { 255 } else { 0 };
         while last == 255 {

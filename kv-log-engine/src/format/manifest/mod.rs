@@ -12,7 +12,6 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use check::ReplayStart;
 pub(crate) use item::Edit;
 pub(crate) use run::{Checkpoint, PassEntry, RunEntry, SEPARATOR_BYTES_MAX};
 pub(crate) use segment::{KeyspaceEntry, SegmentEntry, SegmentState};
