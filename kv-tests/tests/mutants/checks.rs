@@ -11,6 +11,7 @@ use kv_trait::{BlockingWork, Effect, ErrorKind, PoolId, Result, Runtime};
 use siphasher::sip::SipHasher24;
 use std::collections::BTreeSet;
 use std::hash::Hasher;
+use std::ops::ControlFlow;
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
@@ -309,4 +310,40 @@ pub(crate) fn a_rotation_that_was_cut_short_leaves_debris() {
     disk.clear_faults();
     let store = Engine::open(STORE, options(&disk, 3, 1024)).unwrap();
     assert_eq!(store.recovery_report().debris.len(), 1);
+}
+
+/// Keys whose separators in a run are whole keys, all of them in one run.
+fn in_a_run() -> (SimDisk, Engine) {
+    let disk = SimDisk::new();
+    let store = open(&disk, 1);
+    let mut batch = Batch::new();
+    for number in 0..2000 {
+        batch.put(&key_of(number), &[b'v'; 60]).unwrap();
+    }
+    store.write(batch).unwrap();
+    let report = store.compact(|_| ControlFlow::Continue(()));
+    drop(report.unwrap());
+    (disk, store)
+}
+
+fn key_of(number: u32) -> Vec<u8> {
+    format!("key-{number:05}").into_bytes()
+}
+
+pub(crate) fn every_key_of_a_run_is_found() {
+    let (_, store) = in_a_run();
+    for number in 0..2000 {
+        let found = store.get(&key_of(number)).unwrap();
+        assert_eq!(found.as_deref(), Some(&[b'v'; 60][..]), "{number}");
+    }
+}
+
+pub(crate) fn a_run_that_is_named_survives_a_power_cut() {
+    let (disk, store) = in_a_run();
+    disk.power_cut_losing_all();
+    drop(store);
+    let store = open(&disk, 2);
+    for number in 0..2000 {
+        assert!(store.get(&key_of(number)).unwrap().is_some(), "{number}");
+    }
 }

@@ -138,6 +138,15 @@ fn engine_mutants() -> Vec<(PlantedFault, By)> {
             P::IdsNotRaised,
             Check(checks::a_rotation_that_was_cut_short_leaves_debris),
         ),
+        (P::FenceOffByOne, Check(checks::every_key_of_a_run_is_found)),
+        (
+            P::FilterForgetsKey,
+            Check(checks::every_key_of_a_run_is_found),
+        ),
+        (
+            P::RunNotSynced,
+            Check(checks::a_run_that_is_named_survives_a_power_cut),
+        ),
     ]
 }
 
