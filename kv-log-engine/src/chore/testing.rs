@@ -380,7 +380,7 @@ impl Small {
             &manifest.runs,
             manifest.store_id,
             Arc::clone(&files),
-            PieceCache::new(1 << 20),
+            PieceCache::new(1 << 12),
         );
         let layers = Arc::new(FakeLayers {
             view: Mutex::new(FakeView {
