@@ -34,8 +34,6 @@ const UNIT_BYTES_MAX: u64 = 32 * MIB;
 /// What one slice of a chore writes, and how many entries it handles.
 const SLICE_BYTES: u64 = MIB;
 const SLICE_ENTRIES: u64 = 16 * 1024;
-/// What views pin before the oldest ends, where what is live is less.
-const PINNED_BYTES_MIN: u64 = 1024 * MIB;
 /// Segments that a bounded disk must have room for. Half of them are in use even where the store is empty: the active
 /// one, its successor, and two that no checkpoint has covered yet.
 const DISK_SEGMENTS_MIN: u64 = 8;
@@ -103,10 +101,6 @@ impl Default for Asked {
 
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
-#[expect(
-    dead_code,
-    reason = "not everything keeps to it yet: checkpoints and merges will"
-)]
 pub(crate) struct Budgets {
     /// Everything that is kept in memory beside batches in flight and what views pin: two memtables and the cache.
     pub(crate) memory_bytes: u64,
@@ -114,8 +108,6 @@ pub(crate) struct Budgets {
     pub(crate) memtable_bytes: u64,
     /// Blocks, fences and filters in memory.
     pub(crate) cache_bytes: u64,
-    /// Values of this length and above stay in segments.
-    pub(crate) separation_bytes: u32,
     /// The sum of the store's files.
     pub(crate) disk_bytes_max: Option<u64>,
     /// What chores write, all together.
@@ -173,7 +165,6 @@ impl Budgets {
             memory_bytes: asked.memory_bytes,
             memtable_bytes,
             cache_bytes: asked.memory_bytes - 2 * memtable_bytes,
-            separation_bytes: asked.separation_bytes,
             disk_bytes_max: asked.disk_bytes_max,
             chore_bytes_per_second: asked.chore_bytes_per_second,
             view_age_max: asked.view_age_max,
@@ -195,28 +186,15 @@ impl Budgets {
         self.pinned_bytes_max.or(share)
     }
 
+    /// The log between two checkpoints, at least and at most: where the disk is bounded, a share of it.
+    pub(crate) fn log_bytes_range(&self) -> RangeInclusive<u64> {
+        let share = self.disk_bytes_max.map_or(u64::MAX, |it| it / DISK_SHARE);
+        LOG_BYTES_MIN..=LOG_BYTES_MAX.min(share.max(LOG_BYTES_MIN))
+    }
+
     /// The log between two checkpoints, where it does not follow the store's size.
     pub(crate) const fn log_bytes_set(&self) -> Option<u64> {
         self.log_bytes
-    }
-
-    /// Log written since the last checkpoint at which the next one is due: it follows the store's size, so that a small
-    /// store does not keep many times what it holds.
-    #[cfg_attr(not(test), expect(dead_code, reason = "checkpoints will ask"))]
-    pub(crate) fn log_bytes(&self, live_bytes: u64) -> u64 {
-        let share = self.disk_bytes_max.map_or(u64::MAX, |it| it / DISK_SHARE);
-        let most = LOG_BYTES_MAX.min(share.max(LOG_BYTES_MIN));
-        self.log_bytes
-            .unwrap_or_else(|| (live_bytes / 4).clamp(LOG_BYTES_MIN, most))
-    }
-
-    /// What views may keep on disk that nobody else needs: by default as much as is live, so that one scan of a store that
-    /// is wholly rewritten meanwhile still ends.
-    #[cfg_attr(not(test), expect(dead_code, reason = "views will ask"))]
-    pub(crate) fn pinned_bytes_max(&self, live_bytes: u64) -> u64 {
-        let share = self.disk_bytes_max.map_or(u64::MAX, |it| it / 4);
-        self.pinned_bytes_max
-            .unwrap_or_else(|| live_bytes.max(PINNED_BYTES_MIN).min(share))
     }
 }
 
@@ -379,7 +357,7 @@ mod tests {
                     ..Asked::default()
                 };
                 let budgets = Budgets::new(&asked, segment).unwrap();
-                let log = budgets.log_bytes(u64::MAX);
+                let log = *budgets.log_bytes_range().end();
                 let working = 2 * (log + budgets.memtable_bytes) + budgets.unit_bytes;
                 assert!(
                     4 * segment + working + MANIFEST_BYTES <= disk,
@@ -387,27 +365,5 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn the_log_between_checkpoints_follows_what_is_live() {
-        let default = budgets(|_| {}).unwrap();
-        let log = [0, 4 * MIB, 40 * MIB, 256 * MIB, u64::MAX].map(|live| default.log_bytes(live));
-        assert_eq!(log, [MIB, MIB, 10 * MIB, 64 * MIB, 64 * MIB]);
-        let tuned = budgets(|asked| asked.tuning.log_bytes = Some(5)).unwrap();
-        assert_eq!(tuned.log_bytes(u64::MAX), 5);
-        let bounded = budgets(|asked| asked.disk_bytes_max = Some(640 * MIB)).unwrap();
-        assert_eq!(bounded.log_bytes(u64::MAX), 40 * MIB);
-    }
-
-    #[test]
-    fn one_scan_may_pin_all_that_is_live() {
-        let default = budgets(|_| {}).unwrap();
-        assert_eq!(default.pinned_bytes_max(0), GIB);
-        assert_eq!(default.pinned_bytes_max(50 * GIB), 50 * GIB);
-        let bounded = budgets(|asked| asked.disk_bytes_max = Some(2 * GIB)).unwrap();
-        assert_eq!(bounded.pinned_bytes_max(50 * GIB), GIB / 2);
-        let chosen = budgets(|asked| asked.pinned_bytes_max = Some(7)).unwrap();
-        assert_eq!(chosen.pinned_bytes_max(50 * GIB), 7);
     }
 }

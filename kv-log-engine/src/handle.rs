@@ -7,6 +7,7 @@ use crate::chore::ground::Ground;
 use crate::chore::tuning::Tuning;
 use crate::chore::visible::Visible;
 use crate::commit::CommitQueue;
+use crate::commit::active::Active;
 use crate::commit::group::LogWriter;
 use crate::commit::poison::Poison;
 use crate::commit::rotate::Rotation;
@@ -23,7 +24,7 @@ use crate::log::writer::SegmentWriter;
 use crate::open::Opened;
 use crate::options::Options;
 use crate::recovery::{RecoveryReport, settle};
-use crate::stats::{Counters, read};
+use crate::stats::Counters;
 use crate::store::catalog::Catalog;
 use crate::store::lock::{self, OpeningId};
 use kv_trait::{Error, ErrorKind, Fingerprint, Result};
@@ -145,7 +146,13 @@ impl Handle {
         };
         let opening = lock.opening();
         let writer = LogWriter::new(
-            segment,
+            Active::new(
+                segment,
+                Arc::clone(&counters),
+                poison.clone(),
+                Arc::clone(&options.host),
+                attempt,
+            ),
             Rotation::new(
                 Arc::clone(&files),
                 Arc::clone(&catalog),
@@ -155,11 +162,8 @@ impl Handle {
                 lock,
             ),
             Arc::clone(&published),
-            (chores as Arc<dyn Upkeep>, Arc::clone(&tail)),
-            Arc::clone(&counters),
-            poison.clone(),
-            Arc::clone(&options.host),
-            attempt,
+            chores as Arc<dyn Upkeep>,
+            Arc::clone(&tail),
         );
         let host = Arc::clone(&options.host);
         let queue = CommitQueue::new(writer, options.limits, Arc::new(move || host.now()));
@@ -242,11 +246,6 @@ impl Handle {
         let frozen = view.frozen().filter(|(_, written)| !written);
         let frozen = frozen.map_or(0, |(frozen, _)| frozen.memtable.len());
         (view.memtable().len() + frozen) as u64
-    }
-
-    /// The place of the last durable record.
-    pub(crate) fn last_seqno(&self) -> Seqno {
-        Seqno::new(read(&self.counters.last_seqno))
     }
 }
 

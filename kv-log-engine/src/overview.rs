@@ -39,9 +39,13 @@ pub(crate) fn stats(handle: &Handle) -> Stats {
             segment.bytes.saturating_sub(segment.live_bytes)
         }
     };
-    let above = levels.split_last().map_or(0, |(_, above)| {
-        above.iter().map(|level| level.bytes).sum::<u64>()
-    });
+    let standing = chores.standing();
+    let mut damages = chores.damages();
+    let filters = view
+        .levels()
+        .runs()
+        .flat_map(|live| live.run.damaged_filters());
+    damages.extend(filters.map(|error| error.to_string()));
     let counted = handle.counters.stats();
     let written = Written {
         manifest: handle.catalog.bytes_written(),
@@ -49,22 +53,28 @@ pub(crate) fn stats(handle: &Handle) -> Stats {
     };
     Stats {
         written,
+        damages,
         live_keys,
-        garbage_bytes: segments.iter().map(garbage).sum::<u64>() + above,
+        // Merges look at what runs have; what only the log has is no garbage yet.
+        garbage_bytes: if levels.is_empty() {
+            segments.iter().map(garbage).sum()
+        } else {
+            standing.total_bytes.saturating_sub(standing.live_bytes)
+        },
         disk_bytes: segment_bytes + run_bytes,
         segments,
         levels,
         index_bytes: memtable_bytes + frozen_bytes,
         memtable_bytes,
         frozen_bytes,
-        cache_bytes: handle.cache.bytes(),
+        cache_bytes: handle.cache.bytes() + view.levels().footer_bytes(),
         memory_budget: handle.memory_bytes,
         checkpoint_seqno: view.covered(),
         log_bytes_since_checkpoint: handle.tail.bytes(),
         pressure: chores.pressure(),
         oldest_view: handle.views.oldest().map(|since| ViewStats {
             age: handle.host.now().saturating_sub(since),
-            pinned_bytes: chores.standing().pinned_bytes,
+            pinned_bytes: standing.pinned_bytes,
         }),
         open_segment_files: handle.files.open_count() as u64,
         poisoned: handle.poison.is_set(),

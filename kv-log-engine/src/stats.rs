@@ -51,6 +51,12 @@ pub struct Stats {
     pub oldest_view: Option<ViewStats>,
     /// Bytes written, by whom.
     pub written: Written,
+    /// What merges and lookups could not read so far, and went around: keys that are lost, filters that are of no use.
+    pub damages: Vec<String>,
+    /// Steps of chores that failed; each is tried again.
+    pub failed_chores: u64,
+    /// Entries that checkpoints wrote, and that merges did: what a write costs in entries.
+    pub entries_written: u64,
     /// Checkpoints made durable.
     pub checkpoints: u64,
     /// Units of merges made durable.
@@ -281,6 +287,9 @@ impl ChoreCounters {
     /// The chore has ended, well or with an error that will have it tried again.
     pub(crate) fn end(&self, outcome: Result<(), &Error>) {
         self.under_way.store(0, Ordering::Relaxed);
+        if outcome.is_err() {
+            add(&self.failures, 1);
+        }
         *lock_std(&self.last_error) = outcome.err().cloned();
     }
 
@@ -302,6 +311,8 @@ impl Counters {
             frame_bytes: read(&self.frame_bytes),
             failed_groups: read(&self.failed_groups),
             rotations: read(&self.rotations),
+            failed_chores: read(&chores.failures),
+            entries_written: read(&chores.checkpoint_entries) + read(&chores.merge_entries),
             checkpoints: read(&chores.checkpoints),
             merge_units: read(&chores.units),
             segments_released: read(&chores.released),

@@ -27,7 +27,7 @@ use std::sync::Arc;
 enum Stage {
     Begin,
     Writing {
-        output: RunOutput,
+        output: Box<RunOutput>,
         source: Box<dyn Source>,
     },
     /// The run is whole and synced.
@@ -107,7 +107,7 @@ impl Checkpointing {
         }
         slice.wrote_file();
         Ok(Stage::Writing {
-            output: RunOutput::begin(ground, &mut self.files, Vec::new())?,
+            output: Box::new(RunOutput::begin(ground, &mut self.files, Vec::new())?),
             source: self.frozen.source(),
         })
     }
@@ -115,7 +115,7 @@ impl Checkpointing {
     fn write(
         &mut self,
         ground: &Ground,
-        mut output: RunOutput,
+        mut output: Box<RunOutput>,
         mut source: Box<dyn Source>,
         slice: &mut Slice,
     ) -> Result<Stage> {

@@ -26,6 +26,7 @@ struct Shown {
     standing: Standing,
     checkpoint_failure: Option<Error>,
     merge_failure: Option<Error>,
+    #[cfg(test)]
     buried: usize,
     damages: Vec<String>,
 }
@@ -74,6 +75,7 @@ impl Drop for Out<'_> {
             standing: machine.standing,
             checkpoint_failure: machine.checkpoint_trouble.error.clone(),
             merge_failure: machine.merge_trouble.error.clone(),
+            #[cfg(test)]
             buried: machine.graveyard.len(),
             damages: machine.damages.iter().cloned().collect(),
         };
@@ -104,6 +106,7 @@ impl Chores {
         })
     }
 
+    #[cfg(test)]
     pub(crate) const fn ground(&self) -> &Ground {
         &self.ground
     }
@@ -197,6 +200,7 @@ impl Chores {
     }
 
     /// Files that are part of the store no more, and still have a name.
+    #[cfg(test)]
     pub(crate) fn buried(&self) -> usize {
         lock(&self.state).shown.buried
     }

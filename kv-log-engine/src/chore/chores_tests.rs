@@ -204,7 +204,10 @@ fn a_slice_that_panics_leaves_chores_that_others_go_on_with() {
     small.chores.slice();
     small.layers.panic_at_install.store(true, Ordering::Relaxed);
     let chores = Arc::clone(&small.chores);
-    let panicked = std::thread::spawn(move || while chores.slice() == Progress::Worked {}).join();
+    let panicked = std::thread::Builder::new()
+        .spawn(move || while chores.slice() == Progress::Worked {})
+        .unwrap()
+        .join();
     assert!(panicked.is_err());
     small.check("panicked between the edit and the view");
     small

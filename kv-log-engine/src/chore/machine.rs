@@ -143,6 +143,7 @@ impl Machine {
         let circumstances = Circumstances {
             checkpoint_bytes: self.checkpoint_bytes,
             log_bytes,
+            levels_max: ground.tuning.levels_max,
             disk_full: self.disk_full,
             spared: &self.spared,
         };
@@ -395,11 +396,6 @@ impl Machine {
         let now = ground.host.now();
         while self.let_go(ground, now)?.is_some() {}
         Ok(())
-    }
-
-    /// Whether nothing is half done.
-    pub(super) const fn is_between_units(&self) -> bool {
-        self.checkpointing.is_none() && self.merging.is_none()
     }
 
     /// What is half done is dropped, and its files are removed.

@@ -185,7 +185,7 @@ impl RunOutput {
         let smallest = bounds::at_or_below(&facts.smallest);
         let from = smallest.max(&self.from).to_vec();
         let to = bounds::lower(bounds::above(&facts.largest), to);
-        let level = level.unwrap_or(LevelId(self.header.id.get()));
+        let level = level.unwrap_or_else(|| LevelId(self.header.id.get()));
         Ok(written.entry(&self.header, level, from, to))
     }
 }

@@ -270,6 +270,7 @@ impl Policy {
     }
 
     /// What is known of passes is forgotten, as by a restart.
+    #[cfg(test)]
     pub(crate) fn forget(&mut self) {
         self.passes.clear();
     }

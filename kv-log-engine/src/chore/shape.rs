@@ -12,6 +12,8 @@ pub(super) struct Circumstances<'a> {
     pub(super) checkpoint_bytes: u64,
     /// The log from one checkpoint to the next.
     pub(super) log_bytes: u64,
+    /// Levels that lookups may meet, where that does not follow the store's size.
+    pub(super) levels_max: Option<usize>,
     /// A write failed for want of room.
     pub(super) disk_full: bool,
     /// Segments with a value that does not verify: they cannot be emptied.
@@ -48,6 +50,7 @@ pub(super) fn shape(manifest: &Manifest, circumstances: &Circumstances<'_>) -> S
         segments: segments.collect(),
         budgets: Budgets {
             disk_full: circumstances.disk_full,
+            levels_max: circumstances.levels_max.unwrap_or(budgets.levels_max),
             ..budgets
         },
         levels,

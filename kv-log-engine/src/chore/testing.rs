@@ -45,7 +45,6 @@ pub(super) const TINY_TUNING: Tuning = Tuning {
     unit_bytes: 18_000,
     slice_bytes: 200,
     slice_entries: 8,
-    separation_bytes: 8,
     layout: TINY,
     values: ValueLayout {
         write_bytes: 100,
@@ -54,6 +53,8 @@ pub(super) const TINY_TUNING: Tuning = Tuning {
     view_age_max: None,
     pinned_bytes_max: None,
     bytes_per_second: None,
+    levels_max: None,
+    log_bytes_range: (1 << 20, 64 << 20),
 };
 
 type Known = BTreeMap<Vec<u8>, Version<Shared>>;
@@ -443,7 +444,7 @@ impl Small {
         active.file.sync().unwrap();
         active.end += bytes.len() as u64;
         active.records += 1;
-        let separation = self.chores.ground().tuning.separation_bytes;
+        let separation = 8;
         let held = match value {
             None => Held::Tombstone,
             Some(value) if value.len() as u64 >= separation => Held::Separated(location),
@@ -595,16 +596,6 @@ impl Small {
             assert!(slices < 100_000, "work that never ends");
         }
         unreachable!()
-    }
-
-    /// Slices until one does not work.
-    pub(super) fn work_until_it_fails(&self) -> Progress {
-        loop {
-            match self.chores.slice() {
-                Progress::Worked => {}
-                ended => return ended,
-            }
-        }
     }
 
     pub(super) fn failure(&self) -> Option<Error> {

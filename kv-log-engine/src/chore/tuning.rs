@@ -6,9 +6,6 @@ use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
-/// The log from one checkpoint to the next: at least and at most, unless it is set.
-const LOG_BYTES_MIN: u64 = MIB;
-const LOG_BYTES_MAX: u64 = 64 * MIB;
 /// What scans may keep in a small store.
 const PINNED_BYTES_MIN: u64 = 1024 * MIB;
 
@@ -19,15 +16,17 @@ pub(crate) struct Tuning {
     pub(crate) memtable_bytes: u64,
     /// Bytes of log behind the manifest's checkpoint that make the next one due; `None`: what is live decides.
     pub(crate) log_bytes: Option<u64>,
+    /// At least and at most, where what is live decides.
+    pub(crate) log_bytes_range: (u64, u64),
     /// A merge's runs are about this long.
     pub(crate) run_bytes: u64,
     /// A unit ends where its output is this long.
     pub(crate) unit_bytes: u64,
+    /// Levels that lookups may meet; `None`: they follow the store's size.
+    pub(crate) levels_max: Option<usize>,
     /// A slice ends behind this much output, or so many entries.
     pub(crate) slice_bytes: u64,
     pub(crate) slice_entries: u64,
-    /// Values of at least this stay in the log, and runs hold where.
-    pub(crate) separation_bytes: u64,
     pub(crate) layout: RunLayout,
     pub(crate) values: ValueLayout,
     /// A scan that is open for longer is ended.
@@ -43,11 +42,12 @@ impl Default for Tuning {
         Self {
             memtable_bytes: 32 * MIB,
             log_bytes: None,
+            log_bytes_range: (MIB, 64 * MIB),
             run_bytes: 16 * MIB,
             unit_bytes: 32 * MIB,
+            levels_max: None,
             slice_bytes: MIB,
             slice_entries: 16 * 1024,
-            separation_bytes: 1024,
             layout: RunLayout::default(),
             values: ValueLayout::default(),
             view_age_max: None,
@@ -61,14 +61,16 @@ impl Tuning {
     /// What the options come to.
     pub(crate) fn of(budgets: &crate::budgets::Budgets) -> Self {
         let block_bytes = budgets.block_bytes as usize;
+        let log = budgets.log_bytes_range();
         Self {
             memtable_bytes: budgets.memtable_bytes,
             log_bytes: budgets.log_bytes_set(),
+            log_bytes_range: (*log.start(), *log.end()),
             run_bytes: budgets.run_bytes,
             unit_bytes: budgets.unit_bytes,
+            levels_max: budgets.levels_max,
             slice_bytes: budgets.slice_bytes,
             slice_entries: budgets.slice_entries,
-            separation_bytes: budgets.separation_bytes.into(),
             layout: RunLayout {
                 block_bytes,
                 fence_bytes: block_bytes,
@@ -93,7 +95,8 @@ impl Tuning {
     /// The log that may grow before a checkpoint, in a store of which so much is live: a small one must not take many times
     /// what it holds.
     pub(crate) fn log_bytes(&self, live_bytes: u64) -> u64 {
-        let by_size = (live_bytes / 4).clamp(LOG_BYTES_MIN, LOG_BYTES_MAX);
+        let (least, most) = self.log_bytes_range;
+        let by_size = (live_bytes / 4).clamp(least, most);
         self.log_bytes.unwrap_or(by_size)
     }
 }

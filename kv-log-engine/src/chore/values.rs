@@ -129,9 +129,7 @@ impl Values {
     /// The segments as readers see them.
     pub(super) fn segments(&self, ground: &Ground) -> Vec<Arc<Segment>> {
         let segments = self.done.iter().map(|entry| {
-            let segment =
-                Segment::of_values(entry.id, entry.salt, Arc::clone(&ground.files), entry.end);
-            segment
+            Segment::of_values(entry.id, entry.salt, Arc::clone(&ground.files), entry.end)
         });
         segments.collect()
     }

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 /// What the leader writes to, and may not write to any more once it is poisoned.
 #[derive(Debug)]
-pub(super) struct Active {
+pub(crate) struct Active {
     pub(super) segment: SegmentWriter,
     pub(super) counters: Arc<Counters>,
     pub(super) host: Arc<dyn Host>,
@@ -23,7 +23,7 @@ pub(super) struct Active {
 }
 
 impl Active {
-    pub(super) fn new(
+    pub(crate) fn new(
         segment: SegmentWriter,
         counters: Arc<Counters>,
         poison: Poison,

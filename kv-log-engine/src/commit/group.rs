@@ -15,17 +15,15 @@
 
 use super::active::Active;
 use super::plan::Group;
-use super::poison::Poison;
 use super::rotate::Rotation;
 use super::seam::{GroupEnd, GroupWriter, Request};
 use super::upkeep::{LogTail, Relief, Upkeep};
 use crate::batch::{Answer, Batch};
 use crate::format::manifest::Checkpoint;
-use crate::host::Host;
 use crate::index::{Lookup, Published};
 use crate::log::scan::Boundary;
 use crate::log::writer::SegmentWriter;
-use crate::stats::{Counters, add};
+use crate::stats::add;
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::ops::Range;
 use std::sync::Arc;
@@ -157,18 +155,15 @@ impl LogWriter {
         }
     }
 
-    pub(crate) fn new(
-        segment: SegmentWriter,
+    pub(crate) const fn new(
+        active: Active,
         rotation: Rotation,
         published: Arc<Published>,
-        (upkeep, tail): (Arc<dyn Upkeep>, Arc<LogTail>),
-        counters: Arc<Counters>,
-        poison: Poison,
-        host: Arc<dyn Host>,
-        attempt: u64,
+        upkeep: Arc<dyn Upkeep>,
+        tail: Arc<LogTail>,
     ) -> Self {
         Self {
-            active: Active::new(segment, counters, poison, host, attempt),
+            active,
             rotation,
             published,
             upkeep,

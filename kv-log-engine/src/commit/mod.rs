@@ -18,7 +18,6 @@
 //! Lock order: queue, then ticket. Neither is held when a waker is called, when a closure is handed to a runtime, or
 //! while a group is written.
 
-mod active;
 mod cell;
 mod closing;
 mod lead;
@@ -30,6 +29,7 @@ mod term;
 mod ticket;
 mod token;
 
+pub(crate) mod active;
 pub(crate) mod group;
 pub(crate) mod poison;
 pub(crate) mod rotate;

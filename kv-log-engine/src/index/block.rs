@@ -337,6 +337,7 @@ impl<const F: usize> Block<F> {
     }
 
     /// Bytes that the keys of two neighbours would take in one block.
+    #[cfg(any(test, feature = "internals"))]
     pub(super) fn bytes_together(left: &Self, right: &Self) -> usize {
         if left.len() == 0 || right.len() == 0 {
             return left.used_bytes().max(right.used_bytes());

@@ -68,6 +68,7 @@ impl PieceCache {
     }
 
     /// Another budget, from now on.
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) fn set_budget(&self, budget_bytes: u64) {
         self.pieces.set_capacity(budget_bytes);
     }

@@ -113,13 +113,13 @@ mod tests {
             let mut expected = Vec::new();
             for (number, tail) in tails.into_iter().enumerate() {
                 let key = [&*shared, &*tail].concat();
-                prop_assert!(!gather.push(&key, &number.to_le_bytes(), number));
+                prop_assert!(!gather.push(&key, &(number as u64).to_le_bytes(), number));
                 expected.push((key, number));
             }
             expected.sort();
             let mut given = Vec::new();
             gather.give_out(|key, value, number| {
-                assert_eq!(value, number.to_le_bytes());
+                assert_eq!(value, (*number as u64).to_le_bytes());
                 given.push((key.to_vec(), *number));
             });
             prop_assert_eq!(given, expected);

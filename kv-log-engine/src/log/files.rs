@@ -123,10 +123,6 @@ impl SegmentFiles {
     }
 
     /// Closes the segment or run of that number, before it is unlinked: nobody may read from it any more.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "nothing is unlinked while a store is open yet")
-    )]
     pub(crate) fn forget(&self, id: u64) {
         self.kept.forget(id);
     }

@@ -141,6 +141,7 @@ impl Catalog {
     }
 
     /// Why the manifest is in doubt, if it is: no file of either version may be removed then, and nothing be changed.
+    #[cfg(test)]
     pub(crate) fn doubt(&self) -> Option<Error> {
         lock(&self.state).doubt.clone()
     }

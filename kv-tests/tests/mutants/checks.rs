@@ -322,7 +322,7 @@ fn in_a_run() -> (SimDisk, Engine) {
     }
     store.write(batch).unwrap();
     let report = store.compact(|_| ControlFlow::Continue(()));
-    drop(report.unwrap());
+    let _done = report.unwrap();
     (disk, store)
 }
 

@@ -1,6 +1,8 @@
 //! Whether a state makes sense as a whole, and what follows from it: where replay begins, what may be let go.
 
-use super::{Checkpoint, Manifest, RunEntry, SegmentEntry, SegmentState};
+#[cfg(test)]
+use super::Checkpoint;
+use super::{Manifest, RunEntry, SegmentEntry, SegmentState};
 use crate::format::Defect;
 use crate::format::frame::FRAME_ALIGN;
 use crate::format::ids::SegmentId;
@@ -8,6 +10,7 @@ use crate::format::segment::SEGMENT_HEADER_BYTES;
 use std::collections::BTreeSet;
 
 /// Where the log begins that runs do not cover.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReplayStart<'a> {
     /// The first segment to replay.
@@ -108,6 +111,7 @@ impl Manifest {
     }
 
     /// Where replay begins. A checked state has such a place.
+    #[cfg(test)]
     pub(crate) fn replay_start(&self) -> Option<ReplayStart<'_>> {
         let mut log = self.segments.iter().filter(|segment| segment.is_log());
         let segment = log.find(|segment| !self.is_covered(segment))?;

@@ -7,7 +7,7 @@ use crate::format::manifest::RunEntry;
 use crate::format::run::RunId;
 use crate::index::cache::PieceCache;
 use crate::log::files::SegmentFiles;
-use kv_trait::Result;
+use kv_trait::{Error, Result};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -103,6 +103,12 @@ impl Run {
             None => return Ok(()),
         };
         Err(fault::corrupt(reader.path(), what))
+    }
+
+    /// What the filters that did not verify said about themselves, as far as they were read.
+    pub(crate) fn damaged_filters(&self) -> Vec<Error> {
+        let reader = self.reader.get();
+        reader.map_or_else(Vec::new, |reader| reader.damaged_filters())
     }
 
     /// Bytes of memory that its footer takes: none before it was read.
