@@ -9,6 +9,7 @@ use crate::chore::{Chores, Progress};
 use crate::sync::lock_std as lock;
 use kv_trait::{Error, ErrorKind, PoolId, Result, Runtime};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The store's own thread looks around as often as this when nobody tells it to.
@@ -19,8 +20,8 @@ const LOOK_AROUND: Duration = Duration::from_millis(200);
 enum Workers {
     /// Whoever has written.
     Callers,
-    /// A thread of the store's own.
-    Thread(Arc<Bell>),
+    /// A thread of the store's own, until a close has waited for its end.
+    Thread(Arc<Bell>, Mutex<Option<JoinHandle<()>>>),
     /// Nobody: a test does it by hand.
     None,
 }
@@ -58,12 +59,12 @@ impl Background {
         let (heard, weak) = (Arc::clone(&bell), Arc::downgrade(&chores));
         let thread = std::thread::Builder::new().name("kvlog-chores".to_owned());
         let started = thread.spawn(move || work(&weak, &heard));
-        started.map(drop).map_err(|source| {
+        let started = started.map_err(|source| {
             Error::new(ErrorKind::Io, "cannot start the thread for chores").with_source(source)
         })?;
         Ok(Arc::new(Self {
             chores,
-            workers: Workers::Thread(bell),
+            workers: Workers::Thread(bell, Mutex::new(Some(started))),
             handed: Mutex::default(),
         }))
     }
@@ -77,8 +78,8 @@ impl Background {
         match &self.workers {
             // What fails is shown in `Stats`, and told to whoever has to wait for it.
             Workers::Callers if self.chores.due_in_time() => drop(self.chores.slice()),
-            Workers::Thread(bell) if self.chores.due_in_time() => bell.ring(),
-            Workers::Callers | Workers::Thread(_) | Workers::None => {}
+            Workers::Thread(bell, _) if self.chores.due_in_time() => bell.ring(),
+            Workers::Callers | Workers::Thread(..) | Workers::None => {}
         }
     }
 
@@ -89,7 +90,7 @@ impl Background {
         }
         match &self.workers {
             Workers::Callers => self.hand(runtime),
-            Workers::Thread(bell) => bell.ring(),
+            Workers::Thread(bell, _) => bell.ring(),
             Workers::None => {}
         }
     }
@@ -120,8 +121,20 @@ impl Background {
     /// The store is going: what is being done ends with its slice.
     pub(crate) fn stop(&self) {
         self.chores.stop();
-        if let Workers::Thread(bell) = &self.workers {
+        if let Workers::Thread(bell, _) = &self.workers {
             bell.ring();
+        }
+    }
+
+    /// Waits for the end of the store's own thread, behind [`Background::stop`]. Blocks.
+    pub(crate) fn join(&self) {
+        if let Workers::Thread(_, thread) = &self.workers
+            && let Some(thread) = lock(thread).take()
+        {
+            // If it has panicked, the store is poisoned and says so.
+            match thread.join() {
+                Ok(()) | Err(_) => {}
+            }
         }
     }
 }

@@ -234,6 +234,7 @@ impl Handle {
             Ok(()) | Err(_) => {}
         }
         self.background.stop();
+        self.background.join();
         let closed = writer.close();
         drop(writer);
         self.published.close(); // on this thread, which may block; drops of handles have nothing left to free
