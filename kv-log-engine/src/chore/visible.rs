@@ -54,8 +54,10 @@ impl Layers for Visible {
     }
 
     fn install(&self, levels: Levels) {
+        // Behind the exchange the next one may be frozen.
+        let covered = self.tail.frozen();
         self.published.install(levels);
-        self.tail.cover();
+        self.tail.cover(covered);
     }
 
     fn replace(&self, levels: Levels, added: Vec<Arc<Segment>>) {

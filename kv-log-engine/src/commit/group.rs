@@ -121,8 +121,8 @@ impl LogWriter {
         if !due || self.active.segment.is_sealed() || self.published.unwritten().is_some() {
             return;
         }
-        self.published.freeze(self.checkpoint());
         self.tail.freeze();
+        self.published.freeze(self.checkpoint());
         // What the checkpoint covers of this segment is given back with all of it. A large one is worth a new one.
         if asked || self.active.segment.end().offset >= self.upkeep.rotates_at() {
             self.rotation.rotate_soon();

@@ -58,15 +58,20 @@ impl LogTail {
         self.written.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// By the leader: all of it belongs to the frozen memtable.
+    /// By the leader: all of it belongs to the memtable that is frozen next. Before that one shows: a chore may write it at
+    /// once.
     pub(crate) fn freeze(&self) {
         let written = self.written.load(Ordering::Relaxed);
-        self.frozen.store(written, Ordering::Relaxed);
+        self.frozen.store(written, Ordering::Release);
     }
 
-    /// By the chore that has named the run of the frozen memtable.
-    pub(crate) fn cover(&self) {
-        let frozen = self.frozen.load(Ordering::Relaxed);
+    /// How far the log had come then.
+    pub(crate) fn frozen(&self) -> u64 {
+        self.frozen.load(Ordering::Acquire)
+    }
+
+    /// By the chore that has named the run of the frozen memtable: runs have the log up to here.
+    pub(crate) fn cover(&self, frozen: u64) {
         self.covered.store(frozen, Ordering::Relaxed);
     }
 
