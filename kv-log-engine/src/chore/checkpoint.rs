@@ -16,7 +16,6 @@
 use super::ground::{Frozen, Ground};
 use super::output::{NewFiles, RunOutput, borrowed};
 use super::slice::Slice;
-use crate::format::ids::Seqno;
 use crate::format::manifest::{Edit, Manifest, RunEntry};
 use crate::index::source::{Item, Source, hidden};
 use crate::stats::add;
@@ -95,11 +94,10 @@ impl Checkpointing {
     }
 
     fn begin(&mut self, ground: &Ground, slice: &mut Slice) -> Result<Stage> {
-        let upto = self.frozen.checkpoint().seqno;
-        let named =
-            |manifest: &Manifest| manifest.checkpoint.is_some_and(|known| known.seqno >= upto);
-        if ground.catalog.read(named) && upto > Seqno::ZERO {
-            // A step that ended between the edit and the view has done the rest.
+        let checkpoint = self.frozen.checkpoint();
+        let named = |manifest: &Manifest| manifest.checkpoint == Some(checkpoint);
+        if ground.catalog.read(named) {
+            // Nothing was written since the last one: not even the place where replay begins is another.
             return Ok(Stage::Named);
         }
         if self.frozen.is_empty() {
