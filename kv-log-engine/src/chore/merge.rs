@@ -182,6 +182,11 @@ impl Merging {
         Ok(None)
     }
 
+    /// The passes that are under way with it.
+    pub(super) fn passes(&self) -> &[Pass] {
+        &self.passes
+    }
+
     pub(super) fn files(&mut self) -> &mut NewFiles {
         &mut self.files
     }
@@ -301,7 +306,13 @@ impl Merging {
         for segment in self.values.entries() {
             edit.segment(segment);
         }
-        edit.passes(&pass_entries(&self.passes));
+        let mut passes = self.passes.clone();
+        for pass in &mut passes {
+            // A process that ends with this unit must not leave the same one to the next.
+            pass.victims
+                .retain(|victim| !self.outcome.spared.contains(victim));
+        }
+        edit.passes(&pass_entries(&passes));
         let raised = ground.catalog.raised_file_id();
         let edited = ground.catalog.apply_with(|manifest| {
             edit.counters(manifest.next_seqno, manifest.next_file_id.max(raised));

@@ -141,13 +141,13 @@ fn a_value_that_does_not_verify_stays_where_it_is_and_merges_end() {
         "{:?}",
         small.chores.damages()
     );
-    assert!(
-        small
-            .manifest()
-            .segments
-            .iter()
-            .any(|entry| entry.id == segment.id)
-    );
+    let manifest = small.manifest();
+    let named = |entry: &SegmentEntry| entry.id == segment.id;
+    assert!(manifest.segments.iter().any(named));
+    // Nor for a process that goes on with the pass.
+    let is_victim = |pass: &PassEntry| pass.victims.contains(&segment.id);
+    assert!(!manifest.passes.is_empty());
+    assert!(!manifest.passes.iter().any(is_victim));
 }
 
 /// M7: an error of the disk is no damage.
