@@ -9,7 +9,7 @@ use crate::fault;
 use crate::stats::Pressure;
 use crate::store::lock::StoreLock;
 use crate::sync::lock_std as lock;
-use kv_trait::{Effect, Error, Result};
+use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -59,7 +59,9 @@ struct Out<'a> {
     chores: &'a Chores,
     machine: Option<Box<Machine>>,
     /// Nobody else may open the store in the middle of a slice.
-    _owned: Option<Arc<StoreLock>>,
+    owned: Option<Arc<StoreLock>>,
+    /// Whether this thread was unwinding when it took the machine.
+    panicking: bool,
 }
 
 impl Drop for Out<'_> {
@@ -67,9 +69,15 @@ impl Drop for Out<'_> {
         let Some(mut machine) = self.machine.take() else {
             return;
         };
-        if std::thread::panicking() {
-            machine.abandon(&self.chores.ground);
+        if std::thread::panicking() && !self.panicking {
+            // In an edit, perhaps: nobody knows whether it is durable, or what the view lacks of it. Nothing is removed.
+            let error = Error::new(ErrorKind::Poisoned, "a chore panicked");
+            let ground = &self.chores.ground;
+            ground.poison.set(&error.with_effect(Effect::Unknown));
+            machine.abandon(ground);
         }
+        // Before anybody can go on: whoever closes the store gives the lock back with the last hold on it.
+        drop(self.owned.take());
         let mut state = lock(&self.chores.state);
         state.shown = Shown {
             standing: machine.standing,
@@ -231,7 +239,8 @@ impl Chores {
         Out {
             chores: self,
             machine: Some(machine),
-            _owned: self.ground.lock.upgrade(),
+            owned: self.ground.lock.upgrade(),
+            panicking: std::thread::panicking(),
         }
     }
 
@@ -246,7 +255,11 @@ impl Chores {
 
     /// Waits for the slice that somebody is at, if somebody is.
     pub(crate) fn wait_for_slice(&self) {
-        drop(self.take());
+        let mut state = lock(&self.state);
+        while state.machine.is_none() {
+            let woken = self.back.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// A slice for a test that does chores by hand: whether there was anything to do.
@@ -254,10 +267,11 @@ impl Chores {
     /// # Errors
     /// Why it failed.
     pub(crate) fn slice_by_hand(&self) -> Result<bool> {
-        if !self.is_settled() || self.is_stopped() {
+        if !self.is_settled() {
             return Ok(false);
         }
-        self.take().slice().map(|done| done == Progress::Worked)
+        let done = self.take_open()?.slice()?;
+        Ok(done == Progress::Worked)
     }
 
     /// Takes the machine, and waits for it where somebody has it.
@@ -306,6 +320,10 @@ impl Chores {
     /// The first thing that failed. Nothing is lost by it: the next open has more to replay, or more to look through.
     pub(crate) fn finish_for_close(&self) -> Result<()> {
         lock(&self.state).closing = true;
+        if self.ground.is_forked() {
+            // Whoever had the machine when the process was forked is not here to put it back.
+            return Ok(());
+        }
         let mut out = self.take();
         if !self.is_settled() {
             return Ok(());

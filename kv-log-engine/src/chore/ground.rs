@@ -72,7 +72,7 @@ impl Ground {
     /// # Errors
     /// Why not.
     pub(super) fn check(&self) -> Result<()> {
-        if self.host.process_id() != self.process_id {
+        if self.is_forked() {
             let message = "this process is a fork of the one that opened the store; open it here";
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
@@ -88,6 +88,11 @@ impl Ground {
         let error = Error::new(ErrorKind::Locked, message).with_effect(Effect::Unknown);
         self.poison.set(&error);
         Err(error)
+    }
+
+    /// Whether this is a child of the process that opened the store.
+    pub(super) fn is_forked(&self) -> bool {
+        self.host.process_id() != self.process_id
     }
 
     pub(super) fn is_poisoned(&self) -> bool {
