@@ -80,7 +80,8 @@ impl Engine {
             stopped = asked.is_break();
             asked
         };
-        if told().is_continue() {
+        // A memtable that was frozen before goes first, or what was written behind it would be left out.
+        if told().is_continue() && chores.write_frozen(&mut told)?.is_continue() {
             handle.freeze()?;
             chores.compact(&mut told)?;
         }

@@ -99,3 +99,23 @@ fn a_store_that_checkpoints_and_merges_all_the_time_says_what_a_map_does() {
         store.close().unwrap();
     }
 }
+
+#[test]
+fn a_compaction_takes_what_was_written_behind_a_frozen_memtable() {
+    let disk = SimDisk::new();
+    let tuning = Tuning {
+        by_hand: true,
+        ..Tuning::default()
+    };
+    let options = Options::new().storage(disk.storage()).tuning(tuning);
+    let store = Engine::open("/db", options).unwrap();
+    store.put(b"first", b"value").unwrap();
+    store.freeze().unwrap();
+    store.put(b"second", b"value").unwrap();
+    store
+        .compact(|_| std::ops::ControlFlow::Continue(()))
+        .unwrap();
+    let stats = store.stats();
+    assert_eq!(stats.checkpoint_seqno, stats.last_seqno);
+    assert_eq!(stats.levels.len(), 1);
+}

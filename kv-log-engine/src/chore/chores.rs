@@ -350,6 +350,29 @@ impl Chores {
         unlinked.map_err(|error| error.with_effect(Effect::Nothing))
     }
 
+    /// Ends the checkpoint of what is frozen. Whether to go on is asked between two slices; returns what was said last.
+    ///
+    /// # Errors
+    /// Why it failed. `Closed`: the store closes.
+    pub(crate) fn write_frozen(
+        &self,
+        mut go_on: impl FnMut() -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        while self.is_settled() && self.ground.layers.frozen().is_some() {
+            let mut out = self.take_open()?;
+            out.machine().try_now();
+            let done = out.slice()?;
+            drop(out);
+            if done != Progress::Worked {
+                break;
+            }
+            if go_on().is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
     /// Merges everything into one level, and empties segments until the store takes 1.2 times what is live. The caller has
     /// frozen the memtable. Between two slices others may write, and `go_on` is asked.
     ///
@@ -361,13 +384,10 @@ impl Chores {
             let mut out = self.take_open()?;
             if let Some(first) = asked.take() {
                 out.machine().asked = Some(first);
+                out.machine().try_now();
             }
             let done = out.slice();
-            let over = match &done {
-                Ok(Progress::Worked) => false,
-                // What waits for a pause to end is for the caller to ask for again.
-                Ok(_) | Err(_) => true,
-            };
+            let over = !matches!(done, Ok(Progress::Worked));
             if over {
                 out.machine().asked = None;
             }

@@ -388,6 +388,23 @@ impl Machine {
         self.standing.pinned_bytes > allowed && ground.views.expire_oldest(Duration::MAX)
     }
 
+    /// What failed is tried again at once, because somebody asks for it.
+    pub(super) fn try_now(&mut self) {
+        for trouble in [
+            &mut self.checkpoint_trouble,
+            &mut self.merge_trouble,
+            &mut self.unlink_trouble,
+        ] {
+            trouble.until = Duration::ZERO;
+        }
+    }
+
+    /// Why checkpoints or merges wait, if they do.
+    pub(super) fn trouble(&self) -> Option<&Error> {
+        let checkpoints = self.checkpoint_trouble.error.as_ref();
+        checkpoints.or(self.merge_trouble.error.as_ref())
+    }
+
     /// Lets everything go that can be, at once.
     ///
     /// # Errors
