@@ -142,11 +142,16 @@ impl Chores {
             && (layers.memtable_bytes() >= tuning.memtable_bytes || layers.log_bytes() >= log_bytes)
     }
 
-    /// Whether a slice has something to do, as far as is known. Cheap.
+    /// Whether a slice has something to do, as far as is known: not while all that there is waits for a pause to end, or for a
+    /// view to go. Cheap.
     pub(crate) fn due(&self) -> bool {
-        self.is_settled()
-            && !self.ground.is_poisoned()
-            && (self.ground.layers.frozen().is_some() || self.standing().due)
+        if !self.is_settled() || self.ground.is_poisoned() {
+            return false;
+        }
+        let standing = self.standing();
+        let at = standing.due_at;
+        !standing.frozen_waits && self.ground.layers.frozen().is_some()
+            || at.is_some_and(|at| self.ground.host.now() >= at)
     }
 
     /// Whether one is due for whoever does chores while nobody waits for them: not before the rate allows it.
@@ -197,7 +202,8 @@ impl Chores {
                 let failures = [&shown.merge_failure, &shown.checkpoint_failure];
                 failures.into_iter().find_map(Option::as_ref)
             }
-            Pressure::Disk => shown.merge_failure.as_ref(),
+            // Where merges fail the disk says what fits: a store that refused all writes could never be emptied.
+            Pressure::Disk => None,
         };
         failure.map(|error| error.clone().with_effect(Effect::Nothing))
     }
@@ -391,6 +397,13 @@ impl Chores {
             if over {
                 out.machine().asked = None;
             }
+            // What waits for a pause to end is not done.
+            let done = match out.machine().trouble() {
+                Some(error) if over && done.is_ok() => {
+                    Err(error.clone().with_effect(Effect::Nothing))
+                }
+                _ => done,
+            };
             drop(out);
             done?;
             if over {

@@ -7,8 +7,9 @@ use super::testing::{DB, Small, TINY_TUNING, key_name};
 use super::tests::{history, turn};
 use crate::stats::Pressure;
 use crate::storage::Storage;
-use crate::storage::sim::{EIO, Fault, FaultKind, OpKind};
+use crate::storage::sim::{EIO, ENOSPC, Fault, FaultKind, OpKind};
 use kv_trait::{Effect, ErrorKind};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -196,7 +197,7 @@ fn of_two_who_take_a_slice_at_once_one_is_told_that_the_other_is_at_it() {
 }
 
 #[test]
-fn a_slice_that_panics_leaves_chores_that_others_go_on_with() {
+fn a_slice_that_panics_poisons_and_removes_nothing() {
     let mut small = Small::create(TINY_TUNING);
     history(&mut small, 10, 60);
     fill(&mut small, 3);
@@ -210,11 +211,106 @@ fn a_slice_that_panics_leaves_chores_that_others_go_on_with() {
         .join();
     assert!(panicked.is_err());
     small.check("panicked between the edit and the view");
-    small
-        .layers
-        .panic_at_install
-        .store(false, Ordering::Relaxed);
+    assert!(!small.chores.due());
+    let names = small.names();
+    assert_eq!(small.chores.slice(), Progress::Failed);
+    assert_eq!(small.failure().unwrap().kind(), ErrorKind::Poisoned);
+    assert_eq!(small.names(), names);
+    let again = Small::open(small.disk.fork(), TINY_TUNING, &small.writes).unwrap();
+    again.check("opened again");
+    again.work();
+    again.check("gone on");
+    assert_eq!(again.names(), again.named());
+}
+
+#[test]
+fn no_slice_is_due_while_all_that_there_is_waits() {
+    let mut small = Small::create(TINY_TUNING);
+    history(&mut small, 10, 60);
+    assert!(!small.chores.due());
+    fill(&mut small, 1);
+    small.freeze();
+    assert!(small.chores.due());
+    let fault = Fault::new(FaultKind::Errno(EIO)).on(OpKind::Write);
+    small.disk.inject(fault.path_contains(".run").forever());
+    while small.chores.slice() != Progress::Idle {}
+    assert!(!small.chores.due(), "it waits for a pause to end");
+    small.host.advance(Duration::from_secs(20));
+    assert!(small.chores.due());
+    small.disk.clear_faults();
     small.work();
-    small.check("gone on");
+    assert!(!small.chores.due());
+    let view = small.layers.view();
+    history(&mut small, 10, 60);
+    assert!(small.chores.buried() > 0);
+    assert!(!small.chores.due(), "it waits for a view to go");
+    small.host.advance(Duration::from_secs(1));
+    assert!(small.chores.due());
+    drop(view);
+    small.work();
+    assert_eq!(small.chores.buried(), 0);
+    assert!(!small.chores.due());
+}
+
+#[test]
+fn names_are_removed_though_no_edit_fits() {
+    let mut small = Small::create(TINY_TUNING);
+    history(&mut small, 10, 60);
+    let view = small.layers.view();
+    history(&mut small, 10, 60);
+    let buried = small.chores.buried();
+    assert!(buried > 0);
+    small.rotate();
+    small.put_usual(1, 1);
+    small.rotate();
+    small.freeze();
+    while small.layers.frozen().is_some() {
+        assert_eq!(small.chores.slice(), Progress::Worked);
+    }
+    assert!(!small.manifest().releasable().is_empty());
+    let fault = Fault::new(FaultKind::Errno(ENOSPC)).on(OpKind::Write);
+    small.disk.inject(fault.path_contains("MANIFEST").forever());
+    let names = small.names().len();
+    drop(view);
+    assert_eq!(small.chores.slice(), Progress::Failed);
+    assert!(small.names().len() < names);
+    small.disk.clear_faults();
+    small.host.advance(Duration::from_secs(20));
+    small.work();
     assert_eq!(small.names(), small.named());
+}
+
+#[test]
+fn a_freeze_raises_the_replay_start_also_without_a_record_behind_the_last_one() {
+    let mut small = Small::create(TINY_TUNING);
+    fill(&mut small, 1);
+    small.freeze();
+    small.work();
+    small.rotate();
+    small.freeze();
+    small.work();
+    let manifest = small.manifest();
+    let active = manifest.active().unwrap().id;
+    assert_eq!(manifest.checkpoint.unwrap().segment, active);
+    small.freeze();
+    small.work();
+    assert_eq!(small.manifest().edit, manifest.edit, "nothing has changed");
+}
+
+#[test]
+fn a_compaction_tries_what_has_failed_before_and_does_not_say_that_it_is_done() {
+    let mut small = Small::create(TINY_TUNING);
+    history(&mut small, 9, 60);
+    let fault = Fault::new(FaultKind::Errno(EIO)).on(OpKind::Write);
+    small.disk.inject(fault.path_contains(".run").forever());
+    small.put_usual(1, 1);
+    small.freeze();
+    assert_eq!(small.work_until_it_fails(), Progress::Failed);
+    let compact = || small.chores.compact(|| ControlFlow::Continue(()));
+    let refused = compact().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Io);
+    small.disk.clear_faults();
+    compact().unwrap();
+    assert!(small.layers.frozen().is_none());
+    assert_eq!(small.layers.view().levels.len(), 1);
 }

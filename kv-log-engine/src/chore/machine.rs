@@ -12,7 +12,7 @@ use super::policy::{Budgets, Pass, Policy, Shape, Unit, Usage};
 use super::release::{self, Graveyard};
 use super::shape::{self, Circumstances};
 use super::slice::Slice;
-use crate::format::ids::SegmentId;
+use crate::format::ids::{LevelId, SegmentId};
 use crate::stats::ChoreKind;
 use kv_trait::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
@@ -21,6 +21,8 @@ use std::time::Duration;
 /// What fails is tried again after this long, then twice as long, up to the longest.
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+/// Files that views pin are looked at again after this long: nobody says when a view goes.
+const PINS_LOOKED_AT: Duration = Duration::from_millis(200);
 /// Causes of damage that are kept to be told.
 const DAMAGES_MAX: usize = 100;
 /// The store takes this much of what is live, in percent, and writers wait for a pass that gives space back.
@@ -87,6 +89,8 @@ pub(super) struct Machine {
     disk_full: bool,
     pub(super) checkpoint_trouble: Trouble,
     pub(super) merge_trouble: Trouble,
+    /// The newest and the oldest level of the pass that fails; others go on beside it.
+    failing: Option<(LevelId, LevelId)>,
     unlink_trouble: Trouble,
     pub(super) damages: BTreeSet<String>,
     pub(super) asked: Option<Asked>,
@@ -104,8 +108,10 @@ pub(crate) struct Standing {
     pub(crate) pinned_bytes: u64,
     /// The store takes so much that writers wait for what is under way.
     pub(super) crowded: bool,
-    /// A slice has something to do, as far as is known.
-    pub(super) due: bool,
+    /// When a slice has something to do, as far as is known; `None`: when something is frozen, and not before.
+    pub(super) due_at: Option<Duration>,
+    /// What is frozen waits for that time, too.
+    pub(super) frozen_waits: bool,
 }
 
 impl Machine {
@@ -128,13 +134,14 @@ impl Machine {
             disk_full: false,
             checkpoint_trouble: Trouble::default(),
             merge_trouble: Trouble::default(),
+            failing: None,
             unlink_trouble: Trouble::default(),
             damages: BTreeSet::new(),
             asked: None,
             standing: Standing::default(),
         };
         machine.look(ground);
-        machine.standing.due = true;
+        machine.standing.due_at = Some(Duration::ZERO);
         machine
     }
 
@@ -152,7 +159,7 @@ impl Machine {
             .read(|manifest| shape::shape(manifest, &circumstances))
     }
 
-    /// What the store looks like now. `due` stays as it is.
+    /// What the store looks like now. When a slice is due stays as it is.
     fn look(&mut self, ground: &Ground) -> Shape {
         let shape = self.shape(ground);
         let usage = Usage::of(&shape);
@@ -175,32 +182,80 @@ impl Machine {
     /// Nothing may be changed any more, or something failed and is tried again later.
     pub(super) fn slice(&mut self, ground: &Ground) -> Result<Progress> {
         ground.check()?;
-        let mut slice = Slice::new(&ground.tuning);
         let now = ground.host.now();
+        let done = self.step(ground, now);
+        let is_idle = matches!(done, Ok(Progress::Idle));
+        self.standing.frozen_waits = is_idle && ground.layers.frozen().is_some();
+        self.standing.due_at = if is_idle {
+            self.next_due(now)
+        } else {
+            Some(Duration::ZERO)
+        };
+        done
+    }
+
+    /// When what waits for time, or for a view to go, is tried again.
+    fn next_due(&self, now: Duration) -> Option<Duration> {
+        let troubles = [
+            &self.checkpoint_trouble,
+            &self.merge_trouble,
+            &self.unlink_trouble,
+        ];
+        let pauses = troubles
+            .into_iter()
+            .filter(|trouble| trouble.error.is_some());
+        let pauses = pauses.map(|trouble| trouble.until.max(now.saturating_add(BACK_OFF_MIN)));
+        let pinned = (self.graveyard.len() > 0).then(|| now.saturating_add(PINS_LOOKED_AT));
+        pauses.chain(pinned).min()
+    }
+
+    fn step(&mut self, ground: &Ground, now: Duration) -> Result<Progress> {
+        let mut slice = Slice::new(&ground.tuning);
         if self.checkpoint_goes_first(ground, now) {
             return self.checkpoint(ground, &mut slice, now);
         }
-        if self.merging.is_some() && !self.merge_trouble.waits(now) {
+        if self.merging.is_some() {
             return self.merge(ground, &mut slice, now);
         }
         if let Some(progress) = self.let_go(ground, now)? {
             return Ok(progress);
         }
-        if !self.merge_trouble.waits(now)
-            && let Some((unit, shape)) = self.next_unit(ground)
-        {
+        if let Some((unit, shape)) = self.unit_to_go_on_with(ground, now) {
             self.begin(ground, unit, &shape, now)?;
             return self.merge(ground, &mut slice, now);
         }
         if ground.layers.frozen().is_some() && !self.checkpoint_trouble.waits(now) {
             return self.checkpoint(ground, &mut slice, now);
         }
-        // What waits for time, or for a view to go, is due again then.
-        let waits = self.checkpoint_trouble.error.is_some()
-            || self.merge_trouble.error.is_some()
-            || self.graveyard.len() > 0;
-        self.standing.due = waits;
         Ok(Progress::Idle)
+    }
+
+    /// The next unit that may be begun now. While one pass fails others are merged that do not need what it needs: else one
+    /// bad block lets levels pile up. On a full disk none is: each would fail.
+    fn unit_to_go_on_with(&mut self, ground: &Ground, now: Duration) -> Option<(Unit, Shape)> {
+        if !self.merge_trouble.waits(now) {
+            let unit = self.next_unit(ground);
+            if unit.is_none() {
+                self.merges_work();
+            }
+            return unit;
+        }
+        let error = self.merge_trouble.error.as_ref()?;
+        if error.kind() == ErrorKind::StorageFull {
+            return None;
+        }
+        let unit = self.next_unit(ground);
+        unit.filter(|_| self.failing.is_some() && levels_of(self.policy.passes()) != self.failing)
+    }
+
+    fn merges_work(&mut self) {
+        self.merge_trouble.ended();
+        self.failing = None;
+    }
+
+    fn merges_fail(&mut self, now: Duration, passes: &[Pass], error: &Error) {
+        self.failing = levels_of(passes);
+        self.merge_trouble.failed(now, error.clone());
     }
 
     fn checkpoint_goes_first(&self, ground: &Ground, now: Duration) -> bool {
@@ -257,7 +312,7 @@ impl Machine {
     }
 
     fn note_full(&mut self, error: &Error) {
-        self.disk_full |= error.kind() == ErrorKind::StorageFull;
+        self.disk_full |= is_disk_full(error);
     }
 
     /// The next unit, if any is due.
@@ -299,13 +354,13 @@ impl Machine {
 
     fn begin(&mut self, ground: &Ground, unit: Unit, shape: &Shape, now: Duration) -> Result<()> {
         let passes: Vec<Pass> = self.policy.passes().to_vec();
-        match Merging::new(ground, unit, passes, shape) {
+        match Merging::new(ground, unit, passes.clone(), shape) {
             Ok(merging) => {
                 self.merging = Some(merging);
                 Ok(())
             }
             Err(error) => {
-                self.merge_trouble.failed(now, error.clone());
+                self.merges_fail(now, &passes, &error);
                 Err(error)
             }
         }
@@ -320,7 +375,9 @@ impl Machine {
             Ok(None) => self.merging = Some(merging),
             Ok(Some(outcome)) => {
                 ground.counters.end(Ok(()));
-                self.merge_trouble.ended();
+                if self.failing.is_none() || self.failing == levels_of(merging.passes()) {
+                    self.merges_work();
+                }
                 for segment in &outcome.spared {
                     self.policy.spare(*segment);
                 }
@@ -337,7 +394,7 @@ impl Machine {
                 ground.counters.end(Err(&error));
                 merging.files().give_up(ground);
                 self.note_full(&error);
-                self.merge_trouble.failed(now, error.clone());
+                self.merges_fail(now, merging.passes(), &error);
                 return Err(error);
             }
         }
@@ -347,7 +404,6 @@ impl Machine {
     /// The manifest says something else than before.
     fn changed(&mut self, ground: &Ground) {
         self.look(ground);
-        self.standing.due = true;
     }
 
     /// Segments by an edit, then names. `None`: nothing can be let go now.
@@ -357,17 +413,22 @@ impl Machine {
         }
         let ended = self.limit_views(ground, now);
         let released = release::release(ground, &mut self.graveyard);
-        let done = released.and_then(|released| {
-            let unlinked = self.graveyard.unlink(ground)?;
-            Ok(released || unlinked > 0 || ended)
-        });
-        match done {
+        // On a full disk the edit may find no room, and removing names is what makes some; in doubt none is removed.
+        let unlinked = if ground.is_poisoned() {
+            Ok(0)
+        } else {
+            self.graveyard.unlink(ground)
+        };
+        match released.and_then(|released| Ok(unlinked? > 0 || released || ended)) {
             Ok(true) => {
                 self.unlink_trouble.ended();
                 self.look(ground);
                 Ok(Some(Progress::Worked))
             }
-            Ok(false) => Ok(None),
+            Ok(false) => {
+                self.unlink_trouble.ended();
+                Ok(None)
+            }
             Err(error) => {
                 self.unlink_trouble.failed(now, error.clone());
                 Err(error)
@@ -423,5 +484,32 @@ impl Machine {
         if let Some(mut merging) = self.merging.take() {
             merging.files().give_up(ground);
         }
+    }
+}
+
+/// The levels of the pass that is worked on, the last.
+fn levels_of(passes: &[Pass]) -> Option<(LevelId, LevelId)> {
+    passes.last().map(|pass| (pass.newest, pass.oldest))
+}
+
+/// Whether it is the disk that has no room; a manifest that can name no more is no reason to write more.
+fn is_disk_full(error: &Error) -> bool {
+    use std::error::Error as _;
+    let source = error.source().and_then(|source| source.downcast_ref());
+    error.kind() == ErrorKind::StorageFull && source.is_some_and(|_: &std::io::Error| true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn a_manifest_that_can_name_no_more_is_no_full_disk() {
+        let refused = Error::new(ErrorKind::StorageFull, "too long for a manifest");
+        assert!(!is_disk_full(&refused));
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let full = crate::fault::io("write", "/db/00000001.run".as_ref(), full);
+        assert!(is_disk_full(&full));
     }
 }

@@ -5,6 +5,7 @@ use super::machine::Progress;
 use super::testing::{DB, Small, TINY_TUNING, key_name};
 use super::tests::{history, turn};
 use super::tuning::Tuning;
+use crate::format::manifest::{PassEntry, SegmentEntry};
 use crate::stats::read;
 use crate::storage::sim::{EIO, Fault, FaultKind, OpKind};
 use kv_trait::ErrorKind;
@@ -179,6 +180,34 @@ fn a_read_error_in_a_merge_makes_no_hole_and_holds_no_writer_back() {
     small.check("the disk is good again");
     assert!(small.failure().is_none());
     assert!(small.chores.damages().is_empty());
+}
+
+/// One bad block keeps its range from being merged, and nothing else.
+#[test]
+fn levels_stay_few_beside_a_pass_that_fails() {
+    let mut small = Small::create(TINY_TUNING);
+    history(&mut small, 9, 60);
+    let bottom = small.manifest().runs.last().unwrap().id;
+    let fault = Fault::new(FaultKind::Errno(EIO)).on(OpKind::Read);
+    let fault = fault.path_contains(&format!("{bottom}.run")).forever();
+    let mut small = again(small);
+    small.disk.inject(fault);
+    for at in 9..80 {
+        turn(&mut small, at, 60, |_| {});
+        small.freeze();
+        for _ in 0..400 {
+            small.chores.slice();
+        }
+        let levels = small.layers.view().levels.len();
+        assert!(levels <= 10, "turn {at}: {levels} levels");
+    }
+    assert!(small.failure().is_some());
+    assert_eq!(small.chores.pressure(), None);
+    small.disk.clear_faults();
+    small.host.advance(std::time::Duration::from_secs(60));
+    small.work();
+    small.check("the disk is good again");
+    assert!(small.failure().is_none());
 }
 
 /// M3: no bound of 256 bytes separates them.
