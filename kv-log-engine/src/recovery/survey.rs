@@ -14,7 +14,7 @@ use crate::log::scan::{self, Tail};
 use crate::log::writer::GROW_BYTES_MIN;
 use crate::storage::window::Window;
 use crate::storage::{DirEntry, FileKind, OpenMode, StorageFile, exact};
-use crate::store::layout::{COPIES, COPIES_NEW, DataFile, LOCK, MANIFEST, QUARANTINE};
+use crate::store::layout::{COPIES, COPIES_NEW, DataFile, LOCK, MANIFEST, QUARANTINE, RESERVES};
 use kv_trait::Result;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -92,6 +92,7 @@ pub(crate) fn unnamed_files(
         if name == LOCK
             || COPIES.contains(&name)
             || (name == QUARANTINE && entry.kind == FileKind::Directory)
+            || (RESERVES.contains(&name) && entry.kind == FileKind::File)
         {
             continue;
         }

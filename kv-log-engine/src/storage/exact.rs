@@ -20,6 +20,14 @@ pub(crate) fn has_too_many_open_files(error: &io::Error) -> bool {
         .is_some_and(|code| CODES.contains(&code))
 }
 
+/// Whether a call found the disk, or the user's share of it, full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 /// `Ok` if the call may be tried again.
 fn interrupted(count: &mut u32, error: io::Error) -> io::Result<()> {
     *count += 1;

@@ -19,6 +19,8 @@ pub(crate) const COPIES: [&str; 2] = [MANIFEST, "MANIFEST.2"];
 pub(crate) const COPIES_NEW: [&str; 2] = ["MANIFEST.new", "MANIFEST.2.new"];
 /// Torn tails, kept.
 pub(crate) const QUARANTINE: &str = "quarantine";
+/// Blocks that are kept for a full disk, one file for each quota of the reserve. They hold no data.
+pub(crate) const RESERVES: [&str; 3] = ["RESERVE.close", "RESERVE.deletes", "RESERVE.maintenance"];
 
 /// A name that a file with data of a store has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +88,8 @@ pub(crate) fn judge(entries: &[DirEntry]) -> Directory {
         let [first, second] = COPIES;
         let [first_new, second_new] = COPIES_NEW;
         let needed = [LOCK, first, second, first_new, second_new];
-        let taken = needed.into_iter().find(is_other);
+        let mut needed = needed.into_iter().chain(RESERVES);
+        let taken = needed.find(is_other);
         taken.map_or(Directory::Unmade, Directory::Taken)
     }
 }
@@ -97,7 +100,10 @@ pub(crate) fn foreign_name(entries: &[DirEntry]) -> Option<&str> {
         let name = entry.name.as_str();
         let ours = match entry.kind {
             FileKind::File => {
-                name == LOCK || COPIES_NEW.contains(&name) || DataFile::parse(name).is_some()
+                name == LOCK
+                    || COPIES_NEW.contains(&name)
+                    || RESERVES.contains(&name)
+                    || DataFile::parse(name).is_some()
             }
             _ => name == QUARANTINE,
         };

@@ -3,9 +3,15 @@
 //! Knows no keys, no tickets, and not what a change of the manifest is for.
 
 pub(crate) mod catalog;
+#[cfg_attr(not(test), expect(dead_code, reason = "no option sets a bound yet"))]
+pub(crate) mod disk_bound;
 pub(crate) mod layout;
 pub(crate) mod lock;
 pub(crate) mod manifest;
+pub(crate) mod quotas;
+pub(crate) mod reserve;
 
 #[cfg(test)]
 mod catalog_tests;
+#[cfg(test)]
+mod reserve_tests;
