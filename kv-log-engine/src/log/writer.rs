@@ -12,7 +12,8 @@ use crate::format::frame::{
 };
 use crate::format::ids::{EditNumber, Seqno};
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::storage::{OpenMode, Storage, StorageFile, exact};
+use crate::storage::exact::{self, is_full};
+use crate::storage::{OpenMode, Storage, StorageFile};
 use kv_trait::{ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -118,19 +119,22 @@ impl SegmentWriter {
             .map_err(|source| fault::io("create", &path, source))?;
         let (bytes, chain) = header.encode();
         let zeroed = SEGMENT_HEADER_BYTES + GROW_BYTES_MIN.min(segment_bytes);
-        let filled = Self::fill_new(&path, &*file, &bytes, zeroed).and_then(|()| {
+        let filled = Self::fill_new(&path, &*file, &bytes, zeroed).and_then(|zeroed| {
             if planted!(NoDirectorySync) {
-                return Ok(());
+                return Ok(zeroed);
             }
-            files.sync_names(epoch)
+            files.sync_names(epoch).map(|()| zeroed)
         });
-        if let Err(error) = filled {
-            return Err(match storage.remove_file(&path) {
-                Ok(()) => error,
-                // The next try takes another id where this name is in the way, so the first cause is the one to tell.
-                Err(_left_as_debris) => error,
-            });
-        }
+        let zeroed = match filled {
+            Ok(zeroed) => zeroed,
+            Err(error) => {
+                return Err(match storage.remove_file(&path) {
+                    Ok(()) => error,
+                    // The next try takes another id where this name is in the way, so the first cause is the one to tell.
+                    Err(_left_as_debris) => error,
+                });
+            }
+        };
         files.keep(id, Arc::clone(&file));
         let end = Boundary {
             offset: SEGMENT_HEADER_BYTES,
@@ -154,11 +158,23 @@ impl SegmentWriter {
         Ok(writer)
     }
 
-    fn fill_new(path: &Path, file: &dyn StorageFile, header: &[u8], zeroed: u64) -> Result<()> {
-        exact::write_all(file, header, 0)
-            .and_then(|()| exact::write_zeros(file, header.len() as u64, zeroed))
-            .map_err(|source| fault::io("write", path, source))?;
+    /// Returns up to where there are zeros: as far as `zeroed`, or where the disk is too full for that, as far as a mark and a
+    /// footer go.
+    fn fill_new(path: &Path, file: &dyn StorageFile, header: &[u8], zeroed: u64) -> Result<u64> {
+        let start = header.len() as u64;
+        let least = start + RESERVED_BYTES;
+        let zeros = |to| exact::write_zeros(file, start, to);
+        let written = exact::write_all(file, header, 0).and_then(|()| zeros(zeroed));
+        let zeroed = match written {
+            Err(source) if is_full(&source) && least < zeroed => {
+                let fitted = file.set_len(start).and_then(|()| zeros(least));
+                fitted.map(|()| least)
+            }
+            written => written.map(|()| zeroed),
+        };
+        let zeroed = zeroed.map_err(|source| fault::io("write", path, source))?;
         file.sync()
+            .map(|()| zeroed)
             .map_err(|source| fault::io("sync", path, source))
     }
 
@@ -479,4 +495,11 @@ pub(crate) enum Failed {
     Undone(kv_trait::Error),
     /// Nobody knows what is behind END: the store must be poisoned.
     InDoubt(kv_trait::Error),
+}
+
+impl Failed {
+    /// Nothing happened because the disk is full.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Undone(error) if error.kind() == ErrorKind::StorageFull)
+    }
 }

@@ -47,6 +47,11 @@ impl EditError {
             Self::Nothing(error) | Self::InDoubt(error) => error,
         }
     }
+
+    /// Nothing happened because the disk is full: it may be tried again where there is room.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Nothing(error) if error.kind() == ErrorKind::StorageFull)
+    }
 }
 
 type Edited<T> = std::result::Result<T, EditError>;
@@ -124,6 +129,11 @@ impl Catalog {
     /// The newest durable edit.
     pub(crate) fn last_edit(&self) -> EditNumber {
         self.read(|manifest| manifest.edit)
+    }
+
+    /// The length of an image of what the manifest says now.
+    pub(crate) fn image_bytes(&self) -> u64 {
+        self.read(|manifest| manifest.image().len() as u64)
     }
 
     /// Begins a new generation of both copies: an image of the state after `edit`. Everything an open without proof of a
@@ -293,10 +303,12 @@ impl Generation {
         }
         let copies = if planted!(OneCopyOnly) { 1 } else { 2 };
         let files = || self.files.iter().zip(COPIES).take(copies);
+        let mut zeroed = u64::MAX; // in both
         for (file, name) in files() {
-            let written = self
-                .zero_ahead(&**file, end)
-                .and_then(|()| exact::write_all(&**file, &bytes, self.end));
+            let written = self.zero_ahead(&**file, end).and_then(|to| {
+                zeroed = zeroed.min(to);
+                exact::write_all(&**file, &bytes, self.end)
+            });
             if let Err(source) = written {
                 let error = fault::io_at("write", &directory.join(name), self.end, source);
                 return Err(match self.take_back(end) {
@@ -310,18 +322,27 @@ impl Generation {
                 EditError::InDoubt(fault::io("sync", &directory.join(name), source))
             })?;
         }
-        self.zeroed = self.zeroed.max(end.next_multiple_of(MANIFEST_ROOM_BYTES));
+        self.zeroed = zeroed;
         self.end = end;
         self.chain = check;
         Ok(())
     }
 
-    /// Room for an entry that ends at `end`. A place that is zeroed once is not zeroed again.
-    fn zero_ahead(&self, file: &dyn StorageFile, end: u64) -> io::Result<()> {
+    /// Room for an entry that ends at `end`; what is behind it only if it fits. Returns where it ends. A place that is zeroed
+    /// once is not zeroed again.
+    fn zero_ahead(&self, file: &dyn StorageFile, end: u64) -> io::Result<u64> {
         if end <= self.zeroed {
-            return Ok(());
+            return Ok(self.zeroed);
         }
-        exact::write_zeros(file, self.zeroed, end.next_multiple_of(MANIFEST_ROOM_BYTES))
+        let ahead = end.next_multiple_of(MANIFEST_ROOM_BYTES);
+        match exact::write_zeros(file, self.zeroed, ahead) {
+            Err(source) if exact::is_full(&source) => {
+                // What was taken is given back; how long the file is matters to nobody.
+                file.set_len(self.zeroed)?;
+                exact::write_zeros(file, self.zeroed, end).map(|()| end)
+            }
+            zeroed => zeroed.map(|()| ahead),
+        }
     }
 
     /// Zeros over what was written of an entry, in both files, as far as they reach, and durably.
