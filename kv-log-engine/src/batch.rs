@@ -47,6 +47,9 @@ pub struct Batch {
     pub(crate) wants_priors: bool,
     /// The memtable is to be frozen behind it, if that may be.
     pub(crate) freezes: bool,
+    /// One of its records is a value.
+    puts: bool,
+    longest_key: usize,
 }
 
 /// The versions that a batch's conditions found, in a view that shows everything up to `at`: what only runs know, the leader
@@ -83,6 +86,8 @@ impl Batch {
             looked: None,
             wants_priors: false,
             freezes: false,
+            puts: false,
+            longest_key: 0,
         }
     }
 
@@ -122,7 +127,9 @@ impl Batch {
             .push_with(RecordKind::Put, key, encode, |frame, value_bytes| {
                 check_length("value", value_bytes, VALUE_BYTES_MAX)?;
                 Self::check_room(frame, key.len(), value_bytes)
-            })
+            })?;
+        self.note(RecordKind::Put, key);
+        Ok(())
     }
 
     fn push(&mut self, kind: RecordKind, key: &[u8], value: &[u8]) -> Result<()> {
@@ -130,7 +137,13 @@ impl Batch {
         check_length("value", value.len(), VALUE_BYTES_MAX)?;
         Self::check_room(&self.frame, key.len(), value.len())?;
         self.frame.push(kind, key, value);
+        self.note(kind, key);
         Ok(())
+    }
+
+    fn note(&mut self, kind: RecordKind, key: &[u8]) {
+        self.puts |= kind == RecordKind::Put;
+        self.longest_key = self.longest_key.max(key.len());
     }
 
     fn check_room(frame: &FrameBuffer, key_bytes: usize, value_bytes: usize) -> Result<()> {
@@ -190,6 +203,16 @@ impl Batch {
         } else {
             self.frame.frame_bytes()
         }
+    }
+
+    /// Whether it leads to room and takes none that lasts: a full disk lets it in.
+    pub(crate) const fn only_deletes(&self) -> bool {
+        !self.puts
+    }
+
+    /// The length of its longest key.
+    pub(crate) const fn longest_key(&self) -> u64 {
+        self.longest_key as u64
     }
 
     /// What it takes in memory while it waits to be written.

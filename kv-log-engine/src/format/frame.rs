@@ -335,6 +335,17 @@ impl FrameBuffer {
         );
         header.encode(&place.salt, place.offset, &mut self.bytes)
     }
+
+    /// Takes back what [`FrameBuffer::finish`] did: a frame that was not written may be finished for another place.
+    pub(crate) fn unfinish(&mut self) {
+        let mut at = FRAME_HEADER_BYTES;
+        for _ in 0..self.record_count {
+            let header = RecordHeader::decode(&self.bytes[at..])
+                .expect("this buffer encoded the records itself");
+            record::unfinish(&mut self.bytes[at..at + header.record_bytes()]);
+            at += header.record_bytes();
+        }
+    }
 }
 
 fn record_bytes_field(header: &RecordHeader) -> u32 {

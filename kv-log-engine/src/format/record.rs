@@ -223,6 +223,14 @@ pub(crate) fn finish(record: &mut [u8], salt: &Salt, offset: u64, seqno: Seqno) 
     crc
 }
 
+/// Takes back what [`finish`] did, so that the record can be finished for another place.
+pub(crate) fn unfinish(record: &mut [u8]) {
+    if !is_summed_late(record.len()) {
+        let content = content_crc(record);
+        record[CRC_AT..SUMMED_AT].copy_from_slice(&content.to_le_bytes());
+    }
+}
+
 /// Decodes and verifies the record that fills `bytes` exactly and was written at `offset` with `seqno`.
 pub(crate) fn verify<'a>(
     bytes: &'a [u8],
