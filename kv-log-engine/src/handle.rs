@@ -27,6 +27,8 @@ use crate::recovery::{RecoveryReport, settle};
 use crate::stats::Counters;
 use crate::store::catalog::Catalog;
 use crate::store::lock::{self, OpeningId};
+use crate::store::quotas::Held;
+use crate::store::reserve::{Quota, Reserve};
 use kv_trait::{Error, ErrorKind, Fingerprint, Result};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,10 +86,27 @@ impl Handle {
             recovered.manifest.clone(),
             recovered.next_id,
         ));
+        let reserve = Arc::new(Reserve::new(
+            files.shared_storage(),
+            files.directory().to_path_buf(),
+        ));
+        let held = Held {
+            image_bytes: catalog.image_bytes(),
+            ..Held::default()
+        };
+        reserve.want(Quota::Close, held.close_bytes());
+        reserve.want(Quota::Deletes, held.deletes_bytes());
+        reserve.want(Quota::Maintenance, held.maintenance_bytes());
         let must_not_write = recovered.manifest.must_not_write();
         let refusal = must_not_write.map(|defect| fault::must_not_write(files.directory(), defect));
-        let (file, left) =
-            settle::at_open(&files, &catalog, &mut recovered, changes, refusal.as_ref())?;
+        let (file, left) = settle::at_open(
+            &files,
+            &catalog,
+            &reserve,
+            &mut recovered,
+            changes,
+            refusal.as_ref(),
+        )?;
         let settled = left.is_none() && refusal.is_none();
         let attempt = random_attempt(&*options.host)?;
         let active = recovered.active;
@@ -156,6 +175,7 @@ impl Handle {
             Rotation::new(
                 Arc::clone(&files),
                 Arc::clone(&catalog),
+                reserve,
                 left,
                 refusal,
                 options.segments_max,

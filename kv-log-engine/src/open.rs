@@ -16,7 +16,7 @@ use crate::recovery::{self, Recovered};
 use crate::storage::DirEntry;
 use crate::store::catalog::{self, EditError};
 use crate::store::layout::{
-    COPIES_NEW, Directory, MANIFEST, foreign_name, judge, parent, sync_names,
+    COPIES_NEW, Directory, MANIFEST, RESERVES, foreign_name, judge, parent, sync_names,
 };
 use crate::store::lock::StoreLock;
 use kv_trait::{Error, ErrorKind, Fingerprint, Result};
@@ -283,6 +283,17 @@ fn create(files: &Arc<SegmentFiles>, names: &[DirEntry], options: &Options) -> R
     let storage = files.storage();
     let directory = files.directory();
     let leftovers = unfinished(directory, names, options)?;
+    // Made only behind a first manifest: before there is one, somebody's.
+    if let Some(name) = RESERVES
+        .into_iter()
+        .find(|name| names.iter().any(|entry| entry.name == *name))
+    {
+        let message = format!(
+            "{} cannot be a store: {name} in it is in the way",
+            directory.display()
+        );
+        return Err(Error::new(ErrorKind::NotFound, message));
+    }
     let new = COPIES_NEW
         .iter()
         .filter(|new| names.iter().any(|entry| entry.name == **new))

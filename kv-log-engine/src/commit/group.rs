@@ -14,6 +14,7 @@
 //! refused group gives its seqnos back and only the attempt number is used up.
 
 use super::active::Active;
+use super::admission::Admission;
 use super::plan::Group;
 use super::rotate::Rotation;
 use super::seam::{GroupEnd, GroupWriter, Request};
@@ -51,8 +52,24 @@ impl LogWriter {
         batches: Vec<Batch>,
         resolve: impl FnOnce(Vec<Result<Answer>>, GroupEnd),
     ) {
-        let mut group = Group::plan(batches, self.active.segment.end(), &self.published);
-        let appended = self.append(&mut group);
+        let mut admission = Admission::new(batches);
+        if let Err(full) = self.rotation.admit(&self.active, &admission.batches) {
+            admission.refuse_puts(&full);
+        }
+        let (mut group, appended) = loop {
+            let end = self.active.segment.end();
+            let mut group = Group::plan(admission.take(), end, &self.published);
+            match self.append(&mut group) {
+                Err(full) if self.goes_on(&full, &admission, &group) => {
+                    admission.put_back(group.into_batches());
+                    admission.refuse_puts(&full);
+                }
+                appended => break (group, appended),
+            }
+        };
+        if appended.is_ok() && admission.has_refused() {
+            add(&self.active.counters.failed_groups, 1);
+        }
         let durable = appended.and_then(|end| self.sync(end));
         let outcomes = match durable {
             Ok(end) => {
@@ -63,7 +80,16 @@ impl LogWriter {
             }
             Err(error) => self.failures(&group, &error),
         };
-        resolve(outcomes, self.group_end());
+        resolve(admission.with_refused(outcomes), self.group_end());
+    }
+
+    /// Whether batches that only delete go on where their group found no room: without the others, or in room that was kept
+    /// for them. Nothing of the group was written.
+    fn goes_on(&self, error: &Error, admission: &Admission, group: &Group) -> bool {
+        error.kind() == ErrorKind::StorageFull
+            && self.active.poison_refusal().is_none()
+            && admission.deletes()
+            && (admission.puts() || self.rotation.spend_for_deletes(group.bytes()))
     }
 
     /// Makes room and writes the frames at END. Returns where END will be.
@@ -234,13 +260,13 @@ impl Request for Batch {
 impl GroupWriter for LogWriter {
     type Request = Batch;
 
-    fn prepare(&mut self, first_bytes: u64) -> Result<u64> {
+    fn prepare(&mut self, first: &Batch) -> Result<u64> {
         if let Some(error) = self.refused.take() {
             return Err(error.with_effect(Effect::Nothing));
         }
         let room = self
             .rotation
-            .make_room(&mut self.active, &self.published, first_bytes)?;
+            .make_room(&mut self.active, &self.published, first)?;
         self.upkeep.settled();
         Ok(room)
     }

@@ -141,8 +141,7 @@ impl<W: GroupWriter> CommitQueue<W> {
     ) -> Option<usize> {
         term.in_hand.push(Arc::clone(&first.cell));
         let began = (self.clock)();
-        let first_bytes = first.request.bytes();
-        let room = match caught(writer, |writer| writer.prepare(first_bytes)) {
+        let room = match caught(writer, |writer| writer.prepare(&first.request)) {
             Ok(room) => room,
             Err(error) => {
                 self.lock().admit_from_line(&self.limits);

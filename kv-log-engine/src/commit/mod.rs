@@ -11,13 +11,15 @@
 //! | `cell`: one outcome, and whom to wake | `poison`: no more writes |
 //! | `state`: what the queue's lock guards | `active`: the active segment, with what guards it |
 //! | `queue`: places, room, the lead | `plan`: conditions and seqnos before, answers after |
-//! | `term`, `lead`: groups, one after the other | `rotate`: seal and go on; the marks of a clean end |
+//! | `term`, `lead`: groups, one after the other | `admission`: who goes on when the disk is full |
+//! | `token`, `ticket`, `closing`: ways to the lead | `rotate`: seal and go on; the marks of a clean end |
 //! | | `upkeep`: freezing, and giving way to chores |
-//! | `token`, `ticket`, `closing`: ways to the lead | `group`: the order of them all |
+//! | | `group`: the order of them all |
 //!
 //! Lock order: queue, then ticket. Neither is held when a waker is called, when a closure is handed to a runtime, or
 //! while a group is written.
 
+mod admission;
 mod cell;
 mod closing;
 mod lead;

@@ -55,7 +55,7 @@ struct Writer {
 impl GroupWriter for Writer {
     type Request = Number;
 
-    fn prepare(&mut self, _first_bytes: u64) -> Result<u64> {
+    fn prepare(&mut self, _first: &Number) -> Result<u64> {
         Ok(u64::MAX)
     }
 

@@ -68,6 +68,17 @@ impl Group {
         }
     }
 
+    /// The batches, as they were before they were planned: nothing of them was written.
+    pub(super) fn into_batches(self) -> Vec<Batch> {
+        let batches = self.members.into_iter().map(|(mut batch, plan)| {
+            if matches!(plan, Plan::Write { .. }) {
+                batch.frame.unfinish();
+            }
+            batch
+        });
+        batches.collect()
+    }
+
     /// Where its first frame goes.
     pub(super) const fn start(&self) -> Boundary {
         self.start

@@ -4,16 +4,20 @@
 //! leaves a file that nothing names, and an active segment that ends in a footer.
 
 use super::active::Active;
+use crate::batch::Batch;
 use crate::format::Salt;
+use crate::format::ids::SegmentId;
 use crate::format::manifest::{Edit, SegmentEntry, SegmentState};
-use crate::format::segment::{SegmentHeader, SegmentKind};
+use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
 use crate::index::Published;
 use crate::log::files::SegmentFiles;
-use crate::log::writer::{Failed, SegmentWriter};
+use crate::log::writer::{Failed, GROW_BYTES_MIN, RESERVED_BYTES, SegmentWriter};
 use crate::recovery::repair::Settlement;
 use crate::stats::add;
 use crate::store::catalog::{Catalog, EditError};
 use crate::store::lock::StoreLock;
+use crate::store::quotas::Held;
+use crate::store::reserve::{Quota, Reserve};
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::io;
 use std::sync::Arc;
@@ -25,12 +29,22 @@ pub(crate) const NAMES_LOOKED_AT: Duration = Duration::from_millis(50);
 /// Names that are in the way of a new segment, and are not ours, before the rotation gives up.
 const FOREIGN_NAMES_MAX: u64 = 64;
 
+/// The reserve is sized anew when the log is longer by this.
+const SIZED_EVERY_BYTES: u64 = 1024 * 1024;
+
+/// What a group may take of blocks beside its own bytes: it begins within one and ends within one.
+const PARTS_OF_BLOCKS_BYTES: u64 = 4 * 1024;
+
 /// What a change of segments needs besides the segment itself.
 #[derive(Debug)]
 pub(crate) struct Rotation {
     files: Arc<SegmentFiles>,
     /// Which files make up the store, and the way to change it.
     catalog: Arc<Catalog>,
+    /// What is kept for deletes, closes and chores when the disk is full.
+    reserve: Arc<Reserve>,
+    /// What it was sized for, and where the active segment ended then.
+    sized: Option<(Held, SegmentId, u64)>,
     /// What the open has left to be done before the first change.
     unsettled: Option<Settlement>,
     /// Why the store may only be read.
@@ -51,6 +65,7 @@ impl Rotation {
     pub(crate) fn new(
         files: Arc<SegmentFiles>,
         catalog: Arc<Catalog>,
+        reserve: Arc<Reserve>,
         unsettled: Option<Settlement>,
         must_not_write: Option<Error>,
         segments_max: usize,
@@ -59,6 +74,8 @@ impl Rotation {
         Self {
             files,
             catalog,
+            reserve,
+            sized: None,
             unsettled,
             must_not_write,
             segments_max,
@@ -69,7 +86,7 @@ impl Rotation {
         }
     }
 
-    /// Makes room for a group that begins with `first_bytes`, and says how many bytes the group may have.
+    /// Makes room for a group that begins with this batch, and says how many bytes the group may have.
     ///
     /// # Errors
     /// Why there is no room; effect *nothing*. The store may be poisoned now.
@@ -77,15 +94,17 @@ impl Rotation {
         &mut self,
         active: &mut Active,
         published: &Published,
-        first_bytes: u64,
+        first: &Batch,
     ) -> Result<u64> {
         if let Some(refusal) = active.refusal() {
             return Err(refusal);
         }
-        self.settle(active)
-            .map_err(|error| error.with_effect(Effect::Nothing))?;
+        let nothing = |error: Error| error.with_effect(Effect::Nothing);
+        self.settle(active).map_err(nothing)?;
+        self.admit(active, std::slice::from_ref(first))
+            .map_err(nothing)?;
         let due = std::mem::take(&mut self.due) && active.segment.contents().frames > 0;
-        if let Some(room) = active.segment.room_for(first_bytes) {
+        if let Some(room) = active.segment.room_for(first.bytes()) {
             let rotated = if due {
                 self.rotate(active, published)
             } else {
@@ -93,14 +112,85 @@ impl Rotation {
             };
             // One that was only useful may fail where there is room in what is there.
             match rotated {
-                Ok(()) => return Ok(active.segment.room_for(first_bytes).unwrap_or(room)),
+                Ok(()) => return Ok(active.segment.room_for(first.bytes()).unwrap_or(room)),
                 Err(_) if !active.is_poisoned() && !active.segment.is_sealed() => return Ok(room),
-                Err(error) => return Err(error.with_effect(Effect::Nothing)),
+                Err(error) if !(first.only_deletes() && found_no_room(&error)) => {
+                    return Err(nothing(error));
+                }
+                // It is half done, and goes on below.
+                Err(_no_room) => {}
             }
         }
-        self.rotate(active, published)
-            .map_err(|error| error.with_effect(Effect::Nothing))?;
-        Ok(active.segment.room_for(first_bytes).unwrap_or(first_bytes))
+        let mut rotated = self.rotate(active, published);
+        if first.only_deletes() && rotated.as_ref().err().is_some_and(found_no_room) {
+            let start = SEGMENT_HEADER_BYTES + GROW_BYTES_MIN + PARTS_OF_BLOCKS_BYTES;
+            self.reserve.spend_some(Quota::Deletes, start);
+            let reserve = Arc::clone(&self.reserve);
+            let again = || self.rotate(active, published);
+            rotated = reserve.spending(Quota::Close, found_no_room, again);
+        }
+        rotated.map_err(nothing)?;
+        Ok(active
+            .segment
+            .room_for(first.bytes())
+            .unwrap_or_else(|| first.bytes()))
+    }
+
+    /// Lets batches in, as far as the reserve has a say: those that put, while all of its quotas are whole. What they lack is
+    /// taken first.
+    ///
+    /// # Errors
+    /// `StorageFull`: only batches that only delete may go on.
+    pub(super) fn admit(&mut self, active: &Active, batches: &[Batch]) -> Result<()> {
+        let puts = batches.iter().filter(|batch| !batch.only_deletes());
+        let Some(longest_key) = puts.map(Batch::longest_key).max() else {
+            return Ok(());
+        };
+        self.size_reserve(active, longest_key);
+        match self.reserve.refill() {
+            Ok(false) => {
+                let message = format!(
+                    "{} needs {} bytes more that it can keep for deletes, for its upkeep and for a close",
+                    self.files.directory().display(),
+                    self.reserve.missing_bytes()
+                );
+                Err(Error::new(ErrorKind::StorageFull, message))
+            }
+            // For another reason than room the reserve cannot be made: less is kept, and that is no reason to refuse.
+            Ok(true) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Gives up what is kept for deletes, as far as a group of so many bytes needs it. Says whether there was any.
+    pub(super) fn spend_for_deletes(&self, bytes: u64) -> bool {
+        let needed = bytes + RESERVED_BYTES + PARTS_OF_BLOCKS_BYTES;
+        self.reserve.spend_some(Quota::Deletes, needed)
+    }
+
+    /// Says how large the quotas should be that follow the log and the manifest; that for chores is theirs to size.
+    fn size_reserve(&mut self, active: &Active, longest_key: u64) {
+        let (id, end) = (active.segment.segment().id, active.segment.end().offset);
+        let mut key_bytes = longest_key;
+        if let Some((held, sized_id, sized_end)) = &self.sized {
+            key_bytes = key_bytes.max(held.key_bytes);
+            let is_near = *sized_id == id && end < sized_end + SIZED_EVERY_BYTES;
+            if is_near && key_bytes == held.key_bytes {
+                return;
+            }
+        }
+        let sealed_bytes = self.catalog.read(|manifest| {
+            let sealed = manifest.segments.iter().filter(|segment| segment.id != id);
+            sealed.map(|segment| segment.end).sum::<u64>()
+        });
+        let held = Held {
+            image_bytes: self.catalog.image_bytes(),
+            stored_bytes: sealed_bytes.saturating_add(end),
+            key_bytes,
+            ..Held::default()
+        };
+        self.reserve.want(Quota::Close, held.close_bytes());
+        self.reserve.want(Quota::Deletes, held.deletes_bytes());
+        self.sized = Some((held, id, end));
     }
 
     /// Looks whether the names of the segment and of LOCK still lead to this store, unless that was done just now. A store
@@ -307,8 +397,9 @@ impl Rotation {
             // Nothing was changed: the store ends as the close before left it, or as the open had to leave it.
             return Ok(());
         }
+        let reserve = Arc::clone(&self.reserve);
         if let Some(edit) = self.floor_to_raise(active) {
-            match self.apply(active, &edit) {
+            match reserve.spending(Quota::Close, found_no_room, || self.apply(active, &edit)) {
                 // A full disk costs the next open some proof, not this one its success.
                 Err(error) if error.kind() == ErrorKind::StorageFull && !active.is_poisoned() => {}
                 applied => applied?,
@@ -317,8 +408,11 @@ impl Rotation {
         if active.segment.is_sealed() {
             return Ok(());
         }
-        let attempt = active.next_attempt();
-        let marked = active.segment.close_mark(attempt, self.catalog.last_edit());
+        let last_edit = self.catalog.last_edit();
+        let marked = reserve.spending(Quota::Close, Failed::is_full, || {
+            let attempt = active.next_attempt();
+            active.segment.close_mark(attempt, last_edit)
+        });
         active.show_end();
         match marked {
             // Without room for a mark the next open has to do more.
@@ -351,6 +445,12 @@ fn known<T>(active: &Active, changed: std::result::Result<T, EditError>) -> Resu
         EditError::Nothing(error) => error,
         EditError::InDoubt(error) => active.poisoned_by(error),
     })
+}
+
+/// Whether a step failed for want of room, with effect *nothing*. What a rotation has done by then stays, and it goes on from
+/// there.
+fn found_no_room(error: &Error) -> bool {
+    error.kind() == ErrorKind::StorageFull && error.effect() == Effect::Nothing
 }
 
 fn name_taken(error: &Error) -> bool {

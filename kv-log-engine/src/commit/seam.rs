@@ -39,7 +39,7 @@ pub(crate) trait GroupWriter: Debug + Send + 'static {
     ///
     /// # Errors
     /// The first request is refused with this error. [`GroupWriter::refusal`] is asked afterwards.
-    fn prepare(&mut self, first_bytes: u64) -> Result<u64>;
+    fn prepare(&mut self, first: &Self::Request) -> Result<u64>;
 
     /// Does a slice of what the next group would have to wait for. `false`: it need not wait, or nothing can be done.
     fn relieve(&mut self) -> bool {

@@ -80,8 +80,8 @@ struct Writer {
 impl GroupWriter for Writer {
     type Request = Number;
 
-    fn prepare(&mut self, first_bytes: u64) -> Result<u64> {
-        self.log.prepared.lock().unwrap().push(first_bytes);
+    fn prepare(&mut self, first: &Number) -> Result<u64> {
+        self.log.prepared.lock().unwrap().push(first.bytes());
         let hook = self.log.in_prepare.lock().unwrap().take();
         hook.map_or(Ok(()), |hook| hook())?;
         Ok(u64::MAX)

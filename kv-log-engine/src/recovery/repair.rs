@@ -4,7 +4,8 @@
 //! Two halves. [`Settlement::secure`] makes what is read durable, and what is not there stay away: without it nothing may
 //! be served. It writes only into bytes that the log has already. [`Settlement::finish`] needs room: it keeps a torn tail,
 //! begins a new generation of the manifest, removes debris. What it cannot do for want of room, of descriptors, or of a
-//! permission, it does before the first write, which is refused while that fails.
+//! permission, it does before the first write, which is refused while that fails. Room that is missing is taken from the
+//! reserve.
 
 use super::{Recovered, TornTail};
 use crate::fault;
@@ -15,6 +16,8 @@ use crate::log::scan::Boundary;
 use crate::storage::{OpenMode, Storage, StorageFile, exact};
 use crate::store::catalog::{Catalog, EditError};
 use crate::store::layout::{self, QUARANTINE};
+use crate::store::quotas::SPARED_TAIL_BYTES_MAX;
+use crate::store::reserve::{Quota, Reserve};
 use kv_trait::{Error, Result};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +28,8 @@ pub(crate) const QUARANTINE_FILES_MAX: usize = 16;
 /// Bytes of one torn tail that are kept.
 pub(crate) const QUARANTINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const PIECE_BYTES: u64 = 64 * 1024;
+/// The same where room is short.
+const SMALL_PIECE_BYTES: usize = 4 * 1024;
 
 type Settled<T = ()> = std::result::Result<T, EditError>;
 
@@ -47,6 +52,7 @@ pub(crate) struct Settlement {
     /// What this open wants the manifest to say besides.
     changes: Edit,
     debris: Vec<String>,
+    reserve: Arc<Reserve>,
     named: bool,
     secured: bool,
 }
@@ -56,7 +62,12 @@ impl Settlement {
     ///
     /// # Errors
     /// `Io`: the active segment cannot be opened for writing.
-    pub(crate) fn new(files: &SegmentFiles, recovered: &Recovered, changes: Edit) -> Result<Self> {
+    pub(crate) fn new(
+        files: &SegmentFiles,
+        reserve: &Arc<Reserve>,
+        recovered: &Recovered,
+        changes: Edit,
+    ) -> Result<Self> {
         let active = &recovered.active;
         let path = active.segment.path();
         let file = files
@@ -77,6 +88,7 @@ impl Settlement {
             torn_header: Vec::new(),
             changes,
             debris: recovered.report.debris.clone(),
+            reserve: Arc::clone(reserve),
             named: false,
             secured: false,
         })
@@ -114,7 +126,7 @@ impl Settlement {
         if !self.named {
             self.sync_names(files).map_err(EditError::InDoubt)?;
         }
-        self.rewrite_unproven()?;
+        self.with_room(|| self.rewrite_unproven())?;
         if keep {
             match self.keep_torn_tail(files) {
                 // Left where it is, until there is room.
@@ -147,9 +159,17 @@ impl Settlement {
             ..self.active
         });
         edit.counters(self.end.next_seqno, catalog.raised_file_id());
-        catalog.begin(&edit)?;
+        self.with_room(|| catalog.begin(&edit))?;
         self.remove_debris(files);
+        // Early, so that the first put need not. What cannot be had now is asked for again by the next put.
+        drop(self.reserve.refill());
         Ok(())
+    }
+
+    /// A step that finds no room is done once more at the cost of the quota that is kept for it.
+    fn with_room<T>(&self, step: impl FnMut() -> Settled<T>) -> Settled<T> {
+        self.reserve
+            .spending(Quota::Close, EditError::is_full, step)
     }
 
     /// Debris that stays is in nobody's way: its id is never handed out, and the next open finds it again.
@@ -173,14 +193,14 @@ impl Settlement {
             if planted!(RewriteSkipped) {
                 return Ok(());
             }
-            exact::write_all(file, piece, offset)
-                .map_err(|source| fault::io_at("rewrite", path, offset, source))
+            self.overwrite("rewrite", piece, offset)
         })
         .map_err(|error| match error {
-            CopyError::Read(offset, source) => fault::io_at("read", path, offset, source),
+            CopyError::Read(offset, source) => {
+                EditError::Nothing(fault::io_at("read", path, offset, source))
+            }
             CopyError::Write(error) => error,
-        })
-        .map_err(EditError::Nothing)?;
+        })?;
         // The bytes are of no use behind an end of file that a power cut takes back.
         exact::change_length(file)
             .map_err(|source| EditError::Nothing(fault::io_at("rewrite", path, end, source)))?;
@@ -190,6 +210,32 @@ impl Settlement {
     fn sync(&self) -> Settled {
         let synced = self.file.sync();
         synced.map_err(|source| EditError::InDoubt(fault::io("sync", &self.path, source)))
+    }
+
+    /// Writes bytes that the file has already. A file system that copies on write needs room for that, and has what it
+    /// copied free again at a sync: so it goes on in small pieces where there is little.
+    fn overwrite(&self, what: &str, bytes: &[u8], offset: u64) -> Settled {
+        let write = |bytes: &[u8], offset| {
+            exact::write_all(&*self.file, bytes, offset).map_err(|source| {
+                EditError::Nothing(fault::io_at(what, &self.path, offset, source))
+            })
+        };
+        match write(bytes, offset) {
+            Err(full) if full.is_full() => {}
+            written => return written,
+        }
+        let mut at = offset;
+        for piece in bytes.chunks(SMALL_PIECE_BYTES) {
+            match write(piece, at) {
+                Err(full) if full.is_full() => {
+                    self.sync()?;
+                    write(piece, at)?;
+                }
+                written => written?,
+            }
+            at += piece.len() as u64;
+        }
+        Ok(())
     }
 
     /// Whether a torn tail that must be kept before it is cut still stands where it was found.
@@ -210,9 +256,14 @@ impl Settlement {
         };
         let salt = self.active.salt.short();
         let name = format!("{}-{salt}-{:012}.tail", torn.segment, torn.offset);
-        let kept = self
-            .quarantine(files, &name, &torn)
-            .map_err(|error| cannot_quarantine(error, torn.bytes))?;
+        let keep = || self.quarantine(files, &name, &torn);
+        // A long one would take what the manifest needs after it.
+        let kept = if torn.bytes <= SPARED_TAIL_BYTES_MAX {
+            self.with_room(keep)
+        } else {
+            keep()
+        };
+        let kept = kept.map_err(|error| cannot_quarantine(error, torn.bytes))?;
         self.torn = Some(TornTail {
             quarantine: Some(kept),
             quarantined_bytes: torn.bytes.min(QUARANTINE_BYTES_MAX),
@@ -252,11 +303,20 @@ impl Settlement {
             })?;
             self.torn_header = header;
         }
-        exact::write_zeros(&*self.file, start, end).map_err(|source| {
-            let what = "clear what is behind the end of";
-            EditError::Nothing(fault::io_at(what, &self.path, start, source))
-        })?;
+        self.with_room(|| self.clear(start, end))?;
         self.sync()
+    }
+
+    /// Writes zeros over `[start, end)`, from the front on.
+    fn clear(&self, start: u64, end: u64) -> Settled {
+        static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+        let mut at = start;
+        while at < end {
+            let count = usize::try_from((end - at).min(PIECE_BYTES)).unwrap_or_default();
+            self.overwrite("clear what is behind the end of", &ZEROS[..count], at)?;
+            at += count as u64;
+        }
+        Ok(())
     }
 
     /// Keeps the torn bytes under a name that the next open would choose too.
@@ -276,8 +336,11 @@ impl Settlement {
         sync_dir(files.directory())?;
         let kept = directory.join(name);
         let new = directory.join(format!("{name}.new"));
-        self.copy_tail(storage, &new, torn)
-            .map_err(EditError::Nothing)?;
+        self.copy_tail(storage, &new, torn).map_err(|error| {
+            // What there is of it would take room from whoever comes next; where it stays, the next try removes it.
+            drop(storage.remove_file(&new));
+            EditError::Nothing(error)
+        })?;
         storage
             .rename(&new, &kept)
             .map_err(|source| EditError::Nothing(fault::io("rename", &new, source)))?;
@@ -312,18 +375,18 @@ impl Settlement {
     }
 }
 
-enum CopyError {
+enum CopyError<E> {
     Read(u64, io::Error),
-    Write(Error),
+    Write(E),
 }
 
 /// Hands `[start, end)` of a file to `write`, piece by piece.
-fn copy(
+fn copy<E>(
     file: &dyn StorageFile,
     start: u64,
     end: u64,
-    mut write: impl FnMut(&[u8], u64) -> Result<()>,
-) -> std::result::Result<(), CopyError> {
+    mut write: impl FnMut(&[u8], u64) -> std::result::Result<(), E>,
+) -> std::result::Result<(), CopyError<E>> {
     let mut at = start;
     while at < end {
         let count = usize::try_from((end - at).min(PIECE_BYTES)).unwrap_or_default();

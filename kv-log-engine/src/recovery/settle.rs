@@ -6,6 +6,7 @@ use crate::format::manifest::Edit;
 use crate::log::files::SegmentFiles;
 use crate::storage::StorageFile;
 use crate::store::catalog::{Catalog, EditError};
+use crate::store::reserve::Reserve;
 use kv_trait::{Error, Result};
 use std::sync::Arc;
 
@@ -29,11 +30,12 @@ pub(crate) struct Changes {
 pub(crate) fn at_open(
     files: &SegmentFiles,
     catalog: &Catalog,
+    reserve: &Arc<Reserve>,
     recovered: &mut Recovered,
     changes: Changes,
     must_not_write: Option<&Error>,
 ) -> Result<(Arc<dyn StorageFile>, Option<Settlement>)> {
-    let mut settlement = Settlement::new(files, recovered, changes.edit)?;
+    let mut settlement = Settlement::new(files, reserve, recovered, changes.edit)?;
     let file = Arc::clone(settlement.file());
     if let Some(refusal) = must_not_write {
         recovered.report.read_only = Some(refusal.to_string());
