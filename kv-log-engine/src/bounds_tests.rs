@@ -16,6 +16,10 @@ use crate::options::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN
 use crate::recovery::repair::{QUARANTINE_BYTES_MAX, QUARANTINE_FILES_MAX};
 use crate::store::catalog::{MANIFEST_EDITS_BYTES_MIN, MANIFEST_ROOM_BYTES};
 use crate::store::lock::CLOSING_WAIT_MAX;
+use crate::store::quotas::{
+    CLOSE_BYTES_MIN, DELETES_BYTES_MAX, DELETES_BYTES_MIN, MAINTENANCE_BYTES_MIN,
+    SPARED_TAIL_BYTES_MAX,
+};
 use kv_trait::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 const TEXT: &str = include_str!("../../docs/DURABILITY.md");
@@ -89,6 +93,26 @@ fn the_table_of_bounds_is_true() {
         (
             "quarantine, bytes of one torn tail",
             QUARANTINE_BYTES_MAX.into(),
+        ),
+        (
+            "reserve for a close, at least, bytes",
+            CLOSE_BYTES_MIN.into(),
+        ),
+        (
+            "reserve for deletes, at least, bytes",
+            DELETES_BYTES_MIN.into(),
+        ),
+        (
+            "reserve for deletes, beside the longest key, at most, bytes",
+            DELETES_BYTES_MAX.into(),
+        ),
+        (
+            "reserve for maintenance, at least, bytes",
+            MAINTENANCE_BYTES_MIN.into(),
+        ),
+        (
+            "torn tail that is kept at the cost of the reserve, bytes",
+            SPARED_TAIL_BYTES_MAX.into(),
         ),
         ("manifest content, bytes", ENTRY_CONTENT_BYTES_MAX as u128),
         (

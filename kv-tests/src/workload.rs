@@ -13,6 +13,22 @@ use std::time::Duration;
 /// Where stores of workloads lie.
 pub const STORE: &str = "/db";
 
+/// The files of a store's reserve.
+pub const RESERVES: [&str; 3] = [
+    "/db/RESERVE.close",
+    "/db/RESERVE.deletes",
+    "/db/RESERVE.maintenance",
+];
+
+/// The store has no reserve, and there is no room for one: the disk is as full as it can be.
+pub fn fill_without_reserve(disk: &SimDisk) {
+    for reserve in RESERVES {
+        // A store that was never changed has none.
+        drop(disk.erase_file(reserve));
+    }
+    disk.set_capacity(Some(disk.used_bytes()));
+}
+
 /// SplitMix64: small numbers from a seed.
 #[derive(Clone, Debug)]
 pub struct Random(u64);

@@ -247,7 +247,7 @@ fn an_open_on_a_full_disk_writes_nothing_before_its_manifest() {
     drop(store);
     disk.kill_process();
     disk.clear_faults();
-    disk.set_capacity(Some(disk.used_bytes()));
+    fill_without_reserve(&disk);
     let store = Engine::open(STORE, options(&disk, 2, 1024)).unwrap();
     let seen = contents_of(&store);
     let refused = store.put(b"c", b"3").unwrap_err();
@@ -305,7 +305,7 @@ fn types_are_adopted_durably_or_not_at_all() {
     let typed = |tag: &str| Fingerprint::of::<u8, u8, Postcard>(Some(tag)).unwrap();
     let with = |tag: &str| options(&disk, 1, 1024).fingerprint(typed(tag));
     drop(Engine::open(STORE, with("old")).unwrap());
-    disk.set_capacity(Some(disk.used_bytes()));
+    fill_without_reserve(&disk);
     let refused = Engine::open(STORE, with("new").adopt_types()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::StorageFull);
     drop(Engine::open(STORE, with("old")).unwrap());

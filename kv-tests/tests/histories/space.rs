@@ -25,6 +25,11 @@ fn fill(store: &Engine, value_bytes: usize) -> u64 {
     }
 }
 
+pub(super) fn reserve_bytes(disk: &SimDisk) -> u64 {
+    let lengths = RESERVES.map(|name| disk.read_file(name).map_or(0, |file| file.len() as u64));
+    lengths.iter().sum()
+}
+
 fn length(disk: &SimDisk) -> u64 {
     disk.read_file(SEGMENT).unwrap().len() as u64
 }
@@ -39,9 +44,9 @@ fn the_last_bytes_of_a_disk_are_used_and_a_refused_write_gives_back_what_it_took
         disk.set_capacity(Some(capacity));
         let written = fill(&store, value_bytes);
         let end = store.stats().segments[0].bytes;
-        let left = capacity - end;
+        let left = capacity - end - reserve_bytes(&disk);
         assert!(
-            // Beside the log, the two copies of the manifest take 4 KiB each.
+            // Beside the log and the reserve, the two copies of the manifest take 4 KiB each.
             left < value_bytes as u64 + 16 * 1024,
             "{left} bytes are not used"
         );
@@ -229,8 +234,9 @@ fn a_large_group_is_written_once() {
         let (writes, bytes) = written(&disk, || {
             store.put(&number.to_le_bytes(), &vec![7; 1 << 20]).unwrap();
         });
-        assert!(bytes < (1 << 20) + 1024, "{bytes} bytes");
-        assert!(writes <= 4, "{writes} writes");
+        // The quota for deletes grows with the log, by one part in 64, in steps.
+        assert!(bytes < (1 << 20) + 40 * 1024, "{bytes} bytes");
+        assert!(writes <= 5, "{writes} writes");
     }
     let expected = contents_of(&store);
     disk.power_cut_losing_all();

@@ -120,8 +120,12 @@ fn nothing_is_removed_before_the_new_generation_is_durable() {
     let steps = [
         (fault(EACCES, OpKind::Create, "MANIFEST.new"), false),
         (fault(EACCES, OpKind::Create, "MANIFEST.2.new"), false),
-        (fault(ENOSPC, OpKind::Write, "MANIFEST.new"), false),
-        (fault(ENOSPC, OpKind::Write, "MANIFEST.2.new"), false),
+        // Twice: the second try has the reserve.
+        (fault(ENOSPC, OpKind::Write, "MANIFEST.new").times(2), false),
+        (
+            fault(ENOSPC, OpKind::Write, "MANIFEST.2.new").times(2),
+            false,
+        ),
         (fault(EIO, OpKind::Sync, "MANIFEST.new"), false),
         (fault(EIO, OpKind::Sync, "MANIFEST.2.new"), false),
         (fault(EIO, OpKind::Rename, "MANIFEST.new"), true),

@@ -6,7 +6,7 @@ use kv_log_engine::storage::sim::{
 };
 use kv_tests::corruption::{End, small_store};
 use kv_tests::crash::images;
-use kv_tests::workload::contents_of;
+use kv_tests::workload::{contents_of, fill_without_reserve};
 use kv_trait::{Effect, ErrorKind};
 
 /// A store with a torn tail of some length: its bytes, and what the store holds.
@@ -32,7 +32,7 @@ fn quarantined(disk: &SimDisk) -> Vec<String> {
 #[test]
 fn a_torn_tail_that_finds_no_room_is_left_until_the_first_write_that_does() {
     let (disk, tail, torn_at, contents) = torn_store();
-    disk.set_capacity(Some(disk.used_bytes()));
+    fill_without_reserve(&disk);
     let store = open(&disk, 2);
     assert!(contents_of(&store) == contents);
     let report = store.recovery_report();
@@ -105,7 +105,7 @@ fn a_manifest_that_cannot_be_made_anew_goes_on_as_it_is() {
 fn a_full_disk_is_served_closed_and_opened_again_without_a_write() {
     for close in [true, false] {
         let (disk, _, _, contents) = torn_store();
-        disk.set_capacity(Some(disk.used_bytes()));
+        fill_without_reserve(&disk);
         for life in 0..3 {
             let store = open(&disk, 2 + life);
             assert!(contents_of(&store) == contents);
