@@ -1,5 +1,6 @@
 //! A small store that does all that a large one does, all the time: checkpoints, merges, victims, unlinking, reopening,
 //! beside a map that knows what must be there.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
 use kv_log_engine::storage::sim::SimDisk;
 use kv_log_engine::{Engine, Options, Tuning};

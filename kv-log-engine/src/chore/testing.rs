@@ -598,6 +598,16 @@ impl Small {
         unreachable!()
     }
 
+    /// Slices until one does not work.
+    pub(super) fn work_until_it_fails(&self) -> Progress {
+        loop {
+            match self.chores.slice() {
+                Progress::Worked => {}
+                ended => return ended,
+            }
+        }
+    }
+
     pub(super) fn failure(&self) -> Option<Error> {
         let failure = self.chores.failure(crate::stats::Pressure::Levels);
         failure.or_else(|| self.poison.refusal())
