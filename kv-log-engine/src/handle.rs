@@ -24,7 +24,7 @@ use crate::log::writer::SegmentWriter;
 use crate::open::Opened;
 use crate::options::Options;
 use crate::recovery::{RecoveryReport, settle};
-use crate::stats::Counters;
+use crate::stats::{Counters, read};
 use crate::store::catalog::Catalog;
 use crate::store::lock::{self, OpeningId};
 use crate::store::quotas::Held;
@@ -33,6 +33,9 @@ use kv_trait::{Error, ErrorKind, Fingerprint, Result};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+
+/// A log that holds no more than this beside what runs have is not worth a new segment.
+const WORTH_A_SEGMENT: u64 = 64 * 1024;
 
 /// What all handles of a store share. The last of them to go drops the store.
 #[derive(Debug)]
@@ -222,12 +225,15 @@ impl Handle {
     }
 
     /// Freezes the memtable, so that a checkpoint writes what it holds now, unless one is frozen already; the log goes on in
-    /// a new segment. Blocks: it takes its turn among the writes, and pays what an open left to be done before the first
+    /// a new segment. Where there is nothing to write nothing happens. Blocks: it takes its turn among the writes, and pays what an open left to be done before the first
     /// change.
     ///
     /// # Errors
     /// As for a write.
     pub(crate) fn freeze(&self) -> Result<()> {
+        if self.tail_records() == 0 && read(&self.counters.active_bytes) < WORTH_A_SEGMENT {
+            return Ok(());
+        }
         self.queue.submit(Batch::freezing())?.wait()?;
         // The next group's turn is when segments change, also where it writes nothing.
         self.queue.submit(Batch::new())?.wait().map(drop)

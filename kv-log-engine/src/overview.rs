@@ -32,13 +32,7 @@ pub(crate) fn stats(handle: &Handle) -> Stats {
     };
     let segment_bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
     let run_bytes: u64 = levels.iter().map(|level| level.bytes).sum();
-    let garbage = |segment: &SegmentStats| {
-        if segment.active {
-            0
-        } else {
-            segment.bytes.saturating_sub(segment.live_bytes)
-        }
-    };
+    let garbage = |segment: &SegmentStats| segment.bytes.saturating_sub(segment.live_bytes);
     let standing = chores.standing();
     let mut damages = chores.damages();
     let filters = view

@@ -269,7 +269,7 @@ fn names_are_removed_though_no_edit_fits() {
     }
     assert!(!small.manifest().releasable().is_empty());
     let fault = Fault::new(FaultKind::Errno(ENOSPC)).on(OpKind::Write);
-    small.disk.inject(fault.path_contains("MANIFEST").forever());
+    small.disk.inject(fault.path_contains("MANIFEST"));
     let names = small.names().len();
     drop(view);
     assert_eq!(small.chores.slice(), Progress::Failed);
