@@ -54,7 +54,11 @@ impl<W: GroupWriter> CommitQueue<W> {
                 // A slice took its time: the lead is offered anew, and whoever waits may go on with it.
                 let over = own.map_or_else(|| self.term_over(term), |cell| cell.is_resolved());
                 if over {
-                    self.leave(self.lock(), slot);
+                    // As behind a group: what nobody comes for is finished here.
+                    let now = (self.clock)();
+                    let state = self.lock();
+                    let stays = term.may_stay(&state, &self.limits, now);
+                    self.leave_or_stay(state, slot, stays);
                 }
                 continue;
             }

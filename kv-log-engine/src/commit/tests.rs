@@ -46,6 +46,8 @@ struct Log {
     prepared: Mutex<Vec<u64>>,
     in_prepare: Mutex<Option<Hook>>,
     in_idle: Mutex<Option<Hook>>,
+    /// What has to be done before the next group, in slices.
+    slices: AtomicU64,
 }
 
 impl std::fmt::Debug for Log {
@@ -85,6 +87,14 @@ impl GroupWriter for Writer {
         let hook = self.log.in_prepare.lock().unwrap().take();
         hook.map_or(Ok(()), |hook| hook())?;
         Ok(u64::MAX)
+    }
+
+    fn relieve(&mut self) -> bool {
+        let left = self.log.slices.load(Ordering::SeqCst);
+        self.log
+            .slices
+            .store(left.saturating_sub(1), Ordering::SeqCst);
+        left > 0
     }
 
     fn commit(&mut self, group: Vec<Number>, resolve: impl FnOnce(Vec<Result<u64>>, GroupEnd)) {

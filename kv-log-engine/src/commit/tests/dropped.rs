@@ -106,6 +106,22 @@ fn a_batch_whose_future_was_dropped_at_the_end_of_a_term_is_written() {
     assert_eq!(order(&log), [1, 2]);
 }
 
+// What presses takes longer than a term, and nobody is left to take the lead that is offered then.
+#[test]
+fn a_batch_whose_future_was_dropped_while_chores_press_is_written() {
+    let (queue, log) = queue_with(Limits {
+        term: Duration::ZERO,
+        linger: Duration::ZERO,
+        ..Limits::default()
+    });
+    let (pool, waker) = (Pool::new(1), Arc::new(Counted::default()));
+    log.slices.store(5, Ordering::SeqCst);
+    drop(polled(&queue, 1, &pool, &waker));
+    pool.run_all();
+    assert_eq!(order(&log), [1]);
+    assert_eq!(log.slices.load(Ordering::SeqCst), 0);
+}
+
 // Somebody waits, so a term ends as it should, and what was dropped is behind an offer: then he goes, too.
 #[test]
 fn a_future_dropped_in_line_hands_on_the_lead_for_those_before_it() {
