@@ -3,7 +3,7 @@
 use super::kept::KeptFiles;
 use super::names::{NameEpoch, Names};
 use crate::fault;
-use crate::format::ids::{Entry, SegmentId};
+use crate::format::ids::{Entry, Location, SegmentId};
 use crate::format::record;
 use crate::format::run::{RunId, header as run_header};
 use crate::format::{Salt, segment::file_name};
@@ -15,6 +15,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A record that is said to be longer is looked for in its file before it is read.
+const TRUSTED_BYTES: u64 = 1 << 20;
 
 /// The files of a store, whatever opens them: the most recently read segments and runs stay open.
 #[derive(Debug)]
@@ -223,6 +226,9 @@ impl Segment {
     fn read_record(&self, entry: &Entry) -> Result<Vec<u8>> {
         let location = entry.location;
         let file = self.files.named_file(self.id)?;
+        if u64::from(location.record_bytes) > TRUSTED_BYTES {
+            self.check_reach(&*file, location)?;
+        }
         let mut bytes = vec![0; location.record_bytes as usize];
         exact::read_exact(&*file, &mut bytes, location.offset).map_err(|source| {
             if source.kind() == io::ErrorKind::UnexpectedEof {
@@ -232,6 +238,24 @@ impl Segment {
             }
         })?;
         Ok(bytes)
+    }
+
+    /// Whether a record can be there, before memory is taken for it: its length is a run's word.
+    fn check_reach(&self, file: &dyn StorageFile, location: Location) -> Result<()> {
+        let length = file
+            .len()
+            .map_err(|source| fault::io("look at", &self.path(), source))?;
+        let end = location
+            .offset
+            .checked_add(u64::from(location.record_bytes));
+        if end.is_some_and(|end| end <= length) {
+            return Ok(());
+        }
+        let what = format!(
+            "the file ends inside a record at offset {}",
+            location.offset
+        );
+        Err(fault::corrupt(&self.path(), what))
     }
 
     fn verified<'b>(&self, bytes: &'b [u8], entry: &Entry, key: &[u8]) -> Result<&'b [u8]> {

@@ -293,3 +293,22 @@ fn records_on_both_sides_of_a_lost_stretch_are_met() {
         }
     }
 }
+
+/// A run says how long a record is: what it says is looked at before memory is taken for it.
+#[test]
+fn a_length_that_the_file_does_not_have_takes_no_memory() {
+    let disk = SimDisk::new();
+    let (entry, locations) = write(&disk, TINY).unwrap();
+    let segment = Segment::of_values(entry.id, entry.salt, files(&disk), entry.end);
+    let entry = Entry {
+        location: Location {
+            record_bytes: u32::MAX,
+            ..locations[0]
+        },
+        seqno: Seqno::new(100),
+    };
+    let mut read = None;
+    let taken = allocation_counter::measure(|| read = Some(segment.read_value(&entry, b"key-00")));
+    assert_eq!(read.unwrap().unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(taken.bytes_max < 1 << 20, "{} bytes", taken.bytes_max);
+}
