@@ -3,9 +3,10 @@
 
 use super::ground::Layers;
 use super::machine::Progress;
-use super::testing::{Small, TINY_TUNING, Writes};
+use super::testing::{DB, Small, TINY_TUNING, Writes};
 use super::tests::{history, turn};
 use crate::storage::sim::{CrashPolicy, EIO, EMFILE, ENOSPC, Fault, FaultKind, OpKind, SimDisk};
+use std::path::Path;
 use std::time::Duration;
 
 /// The same writes, checkpoints, merges with victims, releases and unlinks; how far the writes were at each operation.
@@ -180,8 +181,9 @@ fn a_file_made_before_a_failed_directory_sync_of_somebody_else_is_never_named() 
     let made: Vec<_> = small.names().difference(&small.named()).cloned().collect();
     let fault = Fault::new(FaultKind::Errno(EIO)).on(OpKind::SyncDir);
     small.disk.inject(fault);
-    let epoch = small.files.name_epoch();
-    small.files.sync_names(epoch).unwrap_err();
+    // Whoever it is: the reserve, say.
+    let storage = small.files.shared_storage();
+    storage.sync_dir(Path::new(DB)).unwrap_err();
     assert!(work_through_failures(&small) > 0);
     for name in made {
         assert!(!small.named().contains(&name), "{name} may be lost");

@@ -1,7 +1,7 @@
 //! Segments as readers see them, and the files that they and runs are read from.
 
 use super::kept::KeptFiles;
-use super::names::{NameEpoch, Names};
+use super::names::NameEpoch;
 use crate::fault;
 use crate::format::ids::{Entry, Location, SegmentId};
 use crate::format::record;
@@ -9,7 +9,7 @@ use crate::format::run::{RunId, header as run_header};
 use crate::format::{Salt, segment::file_name};
 use crate::stats::SegmentKind;
 use crate::storage::{OpenMode, Storage, StorageFile, exact};
-use kv_trait::{Error, Result};
+use kv_trait::{Error, ErrorKind, Result};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,6 @@ const TRUSTED_BYTES: u64 = 1 << 20;
 pub(crate) struct SegmentFiles {
     kept: Arc<KeptFiles>,
     directory: PathBuf,
-    names: Names,
 }
 
 impl SegmentFiles {
@@ -32,13 +31,12 @@ impl SegmentFiles {
         Arc::new(Self {
             kept: Arc::new(KeptFiles::new(storage)),
             directory,
-            names: Names::default(),
         })
     }
 
     /// To be asked before a file is made, for [`SegmentFiles::sync_names`].
     pub(crate) fn name_epoch(&self) -> NameEpoch {
-        self.names.epoch()
+        self.kept.names.epoch()
     }
 
     /// Makes the names of files durable that were made since `epoch`. Blocks.
@@ -46,17 +44,26 @@ impl SegmentFiles {
     /// # Errors
     /// They are not, and no later sync tells whether they are: the files must be given up.
     pub(crate) fn sync_names(&self, epoch: NameEpoch) -> Result<()> {
-        self.names.sync(self.storage(), &self.directory, epoch)
+        let synced = self.storage().sync_dir(&self.directory);
+        synced.map_err(|source| fault::io("sync", &self.directory, source))?;
+        if self.name_epoch() == epoch {
+            return Ok(());
+        }
+        let message = format!(
+            "cannot sync {}: that has failed since the file was made",
+            self.directory.display()
+        );
+        Err(Error::new(ErrorKind::Io, message))
     }
 
     /// Leaves a file that nothing names and nothing will to whoever unlinks. Where it stays it is debris.
     pub(crate) fn give_up(&self, path: PathBuf) {
-        self.names.give_up(path);
+        self.kept.names.give_up(path);
     }
 
     /// The files that were given up since this was asked last.
     pub(crate) fn take_given_up(&self) -> Vec<PathBuf> {
-        self.names.take_given_up()
+        self.kept.names.take_given_up()
     }
 
     /// The storage, which gives files that are kept open up where it has to.

@@ -1,6 +1,7 @@
 //! A storage with files that are kept open for readers, as many as are allowed, and given up where the process may open
 //! no more: whoever has to open a file goes before whoever may have to.
 
+use super::names::Names;
 use crate::storage::{
     DirEntry, Directory, FileId, OpenMode, Storage, StorageFile, exact::has_too_many_open_files,
 };
@@ -20,6 +21,8 @@ pub(super) struct KeptFiles {
     /// By number, which files of all kinds share; the most recently used first. Guards nothing else, and no I/O happens
     /// under it.
     open: Mutex<VecDeque<(u64, Arc<dyn StorageFile>)>>,
+    /// What becomes of names.
+    pub(super) names: Names,
 }
 
 impl KeptFiles {
@@ -27,6 +30,7 @@ impl KeptFiles {
         Self {
             storage,
             open: Mutex::new(VecDeque::new()),
+            names: Names::new(),
         }
     }
 
@@ -110,9 +114,10 @@ impl Storage for KeptFiles {
         self.storage.remove_dir(path)
     }
 
-    /// A directory is opened to be synced: where that was refused nothing was synced.
+    /// A directory is opened to be synced: where that was refused nothing was synced. Whoever syncs one, it is counted.
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.sparing(|storage| storage.sync_dir(path))
+        self.names
+            .syncing(|| self.sparing(|storage| storage.sync_dir(path)))
     }
 
     fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn Directory>> {
