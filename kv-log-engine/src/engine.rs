@@ -235,8 +235,17 @@ impl Engine {
             },
         };
         let handle = &*self.handle;
-        let views = (&handle.views, handle.host.now());
-        Ok(Scan::new(view, of_keyspace, handle.path.clone(), views))
+        let now = handle.host.now();
+        let age_max = handle.background.chores().view_age_max();
+        let until = age_max.map(|max| (Arc::clone(&handle.host), now.saturating_add(max)));
+        let path = handle.path.clone();
+        Ok(Scan::new(
+            view,
+            of_keyspace,
+            path,
+            (&handle.views, now),
+            until,
+        ))
     }
 
     /// Counters and sizes now.

@@ -2,6 +2,7 @@
 
 use crate::fault;
 use crate::format::run::{name_range, split_key};
+use crate::host::Host;
 use crate::index::View;
 use crate::index::lookup::read_version;
 use crate::index::merge::{Merge, Yield};
@@ -48,6 +49,8 @@ use std::time::Duration;
 pub struct Scan {
     pins: Arc<Pins>,
     directory: PathBuf,
+    /// How long it may be open, by the host's clock: nobody else may be there to end it.
+    until: Option<(Arc<dyn Host>, Duration)>,
     _entry: Registration,
 }
 
@@ -73,8 +76,9 @@ impl Pinning for Pins {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return false,
         };
-        if let Held::Open(walks) = std::mem::replace(&mut *held, Held::Ended) {
-            *held = Held::Expired;
+        // One that has to say so already must not forget it: it would look like one that has come to its end.
+        if matches!(*held, Held::Open(_)) {
+            let walks = std::mem::replace(&mut *held, Held::Expired);
             drop(held);
             drop(walks);
         }
@@ -116,12 +120,13 @@ impl End {
 }
 
 impl Scan {
-    /// What `view` shows of an interval. `views` may end it later.
+    /// What `view` shows of an interval. `views` may end it later, and from `until` on it ends itself.
     pub(crate) fn new(
         view: View,
         interval: Interval,
         directory: PathBuf,
         (views, now): (&Arc<Views>, Duration),
+        until: Option<(Arc<dyn Host>, Duration)>,
     ) -> Self {
         let walks = Walks {
             walks: [None, None],
@@ -137,6 +142,7 @@ impl Scan {
             _entry: views.enter(now, weak),
             pins,
             directory,
+            until,
         }
     }
 
@@ -145,6 +151,11 @@ impl Scan {
         &self,
         step: impl FnOnce(&mut Walks, &Path) -> Option<Result<T>>,
     ) -> Option<Result<T>> {
+        if let Some((host, until)) = &self.until
+            && host.now() > *until
+        {
+            self.pins.expire();
+        }
         let mut held = lock(&self.pins.held);
         match &mut *held {
             Held::Open(walks) => step(walks, &self.directory),

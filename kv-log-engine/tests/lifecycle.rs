@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
 use kv_log_engine::storage::sim::SimDisk;
-use kv_log_engine::{Engine, Options, Tuning};
-use kv_trait::Result;
+use kv_log_engine::{Engine, Host, Options, SimHost, Tuning};
+use kv_trait::{ErrorKind, Result};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Memtables of some 20 entries, blocks of 100 bytes, values separated from 8 bytes on.
 fn options(disk: &SimDisk) -> Options {
@@ -119,4 +121,34 @@ fn a_compaction_takes_what_was_written_behind_a_frozen_memtable() {
     let stats = store.stats();
     assert_eq!(stats.checkpoint_seqno, stats.last_seqno);
     assert_eq!(stats.levels.len(), 1);
+}
+
+#[test]
+fn a_scan_that_is_too_old_says_so_though_nobody_is_there_to_end_it() {
+    let disk = SimDisk::new();
+    let host = Arc::new(SimHost::new(1));
+    let options = Options::new()
+        .storage(disk.storage())
+        .host(Arc::clone(&host) as Arc<dyn Host>)
+        .view_age_max(Duration::from_secs(1));
+    let store = Engine::open("/db", options).unwrap();
+    for key in [b"a", b"b", b"c"] {
+        store.put(key, b"value").unwrap();
+    }
+    let mut scan = store.scan(..).unwrap();
+    assert!(scan.next().unwrap().is_ok());
+    host.advance(Duration::from_millis(500));
+    assert!(scan.next().unwrap().is_ok(), "not yet");
+    host.advance(Duration::from_secs(1));
+    let error = scan.next().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooOld);
+    assert!(scan.next().is_none());
+    // Somebody else ended it in between: it says so all the same.
+    let mut scan = store.scan(..).unwrap();
+    host.advance(Duration::from_secs(2));
+    store.put(b"d", b"value").unwrap();
+    store.put(b"e", b"value").unwrap();
+    assert_eq!(store.stats().oldest_view, None);
+    let error = scan.next_key().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooOld);
 }

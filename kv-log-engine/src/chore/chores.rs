@@ -149,9 +149,21 @@ impl Chores {
             return false;
         }
         let standing = self.standing();
-        let at = standing.due_at;
-        !standing.frozen_waits && self.ground.layers.frozen().is_some()
-            || at.is_some_and(|at| self.ground.host.now() >= at)
+        if !standing.frozen_waits && self.ground.layers.frozen().is_some() {
+            return true;
+        }
+        let oldest = self.view_age_max().zip(self.ground.views.oldest());
+        let too_old = oldest.map(|(max, since)| since.saturating_add(max));
+        if standing.due_at.is_none() && too_old.is_none() {
+            return false;
+        }
+        let now = self.ground.host.now();
+        standing.due_at.is_some_and(|at| now >= at) || too_old.is_some_and(|until| now > until)
+    }
+
+    /// How long a scan may be open.
+    pub(crate) fn view_age_max(&self) -> Option<Duration> {
+        self.ground.tuning.view_age_max
     }
 
     /// Whether one is due for whoever does chores while nobody waits for them: not before the rate allows it.
