@@ -38,6 +38,7 @@ pub mod oracle;
 pub mod reader;
 mod shown;
 pub mod stepped;
+pub mod tiny;
 mod watch;
 pub mod workload;
 
