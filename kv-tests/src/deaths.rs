@@ -3,8 +3,8 @@
 //!
 //! This is where a store loses data that trusts what it reads: a name, a length or a zero that only the cache has.
 
-use crate::oracle::hash;
-use crate::workload::{Recorded, STORE, contents_of, options};
+use crate::oracle::{Contents, hash};
+use crate::workload::{Recorded, STORE, contents_of};
 use kv_log_engine::Engine;
 use kv_log_engine::storage::sim::SimDisk;
 
@@ -52,6 +52,9 @@ pub fn explore(recorded: &Recorded) -> Died {
             "{context}: the store shows what no allowed prefix of the writes leads to"
         );
         died.cuts += cut(recorded, &disk, &contents, &context);
+        if recorded.shape.sizes.is_some() {
+            died.cuts += slices(recorded, &store, &disk, &contents, 1 + op % 7, &context);
+        }
         for key in [&b"key-1"[..], b"after the death"] {
             let value = format!("written after {op} ops").into_bytes();
             store
@@ -60,17 +63,38 @@ pub fn explore(recorded: &Recorded) -> Died {
             contents.insert(key.to_vec(), value);
         }
         died.cuts += cut(recorded, &disk, &contents, &context);
+        if recorded.shape.sizes.is_some() {
+            store
+                .freeze()
+                .unwrap_or_else(|error| panic!("{context}: {error:?}"));
+            died.cuts += slices(recorded, &store, &disk, &contents, 3 + op % 17, &context);
+        }
     }
     died
 }
 
-/// What was shown and acknowledged must be there, whatever the power cut takes.
-fn cut(
+/// Chores of the next process, cut somewhere.
+fn slices(
     recorded: &Recorded,
+    store: &Engine,
     disk: &SimDisk,
-    contents: &crate::oracle::Contents,
+    contents: &Contents,
+    count: usize,
     context: &str,
 ) -> u64 {
+    for _ in 0..count {
+        let sliced = store.run_slice();
+        sliced.unwrap_or_else(|error| panic!("{context}: a chore: {error:?}"));
+    }
+    assert!(
+        contents_of(store) == *contents,
+        "{context}: chores changed what the store shows"
+    );
+    cut(recorded, disk, contents, context)
+}
+
+/// What was shown and acknowledged must be there, whatever the power cut takes.
+fn cut(recorded: &Recorded, disk: &SimDisk, contents: &Contents, context: &str) -> u64 {
     let seeds = [None, Some(1), Some(2)];
     for seed in seeds {
         let disk = disk.fork();
@@ -88,9 +112,6 @@ fn cut(
 }
 
 fn open(recorded: &Recorded, disk: &SimDisk, context: &str) -> Engine {
-    Engine::open(
-        STORE,
-        options(disk, recorded.seed ^ 99, recorded.segment_bytes),
-    )
-    .unwrap_or_else(|error| panic!("{context}: the store does not open: {error:?}"))
+    Engine::open(STORE, recorded.options(disk, recorded.seed ^ 99))
+        .unwrap_or_else(|error| panic!("{context}: the store does not open: {error:?}"))
 }

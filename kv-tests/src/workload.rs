@@ -4,9 +4,11 @@
 //! submitted before one of them is waited for: they share a group.
 
 use crate::oracle::{BatchId, Change, Contents, Oracle};
+use crate::tiny::Sizes;
 use kv_log_engine::storage::sim::{EIO, ENOSPC, Fault, FaultKind, OpKind, SimDisk, Trace};
-use kv_log_engine::{Batch, Engine, Options, SimHost, Submitted};
+use kv_log_engine::{Batch, Engine, Options, Scan, SimHost, Submitted};
 use kv_trait::{Effect, ErrorKind};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +79,8 @@ pub struct Shape {
     pub manifest_faults: bool,
     /// Whether the store is closed and opened every third step.
     pub closes: bool,
+    /// Budgets so small that chores never end; `None`: those of every store, of which no chore is seen.
+    pub sizes: Option<Sizes>,
 }
 
 impl Default for Shape {
@@ -92,6 +96,39 @@ impl Default for Shape {
             large_every: 0,
             manifest_faults: false,
             closes: false,
+            sizes: None,
+        }
+    }
+}
+
+impl Shape {
+    /// Checkpoints, merges with victims, release and unlinking in the space of a few dozen writes, a slice at a time.
+    #[must_use]
+    pub fn of_life() -> Self {
+        let sizes = Sizes {
+            segment_bytes: 1024,
+            separation_bytes: 40,
+            memtable_bytes: 900,
+            log_bytes: 1600,
+            unit_bytes: 300,
+            ..Sizes::default()
+        };
+        Self {
+            steps: 40,
+            value_bytes: 90,
+            keys: 16,
+            segment_bytes: 1024,
+            sizes: Some(sizes.by_hand()),
+            ..Self::default()
+        }
+    }
+
+    /// Options for a store of this shape on a simulated disk.
+    pub fn options(&self, disk: &SimDisk, seed: u64) -> Options {
+        let options = options(disk, seed, self.segment_bytes);
+        match &self.sizes {
+            Some(sizes) => sizes.apply(options),
+            None => options,
         }
     }
 }
@@ -119,6 +156,33 @@ pub struct Met {
     pub refused_groups: u64,
     /// Groups of which a batch was told effect *unknown*.
     pub unknown_groups: u64,
+    /// Slices of chores that failed.
+    pub failed_slices: u64,
+    /// Steps on a full disk.
+    pub full_disks: u64,
+}
+
+/// What the chores of a workload came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a plain set of counters")]
+pub struct Done {
+    /// Checkpoints.
+    pub checkpoints: u64,
+    /// Units of merges.
+    pub units: u64,
+    /// Segments let go.
+    pub released: u64,
+    /// Scans that were kept over other steps and read to their end.
+    pub kept: u64,
+}
+
+impl std::ops::AddAssign for Done {
+    fn add_assign(&mut self, other: Self) {
+        self.checkpoints += other.checkpoints;
+        self.units += other.units;
+        self.released += other.released;
+        self.kept += other.kept;
+    }
 }
 
 impl std::ops::AddAssign for Met {
@@ -131,6 +195,8 @@ impl std::ops::AddAssign for Met {
         self.large_values += other.large_values;
         self.refused_groups += other.refused_groups;
         self.unknown_groups += other.unknown_groups;
+        self.failed_slices += other.failed_slices;
+        self.full_disks += other.full_disks;
     }
 }
 
@@ -152,8 +218,8 @@ impl Met {
 pub struct Recorded {
     /// The seed it followed from.
     pub seed: u64,
-    /// Bytes of a segment.
-    pub segment_bytes: u64,
+    /// What it consists of.
+    pub shape: Shape,
     /// Everything the disk was told.
     pub trace: Trace,
     /// Everything the callers were told.
@@ -162,6 +228,15 @@ pub struct Recorded {
     pub disk: SimDisk,
     /// How often something failed.
     pub met: Met,
+    /// What chores came to.
+    pub done: Done,
+}
+
+impl Recorded {
+    /// Options for the store that the workload left.
+    pub fn options(&self, disk: &SimDisk, seed: u64) -> Options {
+        self.shape.options(disk, seed)
+    }
 }
 
 /// Options for a store on a simulated disk that depend on nothing but the seed.
@@ -194,7 +269,10 @@ struct Run {
     serial: u64,
     /// The fault that waits for its call.
     armed: Option<(FaultKind, OpKind)>,
+    /// A scan that is kept, and what it has to show.
+    kept: Option<(Scan, Contents)>,
     met: Met,
+    done: Done,
 }
 
 /// Runs the workload of a seed, from creation on.
@@ -214,7 +292,9 @@ pub fn run(seed: u64, shape: Shape) -> Recorded {
         store: None,
         serial: 0,
         armed: None,
+        kept: None,
         met: Met::default(),
+        done: Done::default(),
     };
     for _ in 0..shape.steps {
         run.step();
@@ -223,11 +303,12 @@ pub fn run(seed: u64, shape: Shape) -> Recorded {
     let trace = run.disk.trace().expect("the trace was started");
     Recorded {
         seed,
-        segment_bytes: shape.segment_bytes,
+        shape,
         trace,
         oracle: run.oracle,
         disk: run.disk,
         met: run.met,
+        done: run.done,
     }
 }
 
@@ -235,6 +316,10 @@ impl Run {
     fn step(&mut self) {
         if self.shape.closes && self.random.below(3) == 0 {
             self.close();
+            return;
+        }
+        if self.shape.sizes.is_some() && self.random.below(2) == 0 {
+            self.step_of_life();
             return;
         }
         match self.random.below(14) {
@@ -251,13 +336,126 @@ impl Run {
         }
     }
 
+    /// Chores, and what may come between two of their slices.
+    fn step_of_life(&mut self) {
+        let faults = self.shape.faults && self.random.below(3) == 0;
+        if faults {
+            self.fail_something();
+        }
+        match self.random.below(10) {
+            0 => {
+                let store = self.store();
+                let frozen = store.freeze();
+                self.chore(frozen.map(|()| false));
+            }
+            1 => self.compact(),
+            2 => self.keep(),
+            3 if self.shape.faults => self.full_disk(),
+            // As in use: a few now, a few later.
+            _ => {
+                let slices = 1 + self.random.below(12);
+                self.slices(slices);
+            }
+        }
+        if faults {
+            self.clear_faults();
+        }
+    }
+
+    fn slices(&mut self, count: u64) {
+        for _ in 0..count {
+            let store = self.store();
+            let slice = store.run_slice();
+            if !self.chore(slice) {
+                break;
+            }
+        }
+    }
+
+    /// Whether there was something to do, and the store is good.
+    fn chore(&mut self, slice: kv_trait::Result<bool>) -> bool {
+        match slice {
+            Ok(worked) => worked,
+            Err(error) => {
+                assert!(self.shape.faults, "seed {}: {error:?}", self.seed);
+                self.met.failed_slices += 1;
+                if self.store.as_ref().is_some_and(|s| s.stats().poisoned) {
+                    self.leave();
+                }
+                false
+            }
+        }
+    }
+
+    fn compact(&mut self) {
+        let store = self.store();
+        let mut left = self.random.below(40);
+        let compacted = store.compact(|_| {
+            if left == 0 {
+                return ControlFlow::Break(());
+            }
+            left -= 1;
+            ControlFlow::Continue(())
+        });
+        self.chore(compacted.map(|_| false));
+    }
+
+    /// What a scan shows is that of its moment, whatever has become of its files.
+    fn keep(&mut self) {
+        self.read_kept();
+        let store = self.store();
+        let scan = store.scan(..).expect("the store is open");
+        let contents = contents_of(&store);
+        self.kept = Some((scan, contents));
+    }
+
+    fn read_kept(&mut self) {
+        let Some((scan, contents)) = self.kept.take() else {
+            return;
+        };
+        let shown: Contents = scan
+            .map(|found| found.expect("a scan that is kept pins its files"))
+            .collect();
+        assert!(shown == contents, "seed {}: a kept scan", self.seed);
+        self.done.kept += 1;
+    }
+
+    /// Groups and slices while the disk is full, or nearly so.
+    fn full_disk(&mut self) {
+        drop(self.store());
+        let room = self.random.below(3000);
+        self.disk.set_capacity(Some(self.disk.used_bytes() + room));
+        self.met.full_disks += 1;
+        for _ in 0..2 {
+            if self.store.is_some() {
+                self.write_group();
+            }
+            if self.store.is_some() {
+                self.slices(8);
+            }
+        }
+        self.disk.set_capacity(None);
+    }
+
+    /// The handle goes, and what its chores did is counted.
+    fn leave(&mut self) {
+        let Some(store) = self.store.take() else {
+            return;
+        };
+        let stats = store.stats();
+        self.done.checkpoints += stats.checkpoints;
+        self.done.units += stats.merge_units;
+        self.done.released += stats.segments_released;
+    }
+
     fn end(&mut self) {
         self.clear_faults();
         self.look();
+        self.read_kept();
         if self.random.below(2) == 0 {
             self.close();
         }
-        self.store = None;
+        self.leave();
     }
 
     fn clear_faults(&mut self) {
@@ -274,11 +472,8 @@ impl Run {
         self.serial += 1;
         // One that was never met may still wait, and opens that fail are the error loop's subject.
         self.clear_faults();
-        let options = options(
-            &self.disk,
-            self.seed ^ (self.serial << 32),
-            self.shape.segment_bytes,
-        );
+        let seed = self.seed ^ (self.serial << 32);
+        let options = self.shape.options(&self.disk, seed);
         let store = match Engine::open(STORE, options) {
             Ok(store) => store,
             Err(error) => panic!("seed {}: cannot open: {error:?}", self.seed),
@@ -333,7 +528,7 @@ impl Run {
                 }
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::Poisoned, "seed {}", self.seed);
-                    self.store = None;
+                    self.leave();
                     break;
                 }
             }
@@ -366,7 +561,7 @@ impl Run {
         };
         match error.effect() {
             Effect::Nothing => self.oracle.refused(self.disk.op_count(), id),
-            Effect::Unknown => self.store = None,
+            Effect::Unknown => self.leave(),
             Effect::Applied => panic!("seed {}: a batch without priors: {error:?}", self.seed),
         }
         Some(error.effect())
@@ -383,12 +578,14 @@ impl Run {
     fn rude_restart(&mut self) {
         if self.random.below(2) == 0 {
             self.disk.kill_process();
+            self.kept = None;
         }
-        self.store = None;
+        self.leave();
         self.clear_faults();
     }
 
     fn close(&mut self) {
+        self.read_kept();
         let store = self.store();
         match store.close() {
             Ok(()) => {}
@@ -402,7 +599,7 @@ impl Run {
                 assert!(self.shape.faults, "seed {}: {error:?}", self.seed);
             }
         }
-        self.store = None;
+        self.leave();
         self.clear_faults();
     }
 
@@ -427,7 +624,11 @@ impl Run {
         let skip = self.random.below(4) / 3;
         self.armed = Some((kind, on));
         let manifest = self.shape.manifest_faults && self.random.below(2) == 0;
-        let file = if manifest { "MANIFEST" } else { ".seg" };
+        let file = match (manifest, self.shape.sizes) {
+            (true, _) => "MANIFEST",
+            (false, None) => ".seg",
+            (false, Some(_)) => [".seg", ".run", ""][self.random.below(3) as usize],
+        };
         self.disk
             .inject(Fault::new(kind).on(on).path_contains(file).skip(skip));
     }

@@ -3,8 +3,10 @@
 
 use std::io::Write;
 
+use kv_log_engine::storage::sim::CrashPolicy;
 use kv_tests::crash::{Effort, Explored, explore};
-use kv_tests::workload::{self, Met, Shape};
+use kv_tests::tiny::Sizes;
+use kv_tests::workload::{self, Done, Met, Shape};
 
 const SEEDS: &str = "KVLOG_CRASH_SEEDS";
 const FIRST_SEED: &str = "KVLOG_CRASH_FIRST_SEED";
@@ -28,16 +30,24 @@ fn say(line: &str) {
 }
 
 fn campaign(name: &str, seeds: u64, distinct_min: u64, shape: Shape) -> Met {
-    with_effort(name, seeds, distinct_min, shape, &Effort::default())
+    with_effort(name, seeds, distinct_min, shape, &Effort::default()).0
 }
 
-fn with_effort(name: &str, seeds: u64, distinct_min: u64, shape: Shape, effort: &Effort) -> Met {
+fn with_effort(
+    name: &str,
+    seeds: u64,
+    distinct_min: u64,
+    shape: Shape,
+    effort: &Effort,
+) -> (Met, Done) {
     let first = number(FIRST_SEED, 1);
     let seeds = number(SEEDS, seeds);
     let (mut explored, mut met) = (Explored::default(), Met::default());
+    let mut done = Done::default();
     for seed in first..first + seeds {
         let recorded = workload::run(seed, shape);
         met += recorded.met;
+        done += recorded.done;
         explored += explore(&recorded, effort);
     }
     say(&format!(
@@ -51,7 +61,7 @@ fn with_effort(name: &str, seeds: u64, distinct_min: u64, shape: Shape, effort: 
         let distinct = explored.distinct;
         assert!(distinct >= distinct_min, "only {distinct} distinct states");
     }
-    met
+    (met, done)
 }
 
 #[test]
@@ -128,9 +138,68 @@ fn every_crash_of_large_groups_leaves_an_allowed_prefix() {
         recovery_every: 150,
         ..Effort::default()
     };
-    let met = with_effort("large groups", 3, 1_000, shape, &effort);
+    let (met, _) = with_effort("large groups", 3, 1_000, shape, &effort);
     say(&format!("large groups: {met:?}"));
     if is_default_run() {
         assert!(met.large_values >= 5, "{met:?}");
+    }
+}
+
+/// Each image is opened anew, and some are cut again: with more of both a run of every seed would take too long.
+fn of_life() -> Effort {
+    let usual = Effort::default();
+    Effort {
+        policy: CrashPolicy {
+            exhaustive_units_max: 3,
+            seeded: 3,
+            garbled: 1,
+            ..usual.policy
+        },
+        recovery_every: 100,
+        ..usual
+    }
+}
+
+#[test]
+fn every_crash_of_chores_leaves_an_allowed_prefix() {
+    let shape = Shape::of_life();
+    let (met, done) = with_effort("chores", 3, 1_000, shape, &of_life());
+    say(&format!("chores: {done:?}"));
+    assert_eq!(met, Met::default(), "nothing fails in ordinary work");
+    if is_default_run() {
+        let many = done.checkpoints >= 10 && done.units >= 10 && done.released >= 10;
+        assert!(many && done.kept >= 3, "{done:?}");
+    }
+}
+
+#[test]
+fn every_crash_of_chores_that_writers_do_leaves_an_allowed_prefix() {
+    let by_hand = Shape::of_life();
+    let sizes = by_hand.sizes.map(|sizes| Sizes {
+        by_hand: false,
+        ..sizes
+    });
+    let shape = Shape {
+        sizes,
+        closes: true,
+        ..by_hand
+    };
+    let (met, done) = with_effort("chores of writers", 2, 1_000, shape, &of_life());
+    say(&format!("chores of writers: {done:?}"));
+    assert_eq!(met, Met::default(), "nothing fails in ordinary work");
+}
+
+#[test]
+fn every_crash_around_chores_that_fail_leaves_an_allowed_prefix() {
+    let shape = Shape {
+        faults: true,
+        manifest_faults: true,
+        ..Shape::of_life()
+    };
+    let (met, done) = with_effort("failing chores", 3, 1_000, shape, &of_life());
+    say(&format!("failing chores: {met:?}, {done:?}"));
+    if is_default_run() {
+        let many = met.failed_slices >= 3 && met.refused_groups >= 3 && met.full_disks >= 2;
+        assert!(many && done.units >= 3, "{met:?}, {done:?}");
     }
 }

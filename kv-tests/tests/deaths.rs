@@ -35,6 +35,21 @@ fn whatever_the_next_process_saw_or_wrote_survives_a_power_cut() {
             died += explore(&workload::run(seed, shape));
         }
     }
+    let life = Shape {
+        steps: 16,
+        ..Shape::of_life()
+    };
+    let failing = Shape {
+        faults: true,
+        manifest_faults: true,
+        ..life
+    };
+    for (shape, seeds) in [(life, 2), (failing, 2)] {
+        let seeds = number("KVLOG_CRASH_SEEDS").unwrap_or(seeds);
+        for seed in first..first + seeds {
+            died += explore(&workload::run(seed, shape));
+        }
+    }
     // Not the macro: the test harness would swallow the figures.
     let printed = writeln!(
         std::io::stdout(),
