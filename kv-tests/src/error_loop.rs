@@ -175,7 +175,7 @@ pub fn run() -> Covered {
     covered
 }
 
-fn faults_of(kind: OpKind) -> Vec<FaultKind> {
+pub(crate) fn faults_of(kind: OpKind) -> Vec<FaultKind> {
     match kind {
         OpKind::Write => vec![
             FaultKind::Errno(EIO),

@@ -29,6 +29,7 @@ pub mod conformance;
 pub mod corruption;
 pub mod crash;
 pub mod deaths;
+pub mod error_life;
 pub mod error_loop;
 pub mod executor;
 pub mod fixture;
