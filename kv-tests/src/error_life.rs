@@ -238,7 +238,7 @@ fn position(kind: OpKind, fault: FaultKind, skip: u64, forever: bool) -> u64 {
     disk.clear_faults();
     if let Some(store) = left.store.take() {
         left.host.advance(LONG);
-        go_on(&store, &mut left.oracle, &context);
+        go_on(&store, &left.host, &mut left.oracle, &context);
     }
     disk.kill_process();
     for (name, cut) in [
@@ -260,10 +260,15 @@ fn position(kind: OpKind, fault: FaultKind, skip: u64, forever: bool) -> u64 {
 }
 
 /// The disk is good again, and time has passed: everything goes on, or the store is poisoned and says so.
-fn go_on(store: &Engine, oracle: &mut Oracle, context: &str) {
+fn go_on(store: &Engine, host: &SimHost, oracle: &mut Oracle, context: &str) {
     let contents = contents_of(store);
     oracle.seen(0, &contents, context);
-    let outcome = store.put(b"still", b"writable");
+    let mut outcome = store.put(b"still", b"writable");
+    if outcome.is_err() {
+        // It waited for what was half done when the disk was bad: that is given up, and made anew behind a pause.
+        host.advance(LONG);
+        outcome = store.put(b"still", b"writable");
+    }
     if store.stats().poisoned {
         assert!(outcome.is_err(), "{context}: a poisoned store took a write");
         assert!(
@@ -276,20 +281,27 @@ fn go_on(store: &Engine, oracle: &mut Oracle, context: &str) {
     let change: Change = (b"still".to_vec(), Some(b"writable".to_vec()));
     let id = oracle.submitted(0, vec![change]);
     oracle.acknowledged(0, id);
-    finish(store, context);
+    if finish(store).is_err() {
+        host.advance(LONG);
+    }
+    finish_now(store, context);
     oracle.seen(0, &contents_of(store), context);
 }
 
-fn finish(store: &Engine, context: &str) {
-    let sliced = store.freeze().and_then(|()| {
-        for _ in 0..SLICES_MAX {
-            if !store.run_slice()? {
-                return Ok(true);
-            }
+/// What is in memory becomes a run, and then everything that is due.
+fn finish(store: &Engine) -> Result<bool, Error> {
+    store.freeze()?;
+    for _ in 0..SLICES_MAX {
+        if !store.run_slice()? {
+            return Ok(true);
         }
-        Ok(false)
-    });
-    let ended = sliced.unwrap_or_else(|error| panic!("{context}, then a good disk: {error:?}"));
+    }
+    Ok(false)
+}
+
+fn finish_now(store: &Engine, context: &str) {
+    let ended =
+        finish(store).unwrap_or_else(|error| panic!("{context}, then a good disk: {error:?}"));
     assert!(ended, "{context}: chores do not end");
     let frozen = store.stats().frozen_bytes;
     assert_eq!(frozen, 0, "{context}: a checkpoint was not tried again");
@@ -305,7 +317,7 @@ fn next_life(disk: &SimDisk, oracle: &Oracle, context: &str) {
     let store = open();
     let contents = contents_of(&store);
     oracle.clone().seen(0, &contents, context);
-    finish(&store, context);
+    finish_now(&store, context);
     assert!(
         contents_of(&store) == contents,
         "{context}: chores changed what is shown"

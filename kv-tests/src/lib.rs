@@ -27,6 +27,7 @@
 pub mod any;
 pub mod conformance;
 pub mod corruption;
+pub mod corruption_life;
 pub mod crash;
 pub mod deaths;
 pub mod error_life;
