@@ -164,14 +164,14 @@ impl SegmentWriter {
         let start = header.len() as u64;
         let least = start + RESERVED_BYTES;
         let zeros = |to| exact::write_zeros(file, start, to);
-        let written = exact::write_all(file, header, 0).and_then(|()| zeros(zeroed));
-        let zeroed = match written {
+        // Only zeros are done without: a header that did not fit is not there.
+        let zeroed = exact::write_all(file, header, 0).and_then(|()| match zeros(zeroed) {
             Err(source) if is_full(&source) && least < zeroed => {
                 let fitted = file.set_len(start).and_then(|()| zeros(least));
                 fitted.map(|()| least)
             }
             written => written.map(|()| zeroed),
-        };
+        });
         let zeroed = zeroed.map_err(|source| fault::io("write", path, source))?;
         file.sync()
             .map(|()| zeroed)
