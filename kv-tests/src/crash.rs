@@ -1,6 +1,6 @@
 //! Crash enumeration: the power is cut at every point of a recorded run, in every way the medium allows.
 
-use crate::oracle::{Allowed, hash};
+use crate::oracle::{Allowed, Contents, hash};
 use crate::workload::{Recorded, STORE, contents_of};
 use kv_log_engine::storage::sim::{CrashPoint, CrashPolicy, SimDisk};
 use kv_log_engine::{Batch, Engine};
@@ -79,11 +79,13 @@ pub fn explore(recorded: &Recorded, effort: &Effort) -> Explored {
             explored.images += 1;
             let image = point.image(&choice);
             let context = || {
+                let shown = shown_by(recorded, &point.image(&choice));
                 format!(
-                    "seed {}, after {} ops ({}), {choice:?}",
+                    "seed {}, after {} ops ({}), {choice:?}: {}",
                     recorded.seed,
                     point.op(),
-                    recorded.trace.describe(point.op())
+                    recorded.trace.describe(point.op()),
+                    recorded.oracle.explain_hash(point.op(), hash(&shown))
                 )
             };
             let image_hash = image.image_hash();
@@ -112,6 +114,13 @@ pub fn explore(recorded: &Recorded, effort: &Effort) -> Explored {
     }
     explored.distinct = counted.len() as u64;
     explored
+}
+
+/// What an image shows, for the words of a failure; nothing if it does not open.
+fn shown_by(recorded: &Recorded, image: &SimDisk) -> Contents {
+    let opened = Engine::open(STORE, recorded.options(image, recorded.seed ^ 77));
+    let scan = opened.and_then(|store| store.scan(..)?.collect());
+    scan.unwrap_or_default()
 }
 
 fn judge(allowed: &Allowed<'_>, shown: u64, context: &impl Fn() -> String) {

@@ -34,12 +34,22 @@ struct Moment {
     longest: usize,
 }
 
+/// What a later refusal explains: from one op to before another a crash may leave these prefixes, too.
+#[derive(Clone, Copy, Debug)]
+struct Alternative {
+    moment: Moment,
+    until: usize,
+}
+
 /// Remembers what was submitted, acknowledged, refused and seen, against the clock of the disk's trace.
 #[derive(Clone, Debug)]
 pub struct Oracle {
     batches: Vec<Vec<Change>>,
     branches: Vec<Branch>,
     moments: Vec<Moment>,
+    alternatives: Vec<Alternative>,
+    /// The moment at which each batch was submitted, by its position.
+    submitted: Vec<usize>,
 }
 
 /// What the oracle allows at a crash point.
@@ -47,6 +57,8 @@ pub struct Oracle {
 pub struct Allowed<'o> {
     hashes: &'o [u64],
     shortest: usize,
+    /// Without batches that were being refused.
+    others: Vec<&'o [u64]>,
 }
 
 impl Default for Oracle {
@@ -73,6 +85,8 @@ impl Oracle {
             batches: Vec::new(),
             branches: vec![branch],
             moments: vec![moment],
+            alternatives: Vec::new(),
+            submitted: Vec::new(),
         }
     }
 
@@ -96,6 +110,7 @@ impl Oracle {
     pub fn submitted(&mut self, op: usize, changes: Vec<Change>) -> BatchId {
         let id = BatchId(self.batches.len());
         self.batches.push(changes);
+        self.submitted.push(self.moments.len());
         let mut order = self.branch().order.clone();
         order.push(id);
         self.extend(op, order);
@@ -147,14 +162,44 @@ impl Oracle {
             at >= now.shortest,
             "a batch was refused after it had been acknowledged or seen"
         );
-        let order = self
-            .branch()
-            .order
-            .iter()
-            .copied()
-            .filter(|other| *other != id)
-            .collect();
+        self.may_have_been_left_out(op.max(now.op), id);
+        let order = self.without(now.branch, id);
         self.extend(op.max(now.op), order);
+    }
+
+    fn without(&self, branch: usize, id: BatchId) -> Vec<BatchId> {
+        let order = self.branches[branch].order.iter().copied();
+        order.filter(|other| *other != id).collect()
+    }
+
+    /// A batch is refused before its group is written, and hears of it behind the group's sync: from its submission up to
+    /// `op` those beside it may be there without it.
+    fn may_have_been_left_out(&mut self, op: usize, id: BatchId) {
+        let since = self.submitted[id.0];
+        let ends = self.moments[since + 1..].iter().map(|next| next.op);
+        let ends = ends.chain([op]);
+        let moments = self.moments[since..].iter().copied().zip(ends);
+        let moments: Vec<_> = moments
+            .map(|(moment, until)| Alternative { moment, until })
+            .collect();
+        let begun = self.moments[since].op;
+        let others = self.alternatives.iter().copied();
+        let others: Vec<_> = others.filter(|other| other.until > begun).collect();
+        for Alternative { moment, until } in moments.into_iter().chain(others) {
+            let there = self.branches[moment.branch].order[..moment.longest].contains(&id);
+            if !there || until <= moment.op {
+                continue;
+            }
+            let order = self.without(moment.branch, id);
+            let longest = moment.longest - 1;
+            let branch = self.make_branch(order);
+            let moment = Moment {
+                branch,
+                longest,
+                ..moment
+            };
+            self.alternatives.push(Alternative { moment, until });
+        }
     }
 
     fn position(&self, id: BatchId) -> usize {
@@ -193,6 +238,35 @@ impl Oracle {
         self.extend(op.max(now.op), order);
     }
 
+    /// For people: how a state that is not allowed at `op` could have come about, if one batch too few or too short a
+    /// prefix explains it.
+    #[must_use]
+    pub fn explain_hash(&self, op: usize, shown: u64) -> String {
+        let behind = self.moments.partition_point(|moment| moment.op <= op);
+        let moment = self.moments[behind.max(1) - 1];
+        let order = &self.branches[moment.branch].order[..moment.longest];
+        for left_out in std::iter::once(None).chain(order.iter().map(Some)) {
+            let mut contents = Contents::new();
+            for (length, id) in order.iter().enumerate() {
+                if hash(&contents) == shown {
+                    return format!(
+                        "it is the first {length} of {} batches without {left_out:?}, {} must be there",
+                        order.len(),
+                        moment.shortest
+                    );
+                }
+                if Some(id) != left_out {
+                    apply(&mut contents, &self.batches[id.0]);
+                }
+            }
+            if hash(&contents) == shown {
+                let all = order.len();
+                return format!("it is all {all} batches without {left_out:?}");
+            }
+        }
+        "no single batch explains it".to_owned()
+    }
+
     fn allowed_now(&self) -> Allowed<'_> {
         self.allowed(usize::MAX)
     }
@@ -203,9 +277,17 @@ impl Oracle {
         let behind = self.moments.partition_point(|moment| moment.op <= op);
         let moment = self.moments[behind.max(1) - 1];
         let hashes = &self.branches[moment.branch].hashes[..=moment.longest];
+        let others = self
+            .alternatives
+            .iter()
+            .filter(|other| (other.moment.op..other.until).contains(&op));
+        let others = others.map(|Alternative { moment, .. }| {
+            &self.branches[moment.branch].hashes[moment.shortest..=moment.longest]
+        });
         Allowed {
             hashes,
             shortest: moment.shortest,
+            others: others.collect(),
         }
     }
 
@@ -245,10 +327,11 @@ impl Allowed<'_> {
     /// The same by [`hash`].
     #[must_use]
     pub fn find_hash(&self, wanted: u64) -> Option<usize> {
-        let at = self.hashes[self.shortest..]
-            .iter()
-            .position(|known| *known == wanted)?;
-        Some(self.shortest + at)
+        let known = self.hashes[self.shortest..].iter();
+        let at = known.enumerate().find(|(_, known)| **known == wanted);
+        let other = || self.others.iter().find(|other| other.contains(&wanted));
+        at.map(|(at, _)| self.shortest + at)
+            .or_else(|| other().map(|other| other.len()))
     }
 }
 
@@ -318,6 +401,34 @@ mod tests {
                 .is_none()
         );
         assert!(oracle.allowed(9).find(&contents(&[(2, 2)])).is_some());
+    }
+
+    #[test]
+    fn those_beside_a_batch_that_is_being_refused_may_be_there_without_it() {
+        let mut oracle = Oracle::new();
+        let refused = oracle.submitted(1, vec![put(1, 1)]);
+        let also = oracle.submitted(1, vec![put(2, 2)]);
+        let beside = oracle.submitted(1, vec![put(3, 3)]);
+        oracle.refused(5, refused);
+        oracle.refused(5, also);
+        oracle.acknowledged(5, beside);
+        for at in [1, 4, 5, 9] {
+            assert!(oracle.allowed(at).find(&contents(&[(3, 3)])).is_some());
+        }
+        assert!(
+            oracle
+                .allowed(4)
+                .find(&contents(&[(2, 2), (3, 3)]))
+                .is_some()
+        );
+        assert!(oracle.allowed(0).find(&contents(&[(3, 3)])).is_none());
+        assert!(
+            oracle
+                .allowed(5)
+                .find(&contents(&[(2, 2), (3, 3)]))
+                .is_none()
+        );
+        assert!(oracle.allowed(5).find(&contents(&[])).is_none());
     }
 
     #[test]
