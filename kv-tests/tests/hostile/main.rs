@@ -3,6 +3,8 @@
 //! them; it never panics and never allocates more than the files' own size explains.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
+mod runs;
+
 use allocation_counter::measure;
 use kv_log_engine::storage::sim::SimDisk;
 use kv_log_engine::{Engine, verify};
@@ -60,43 +62,46 @@ fn attempt(disk: &SimDisk, path: &str, bytes: &[u8], tried: &mut Tried, what: &s
         let named = [ErrorKind::Corrupt, ErrorKind::UnsupportedFormat];
         assert!(named.contains(&error.kind()), "{path}, {what}: {error:?}");
     };
-    let mut refused = false;
-    let allocated = measure(|| {
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let opened = Engine::open(STORE, options(&disk.fork(), 4, 2048));
-            match opened {
-                Ok(store) => {
-                    // What it has to say of a write is not the question here.
-                    drop(store.put(b"after", b"all"));
-                    drop(store.close());
-                }
-                Err(error) => by_name(&error),
+    let (refused, peak) = peak_of(&format!("{path}, {what}"), || {
+        let opened = Engine::open(STORE, options(&disk.fork(), 4, 2048));
+        match opened {
+            Ok(store) => {
+                // What it has to say of a write is not the question here.
+                drop(store.put(b"after", b"all"));
+                drop(store.close());
             }
-            match verify(STORE, options(&disk, 3, 2048)) {
-                Ok(report) => {
-                    report
-                        .damages
-                        .iter()
-                        .for_each(|damage| by_name(&damage.cause));
-                    !report.is_clean()
-                }
-                Err(error) => {
-                    by_name(&error);
-                    true
-                }
+            Err(error) => by_name(&error),
+        }
+        match verify(STORE, options(&disk, 3, 2048)) {
+            Ok(report) => {
+                report
+                    .damages
+                    .iter()
+                    .for_each(|damage| by_name(&damage.cause));
+                !report.is_clean()
             }
-        }));
-        assert!(outcome.is_ok(), "{path}, {what}: a panic");
-        refused = outcome.is_ok_and(|refused| refused);
+            Err(error) => {
+                by_name(&error);
+                true
+            }
+        }
     });
     tried.files += 1;
     tried.refused += u64::from(refused);
-    tried.peak = tried.peak.max(allocated.bytes_max);
-    assert!(
-        allocated.bytes_max < PEAK_BYTES_MAX,
-        "{what}: {} bytes at once",
-        allocated.bytes_max
-    );
+    tried.peak = tried.peak.max(peak);
+}
+
+/// What an attempt says, and the most that it had allocated at once: bounded, and never a panic.
+fn peak_of(what: &str, attempt: impl FnOnce() -> bool) -> (bool, u64) {
+    let mut refused = false;
+    let allocated = measure(|| {
+        let outcome = catch_unwind(AssertUnwindSafe(attempt));
+        assert!(outcome.is_ok(), "{what}: a panic");
+        refused = outcome.is_ok_and(|refused| refused);
+    });
+    let peak = allocated.bytes_max;
+    assert!(peak < PEAK_BYTES_MAX, "{what}: {peak} bytes at once");
+    (refused, peak)
 }
 
 /// Replaces four or eight bytes at every fourth place of `[from, to)`, seals, and tries.
