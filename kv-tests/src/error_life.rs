@@ -144,7 +144,7 @@ impl Script<'_> {
                 let length = [12, 60, 90][(self.serial % 3) as usize];
                 let mut value = self.serial.to_string().into_bytes();
                 value.resize(length, b'.');
-                let is_put = self.serial % 7 != 0;
+                let is_put = !self.serial.is_multiple_of(7);
                 changes.push((key.into_bytes(), is_put.then_some(value)));
             }
             let mut batch = Batch::new();

@@ -23,14 +23,17 @@ const LAYERS: &[&[&str]] = &[
     &["commit", "batch"],
     &["chore"],
     &[
+        "background",
         "compact",
         "engine",
+        "handle",
         "hop",
         "internals",
         "kvlog",
         "lib",
         "open",
         "options",
+        "overview",
         "scan",
         "verify",
     ],
@@ -308,5 +311,5 @@ fn what_is_used_is_read_from_the_sources() {
     let arrows = arrows();
     assert!(arrows["commit/group"].contains("commit/rotate"));
     assert!(arrows["commit/ticket"].contains("commit/cell"));
-    assert!(arrows["index/published"].contains("index/tree"));
+    assert!(arrows["index/published"].contains("index/memtable"));
 }
