@@ -9,6 +9,9 @@ use crate::format::ids::SegmentId;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use std::collections::BTreeSet;
 
+/// No file is longer, and none has more entries: sums of them are numbers still, whoever wrote them.
+const NUMBER_MAX: u64 = 1 << 40;
+
 /// Where the log begins that runs do not cover.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,10 @@ impl Manifest {
         if !ascending || !below_next || active != 1 {
             return malformed("manifest's list of segments", self.segments.len() as u64);
         }
+        let too_long = self.segments.iter().find(|s| s.end > NUMBER_MAX);
+        if let Some(segment) = too_long {
+            return malformed("length of a segment", segment.end);
+        }
         self.check_runs()?;
         self.check_checkpoint()?;
         let upside_down = self.passes.iter().find(|pass| pass.newest < pass.oldest);
@@ -58,6 +65,12 @@ impl Manifest {
             let taken = self.segments.binary_search_by_key(&file, |s| s.id).is_ok();
             if taken || file >= self.next_file_id || !ids.insert(file) {
                 return malformed("id of a run", run.id.get());
+            }
+            let referred = run.referred.values();
+            let referred = referred.flat_map(|referred| [referred.bytes, referred.records]);
+            let mut numbers = referred.chain([run.file_bytes, run.entries]);
+            if let Some(number) = numbers.find(|number| *number > NUMBER_MAX) {
+                return malformed("length or count of a run", number);
             }
             let covered = self.checkpoint.is_some_and(|c| run.highest <= c.seqno);
             let interval = run.to.as_ref().is_none_or(|to| run.from <= *to);
