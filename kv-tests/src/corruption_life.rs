@@ -1,10 +1,9 @@
 //! Every byte of the runs and the segments of a store with chores behind it flipped, and every length cut.
 //!
-//! | file | flipped or cut, the store was closed | the same, its power was cut |
-//! |---|---|---|
-//! | a run | opens; each read answers right, or *corrupt* with the file's name | the same; refused by name if its header is damaged |
-//! | a segment of values, or one that runs cover | the same | the same; refused by name if its header is damaged |
-//! | what is replayed | the table of [`crate::corruption`]: not repeated here | |
+//! | file | flipped or cut |
+//! |---|---|
+//! | a run, a segment of values, one that runs cover | opens; each read answers right, or *corrupt* with the file's name |
+//! | what is replayed | the table of [`crate::corruption`]: not repeated here |
 //!
 //! A scan shows nothing that is not there, and where it leaves a key out it has said *corrupt*. What memory and newer
 //! layers have is served whatever is damaged below. `verify` names the file of whatever a read could not serve. Then all

@@ -50,7 +50,7 @@ fn a_store_whose_power_was_cut_in_a_write() {
 
 fn runs_and_values(closed: bool) {
     let every = std::env::var("KVLOG_CORRUPTION_EVERY");
-    let every = every.map_or(5, |text| text.parse().expect("a number"));
+    let every = every.map_or(23, |text| text.parse().expect("a number"));
     let store = old_store(closed);
     let mut counts = corruption_life::Counts::new();
     for (what, found) in [

@@ -278,11 +278,13 @@ impl CrashPoint {
             };
             (*inode, settled)
         });
-        Medium {
+        let mut medium = Medium {
             nodes: nodes.collect(),
             next_inode: self.medium.next_inode,
             clock: 0,
-        }
+        };
+        medium.forget_unnamed();
+        medium
     }
 }
 

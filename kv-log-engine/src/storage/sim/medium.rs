@@ -3,7 +3,7 @@
 //! Every change is an [`Op`] applied by [`Medium::apply`], both when it happens and when a trace is replayed, so a crash
 //! point is computed by the same code that ran.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path};
 use std::sync::Arc;
@@ -551,6 +551,12 @@ impl Medium {
                 Some(Node::Dir(_)) | None => None,
             });
         sizes.sum()
+    }
+
+    /// What no name leads to is gone, once nobody has it open.
+    pub(super) fn forget_unnamed(&mut self) {
+        let named: BTreeSet<u64> = self.files().into_values().chain([ROOT]).collect();
+        self.nodes.retain(|inode, _| named.contains(inode));
     }
 
     /// Every file that a name leads to, with its whole path.

@@ -339,3 +339,20 @@ fn a_removed_or_replaced_file_gives_its_space_back() {
     let full = f.write_at(&[4; 512], 512).unwrap_err();
     assert_eq!(full.kind(), io::ErrorKind::StorageFull);
 }
+
+#[test]
+fn a_power_cut_forgets_what_no_name_leads_to() {
+    let disk = SimDisk::new();
+    for _ in 0..10 {
+        let f = file(&disk, "/a");
+        f.write_at(b"x", 0).unwrap();
+        f.sync().unwrap();
+        disk.remove_file(Path::new("/a")).unwrap();
+        root(&disk);
+    }
+    file(&disk, "/b").sync().unwrap();
+    root(&disk);
+    disk.power_cut(1);
+    assert_eq!(disk.lock().medium.nodes.len(), 2); // the directory, and what is in it
+    assert_eq!(disk.read_file("/b").unwrap(), b"");
+}
