@@ -469,9 +469,10 @@ impl Run {
             Step::Close => self.close(),
             Step::Reopen { dead } => {
                 self.let_go();
+                // Those behind a close go on; behind a mere drop nothing is promised to them.
+                self.kept.clear();
                 if *dead {
                     self.disk.kill_process();
-                    self.kept.clear();
                 }
             }
             Step::PowerCut { seed } => {
