@@ -1,5 +1,6 @@
 //! Batches: records that the caller makes atomic, and what the caller is told when they are durable.
 
+use crate::budgets::SEPARATION_BYTES_MAX;
 use crate::format::frame::{FRAME_BODY_BYTES_MAX, FrameBuffer};
 use crate::format::ids::Seqno;
 use crate::format::record::RecordKind;
@@ -11,6 +12,8 @@ pub(crate) const CONDITIONS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// What a condition takes besides its key.
 const CONDITION_BYTES: u64 = 32;
 const _: () = assert!(size_of::<Condition>() as u64 <= CONDITION_BYTES);
+/// What an entry of a memtable takes besides its key and value, about.
+const ENTRY_BYTES: u64 = 64;
 
 /// Records that become durable and visible together or not at all, in the order they were added.
 ///
@@ -50,6 +53,8 @@ pub struct Batch {
     /// One of its records is a value.
     puts: bool,
     longest_key: usize,
+    /// What its records take in a memtable, at most.
+    memtable_bytes: u64,
 }
 
 /// The versions that a batch's conditions found, in a view that shows everything up to `at`: what only runs know, the leader
@@ -88,6 +93,7 @@ impl Batch {
             freezes: false,
             puts: false,
             longest_key: 0,
+            memtable_bytes: 0,
         }
     }
 
@@ -123,12 +129,14 @@ impl Batch {
         encode: impl FnOnce(&mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
         check_length("key", key.len(), KEY_BYTES_MAX)?;
+        let before = self.frame.bytes().len() + key.len();
         self.frame
             .push_with(RecordKind::Put, key, encode, |frame, value_bytes| {
                 check_length("value", value_bytes, VALUE_BYTES_MAX)?;
                 Self::check_room(frame, key.len(), value_bytes)
             })?;
-        self.note(RecordKind::Put, key);
+        let value_bytes = self.frame.bytes().len().saturating_sub(before);
+        self.note(RecordKind::Put, key, value_bytes);
         Ok(())
     }
 
@@ -137,12 +145,18 @@ impl Batch {
         check_length("value", value.len(), VALUE_BYTES_MAX)?;
         Self::check_room(&self.frame, key.len(), value.len())?;
         self.frame.push(kind, key, value);
-        self.note(kind, key);
+        self.note(kind, key, value.len());
         Ok(())
     }
 
-    fn note(&mut self, kind: RecordKind, key: &[u8]) {
+    fn note(&mut self, kind: RecordKind, key: &[u8], value_bytes: usize) {
         self.puts |= kind == RecordKind::Put;
+        let value_bytes = if value_bytes < SEPARATION_BYTES_MAX as usize {
+            value_bytes
+        } else {
+            0
+        };
+        self.memtable_bytes += (key.len() + value_bytes) as u64 + ENTRY_BYTES;
         self.longest_key = self.longest_key.max(key.len());
     }
 
@@ -213,6 +227,11 @@ impl Batch {
     /// The length of its longest key.
     pub(crate) const fn longest_key(&self) -> u64 {
         self.longest_key as u64
+    }
+
+    /// What its records take in a memtable, at most: it is not known here which values stay in the log.
+    pub(crate) const fn memtable_bytes(&self) -> u64 {
+        self.memtable_bytes
     }
 
     /// What it takes in memory while it waits to be written.

@@ -126,6 +126,8 @@ pub(crate) struct Budgets {
     pub(crate) slice_entries: u64,
     /// Levels that lookups may meet, where they do not follow the store's size.
     pub(crate) levels_max: Option<usize>,
+    /// Chores are done by a test alone.
+    pub(crate) by_hand: bool,
     log_bytes: Option<u64>,
     pinned_bytes_max: Option<u64>,
 }
@@ -175,6 +177,7 @@ impl Budgets {
             slice_bytes: tuning.slice_bytes.unwrap_or(SLICE_BYTES),
             slice_entries: SLICE_ENTRIES,
             levels_max: tuning.levels_max,
+            by_hand: tuning.by_hand,
             log_bytes: tuning.log_bytes,
             pinned_bytes_max: asked.pinned_bytes_max,
         })

@@ -9,6 +9,7 @@ use crate::chore::visible::Visible;
 use crate::commit::CommitQueue;
 use crate::commit::active::Active;
 use crate::commit::group::LogWriter;
+use crate::commit::keeping::Keeping;
 use crate::commit::poison::Poison;
 use crate::commit::rotate::Rotation;
 use crate::commit::upkeep::{LogTail, Upkeep};
@@ -28,7 +29,7 @@ use crate::stats::{Counters, read};
 use crate::store::catalog::Catalog;
 use crate::store::lock::{self, OpeningId};
 use crate::store::quotas::Held;
-use crate::store::reserve::{Quota, Reserve};
+use crate::store::reserve::Reserve;
 use kv_trait::{Error, ErrorKind, Fingerprint, Result};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,13 +94,15 @@ impl Handle {
             files.shared_storage(),
             files.directory().to_path_buf(),
         ));
-        let held = Held {
-            image_bytes: catalog.image_bytes(),
-            ..Held::default()
-        };
-        reserve.want(Quota::Close, held.close_bytes());
-        reserve.want(Quota::Deletes, held.deletes_bytes());
-        reserve.want(Quota::Maintenance, held.maintenance_bytes());
+        let held = Held::of(
+            &recovered.manifest,
+            recovered.active.end.offset,
+            budgets.unit_bytes,
+        );
+        reserve.want_for(&Held {
+            memtable_bytes: recovered.replayed_bytes,
+            ..held
+        });
         let must_not_write = recovered.manifest.must_not_write();
         let refusal = must_not_write.map(|defect| fault::must_not_write(files.directory(), defect));
         let (file, left) = settle::at_open(
@@ -151,6 +154,7 @@ impl Handle {
                 tail: Arc::clone(&tail),
             }),
             views: Arc::clone(&views),
+            reserve: Arc::clone(&reserve),
             poison: poison.clone(),
             lock: Arc::downgrade(&lock),
             host: Arc::clone(&options.host),
@@ -178,7 +182,13 @@ impl Handle {
             Rotation::new(
                 Arc::clone(&files),
                 Arc::clone(&catalog),
-                reserve,
+                Keeping::new(
+                    reserve,
+                    Arc::clone(&catalog),
+                    files.directory().to_path_buf(),
+                    budgets.unit_bytes,
+                    budgets.disk_bytes_max,
+                ),
                 left,
                 refusal,
                 options.segments_max,

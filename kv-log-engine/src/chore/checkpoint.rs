@@ -69,6 +69,14 @@ impl Checkpointing {
         }
     }
 
+    /// Bytes that were written so far, and that nothing names.
+    pub(super) fn written(&self) -> u64 {
+        match &self.stage {
+            Stage::Writing { output, .. } => output.writer.file_bytes(),
+            _ => self.file_bytes,
+        }
+    }
+
     /// Goes on until the slice is used up. Returns whether the checkpoint is done.
     ///
     /// # Errors

@@ -80,7 +80,10 @@ impl Drop for Out<'_> {
         drop(self.owned.take());
         let mut state = lock(&self.chores.state);
         state.shown = Shown {
-            standing: machine.standing,
+            standing: Standing {
+                unnamed_bytes: machine.unnamed_bytes(),
+                ..machine.standing
+            },
             checkpoint_failure: machine.checkpoint_trouble.error.clone(),
             merge_failure: machine.merge_trouble.error.clone(),
             #[cfg(test)]
@@ -114,7 +117,6 @@ impl Chores {
         })
     }
 
-    #[cfg(test)]
     pub(crate) const fn ground(&self) -> &Ground {
         &self.ground
     }

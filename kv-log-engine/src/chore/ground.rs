@@ -13,6 +13,7 @@ use crate::log::files::{Segment, SegmentFiles};
 use crate::stats::ChoreCounters;
 use crate::store::catalog::{Catalog, EditError};
 use crate::store::lock::StoreLock;
+use crate::store::reserve::Reserve;
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::fmt::Debug;
 use std::sync::{Arc, Weak};
@@ -55,6 +56,8 @@ pub(crate) struct Ground {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) layers: Arc<dyn Layers>,
     pub(crate) views: Arc<Views>,
+    /// What a full disk leaves for a checkpoint, a unit, an edit.
+    pub(crate) reserve: Arc<Reserve>,
     pub(crate) poison: Poison,
     /// The owner's, who frees it: a slice holds it as long as it takes.
     pub(crate) lock: Weak<StoreLock>,

@@ -14,6 +14,7 @@ use super::shape::{self, Circumstances};
 use super::slice::Slice;
 use crate::format::ids::{LevelId, SegmentId};
 use crate::stats::ChoreKind;
+use crate::store::reserve::Quota;
 use kv_trait::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,6 +24,10 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
 /// Files that views pin are looked at again after this long: nobody says when a view goes.
 const PINS_LOOKED_AT: Duration = Duration::from_millis(200);
+/// On a full disk no unit is shorter than this: each begins a run.
+const FULL_UNIT_BYTES_MIN: u64 = 8 * 1024;
+/// As often as this a unit that finds no room is made smaller at once, before it waits.
+const SHRUNK_AT_ONCE: u32 = 4;
 /// Causes of damage that are kept to be told.
 const DAMAGES_MAX: usize = 100;
 /// The store takes this much of what is live, in percent, and writers wait for a pass that gives space back.
@@ -86,7 +91,13 @@ pub(super) struct Machine {
     spared: BTreeSet<SegmentId>,
     /// The run that a checkpoint writes, about.
     checkpoint_bytes: u64,
+    /// A step found no room.
     disk_full: bool,
+    /// The quota for chores was spent for what is under way, and had so much.
+    lent: bool,
+    given: u64,
+    /// Units that found no room even so, one behind the other: each is half as long as the one before.
+    shrunk: u32,
     pub(super) checkpoint_trouble: Trouble,
     pub(super) merge_trouble: Trouble,
     /// The newest and the oldest level of the pass that fails; others go on beside it.
@@ -106,6 +117,8 @@ pub(crate) struct Standing {
     pub(crate) total_bytes: u64,
     /// Bytes of files that only scans keep.
     pub(crate) pinned_bytes: u64,
+    /// Bytes of files that the manifest does not name: not yet, or no more.
+    pub(super) unnamed_bytes: u64,
     /// The store takes so much that writers wait for what is under way.
     pub(super) crowded: bool,
     /// When a slice has something to do, as far as is known; `None`: when something is frozen, and not before.
@@ -132,6 +145,9 @@ impl Machine {
             // What is there may be of any class; that of a checkpoint is not far from what memory holds.
             checkpoint_bytes: newest.min(ground.tuning.memtable_bytes).max(1),
             disk_full: false,
+            lent: false,
+            given: 0,
+            shrunk: 0,
             checkpoint_trouble: Trouble::default(),
             merge_trouble: Trouble::default(),
             failing: None,
@@ -151,7 +167,11 @@ impl Machine {
             checkpoint_bytes: self.checkpoint_bytes,
             log_bytes,
             levels_max: ground.tuning.levels_max,
-            disk_full: self.disk_full,
+            disk_full: self.is_full(ground),
+            unit_bytes: ground.tuning.unit_bytes,
+            room: (self.room(ground) / 2)
+                .checked_shr(self.shrunk)
+                .unwrap_or(0),
             spared: &self.spared,
         };
         ground
@@ -227,6 +247,7 @@ impl Machine {
         if ground.layers.frozen().is_some() && !self.checkpoint_trouble.waits(now) {
             return self.checkpoint(ground, &mut slice, now);
         }
+        self.repay_now(ground);
         Ok(Progress::Idle)
     }
 
@@ -279,7 +300,10 @@ impl Machine {
     ) -> Result<Progress> {
         let checkpointing = match self.checkpointing.take() {
             Some(begun) => Some(begun),
-            None => ground.layers.frozen().map(Checkpointing::new),
+            None => {
+                self.keep_in_bound(ground);
+                ground.layers.frozen().map(Checkpointing::new)
+            }
         };
         let Some(mut checkpointing) = checkpointing else {
             return Ok(Progress::Idle);
@@ -290,7 +314,8 @@ impl Machine {
             Ok(true) => {
                 ground.counters.end(Ok(()));
                 self.checkpoint_trouble.ended();
-                self.disk_full = false;
+                self.disk_full &= self.lent;
+                self.repay(ground);
                 let bytes = checkpointing.file_bytes;
                 if bytes > 0 {
                     self.checkpoint_bytes = match self.checkpoint_bytes {
@@ -303,7 +328,10 @@ impl Machine {
             Err(error) => {
                 ground.counters.end(Err(&error));
                 checkpointing.files.give_up(ground);
-                self.note_full(&error);
+                if self.is_worth_again(ground, &error) {
+                    return Ok(Progress::Worked);
+                }
+                self.repay_now(ground);
                 self.checkpoint_trouble.failed(now, error.clone());
                 return Err(error);
             }
@@ -311,8 +339,90 @@ impl Machine {
         Ok(Progress::Worked)
     }
 
-    fn note_full(&mut self, error: &Error) {
-        self.disk_full |= is_disk_full(error);
+    /// Whether there is no room: for a step, or for somebody who wants to write.
+    fn is_full(&self, ground: &Ground) -> bool {
+        self.disk_full || ground.reserve.is_short()
+    }
+
+    /// Whether what has failed, and was given up, is to be done once more: where it found no room, and its quota had some.
+    fn is_worth_again(&mut self, ground: &Ground, error: &Error) -> bool {
+        if !is_disk_full(error) || ground.is_poisoned() {
+            return false;
+        }
+        self.disk_full = true;
+        self.lend(ground)
+    }
+
+    /// Gives up the quota for chores, until what is under way is done. Says whether it had any.
+    fn lend(&mut self, ground: &Ground) -> bool {
+        if self.lent {
+            return false;
+        }
+        self.given = ground.reserve.held(Quota::Maintenance);
+        self.lent = ground.reserve.spend(Quota::Maintenance);
+        self.lent
+    }
+
+    /// The step is over, and no other of the same pass comes: what can be had of its quota is taken again. Under a bound the
+    /// next put does that, which knows whether it may.
+    fn repay(&mut self, ground: &Ground) {
+        if self.is_between_units() && self.policy.passes().is_empty() {
+            self.repay_now(ground);
+        }
+    }
+
+    fn repay_now(&mut self, ground: &Ground) {
+        if !std::mem::take(&mut self.lent) {
+            return;
+        }
+        if ground.tuning.disk_bytes_max.is_none() {
+            ground.reserve.take_again(Quota::Maintenance);
+        } else {
+            ground.reserve.end_step(Quota::Maintenance);
+        }
+    }
+
+    /// Gives up the quota before a step that could take the store beyond its bound: what the step writes comes in its place.
+    fn keep_in_bound(&mut self, ground: &Ground) {
+        let Some(bound) = ground.tuning.disk_bytes_max else {
+            return;
+        };
+        let named = ground.catalog.read(|manifest| {
+            let segments = manifest.segments.iter().map(|segment| segment.end);
+            let runs = manifest.runs.iter().map(|run| run.file_bytes);
+            segments.chain(runs).sum::<u64>() + manifest.segment_bytes
+        });
+        let kept = ground.reserve.bytes_when_whole() + ground.reserve.wanted(Quota::Maintenance);
+        if named + ground.catalog.file_bytes() + self.unnamed_bytes() + kept > bound {
+            self.lend(ground);
+        }
+    }
+
+    /// Bytes of files that the manifest does not name.
+    pub(super) fn unnamed_bytes(&self) -> u64 {
+        let checkpoint = self.checkpointing.as_ref().map(Checkpointing::written);
+        let merge = self.merging.as_ref().map(Merging::written);
+        self.graveyard.bytes() + checkpoint.unwrap_or_default() + merge.unwrap_or_default()
+    }
+
+    /// What a unit writes: on a full disk a part of what its quota has, or less where that was too much.
+    fn unit_bytes(&self, ground: &Ground) -> u64 {
+        let usual = ground.tuning.unit_bytes;
+        if !self.is_full(ground) && !self.lent {
+            return usual;
+        }
+        let shrunk = (self.room(ground) / 3).checked_shr(self.shrunk);
+        let shrunk = shrunk.unwrap_or(0).max(FULL_UNIT_BYTES_MIN);
+        shrunk.min(usual)
+    }
+
+    /// What a pass has on a full disk.
+    fn room(&self, ground: &Ground) -> u64 {
+        if self.lent {
+            self.given
+        } else {
+            ground.reserve.held(Quota::Maintenance)
+        }
     }
 
     /// The next unit, if any is due.
@@ -354,7 +464,8 @@ impl Machine {
 
     fn begin(&mut self, ground: &Ground, unit: Unit, shape: &Shape, now: Duration) -> Result<()> {
         let passes: Vec<Pass> = self.policy.passes().to_vec();
-        match Merging::new(ground, unit, passes.clone(), shape) {
+        self.keep_in_bound(ground);
+        match Merging::new(ground, unit, passes.clone(), shape, self.unit_bytes(ground)) {
             Ok(merging) => {
                 self.merging = Some(merging);
                 Ok(())
@@ -378,6 +489,9 @@ impl Machine {
                 if self.failing.is_none() || self.failing == levels_of(merging.passes()) {
                     self.merges_work();
                 }
+                self.disk_full &= self.lent;
+                self.shrunk = 0;
+                self.repay(ground);
                 for segment in &outcome.spared {
                     self.policy.spare(*segment);
                 }
@@ -393,8 +507,21 @@ impl Machine {
             Err(error) => {
                 ground.counters.end(Err(&error));
                 merging.files().give_up(ground);
-                self.note_full(&error);
-                self.merges_fail(now, merging.passes(), &error);
+                let passes = merging.passes().to_vec();
+                drop(merging);
+                if self.is_worth_again(ground, &error) {
+                    return Ok(Progress::Worked);
+                }
+                if is_disk_full(&error) {
+                    // The pass was begun with more room: another has fewer victims, or none.
+                    self.shrunk = self.shrunk.saturating_add(1);
+                    self.policy.forget();
+                    if self.shrunk <= SHRUNK_AT_ONCE && !ground.is_poisoned() {
+                        return Ok(Progress::Worked);
+                    }
+                }
+                self.repay_now(ground);
+                self.merges_fail(now, &passes, &error);
                 return Err(error);
             }
         }
@@ -412,13 +539,19 @@ impl Machine {
             return Ok(None);
         }
         let ended = self.limit_views(ground, now);
-        let released = release::release(ground, &mut self.graveyard);
+        let mut released = release::release(ground, &mut self.graveyard);
+        if let Err(error) = &released
+            && self.is_worth_again(ground, error)
+        {
+            released = release::release(ground, &mut self.graveyard);
+        }
         // On a full disk the edit may find no room, and removing names is what makes some; in doubt none is removed.
         let unlinked = if ground.is_poisoned() {
             Ok(0)
         } else {
             self.graveyard.unlink(ground)
         };
+        self.repay(ground);
         match released.and_then(|released| Ok(unlinked? > 0 || released || ended)) {
             Ok(true) => {
                 self.unlink_trouble.ended();
@@ -476,6 +609,11 @@ impl Machine {
         Ok(())
     }
 
+    /// Whether nothing is half done.
+    const fn is_between_units(&self) -> bool {
+        self.checkpointing.is_none() && self.merging.is_none()
+    }
+
     /// What is half done is dropped, and its files are removed.
     pub(super) fn abandon(&mut self, ground: &Ground) {
         if let Some(mut checkpointing) = self.checkpointing.take() {
@@ -484,6 +622,7 @@ impl Machine {
         if let Some(mut merging) = self.merging.take() {
             merging.files().give_up(ground);
         }
+        self.repay_now(ground);
     }
 }
 

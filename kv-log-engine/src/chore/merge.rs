@@ -97,7 +97,7 @@ pub(super) struct Outcome {
 }
 
 impl Merging {
-    /// The unit that the policy chose, of a shape with these levels.
+    /// The unit that the policy chose, of a shape with these levels; `enough` is what it writes.
     ///
     /// # Errors
     /// The view has other levels than the manifest: nothing may be merged by positions.
@@ -106,6 +106,7 @@ impl Merging {
         unit: Unit,
         passes: Vec<Pass>,
         shape: &Shape,
+        enough: u64,
     ) -> Result<Self> {
         let view = ground.layers.levels();
         let named = shape.levels.iter().map(|level| level.id);
@@ -129,7 +130,7 @@ impl Merging {
         let merged = merged.into_iter().flatten().flat_map(|level| &level.runs);
         let least = merged.map(|run| run.live_bytes).sum::<u64>() / UNITS_MAX;
         Ok(Self {
-            unit_bytes: ground.tuning.unit_bytes.max(least),
+            unit_bytes: enough.max(least),
             run_bytes: ground.tuning.run_bytes.max(least),
             runs: RunsOut::new(last.id(), unit.from.clone()),
             values: Values::new(ground, &unit.victims),
@@ -221,7 +222,7 @@ impl Merging {
     }
 
     /// Bytes of output, about.
-    fn written(&self) -> u64 {
+    pub(super) fn written(&self) -> u64 {
         self.runs.bytes() + self.values.bytes()
     }
 

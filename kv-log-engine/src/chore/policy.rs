@@ -40,6 +40,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Levels of one class that are merged into one of the next.
 pub(crate) const TIER_LEVELS: usize = 3;
 
+/// What disks give and take.
+const BLOCK_BYTES: u64 = 4096;
+
 /// A run as the policy sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct RunShape {
@@ -103,6 +106,8 @@ pub(crate) struct Budgets {
     pub(crate) garbage_percent_min: u64,
     /// There is no room left: then every segment with garbage is a victim.
     pub(crate) disk_full: bool,
+    /// What may be copied out of victims by one pass: nothing of them is given back before it ends.
+    pub(crate) copies_max: u64,
 }
 
 impl Budgets {
@@ -117,6 +122,7 @@ impl Budgets {
             reach_percent: 140,
             garbage_percent_min: 33,
             disk_full: false,
+            copies_max: u64::MAX,
         }
     }
 }
@@ -270,7 +276,6 @@ impl Policy {
     }
 
     /// What is known of passes is forgotten, as by a restart.
-    #[cfg(test)]
     pub(crate) fn forget(&mut self) {
         self.passes.clear();
     }
@@ -323,7 +328,12 @@ fn space(shape: &Shape, bottom: usize) -> Option<Pass> {
     let victims = victims(shape);
     // A pass that cannot give back a twentieth would begin again and again.
     let gain = usage.garbage_above + garbage_of(shape, &victims);
-    if gain * 20 < usage.live.max(budgets.log_bytes) || gain == 0 {
+    let least = if budgets.disk_full {
+        (usage.live / 100).max(BLOCK_BYTES)
+    } else {
+        usage.live.max(budgets.log_bytes) / 20
+    };
+    if gain < least || gain == 0 {
         return None;
     }
     Some(Pass {
@@ -486,19 +496,20 @@ fn garbage_of(shape: &Shape, victims: &BTreeSet<SegmentId>) -> u64 {
 fn victims(shape: &Shape) -> BTreeSet<SegmentId> {
     let budgets = &shape.budgets;
     let referred = referred(shape);
-    let mut candidates: Vec<(u64, u64, SegmentId)> = Vec::new();
+    let mut candidates: Vec<(u64, u64, u64, SegmentId)> = Vec::new();
     for segment in shape.segments.iter().filter(|segment| segment.may_go) {
         let live = referred.get(&segment.id).copied().unwrap_or_default();
         let garbage = segment.bytes.saturating_sub(live);
         let percent = garbage * 100 / segment.bytes.max(1);
         let least = if budgets.disk_full {
-            1
+            // Less than a block of garbage is a header, and comes back with the copies.
+            if garbage < BLOCK_BYTES { 101 } else { 1 }
         } else {
             budgets.garbage_percent_min
         };
         // One that nothing refers to goes by itself.
         if live > 0 && percent >= least {
-            candidates.push((percent, garbage, segment.id));
+            candidates.push((percent, garbage, live, segment.id));
         }
     }
     candidates.sort_by(|a, b| b.cmp(a));
@@ -506,10 +517,15 @@ fn victims(shape: &Shape) -> BTreeSet<SegmentId> {
     let reach = usage.live * budgets.reach_percent / 100;
     let mut left = usage.total.saturating_sub(usage.garbage_above);
     let mut chosen = BTreeSet::new();
-    for (_, garbage, id) in candidates {
+    let mut copies = 0;
+    for (_, garbage, live, id) in candidates {
         if left <= reach && !budgets.disk_full {
             break;
         }
+        if copies + live > budgets.copies_max {
+            continue;
+        }
+        copies += live;
         left = left.saturating_sub(garbage);
         chosen.insert(id);
     }

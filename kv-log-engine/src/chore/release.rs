@@ -111,6 +111,11 @@ impl Graveyard {
         self.buried.len()
     }
 
+    /// Bytes of all of them.
+    pub(super) fn bytes(&self) -> u64 {
+        self.buried.iter().map(Buried::bytes).sum()
+    }
+
     /// Bytes of files that only views keep.
     pub(super) fn pinned_bytes(&self) -> u64 {
         let pinned = self.buried.iter().filter(|buried| buried.is_pinned());

@@ -3,6 +3,7 @@
 use super::chores::Chores;
 use super::machine::Progress;
 use crate::commit::upkeep::{Relief, Upkeep};
+use crate::stats::Pressure;
 
 impl Upkeep for Chores {
     fn settled(&self) {
@@ -15,6 +16,30 @@ impl Upkeep for Chores {
 
     fn rotates_at(&self) -> u64 {
         self.log_bytes()
+    }
+
+    fn unnamed_bytes(&self) -> u64 {
+        self.standing().unnamed_bytes
+    }
+
+    fn gives_room(&self) -> bool {
+        !self.ground().tuning.by_hand && !self.is_stopped()
+    }
+
+    fn checkpoint_gives_room(&self) -> bool {
+        self.failure(Pressure::Levels).is_none()
+    }
+
+    fn give_room(&self) -> Relief {
+        match self.slice() {
+            Progress::Worked => Relief::Again,
+            Progress::Busy => {
+                self.wait_for_slice();
+                Relief::Again
+            }
+            // Whoever has no room says so himself: why chores could do nothing about it is shown in `Stats`.
+            Progress::Idle | Progress::Failed => Relief::Go,
+        }
     }
 
     /// A slice first, and only then a refusal: nobody else may be there to try again what failed.

@@ -3,6 +3,7 @@
 use super::policy::{Budgets, LevelShape, Pass, Reason, RunShape, SegmentShape, Shape};
 use crate::format::ids::SegmentId;
 use crate::format::manifest::{Manifest, PassEntry, RunEntry};
+use crate::store::quotas::full_unit_bytes;
 use std::collections::BTreeSet;
 
 /// What the policy must know beside the manifest.
@@ -16,6 +17,10 @@ pub(super) struct Circumstances<'a> {
     pub(super) levels_max: Option<usize>,
     /// A write failed for want of room.
     pub(super) disk_full: bool,
+    /// What a unit writes where there is room.
+    pub(super) unit_bytes: u64,
+    /// What copies may take where there is none.
+    pub(super) room: u64,
     /// Segments with a value that does not verify: they cannot be emptied.
     pub(super) spared: &'a BTreeSet<SegmentId>,
 }
@@ -46,11 +51,22 @@ pub(super) fn shape(manifest: &Manifest, circumstances: &Circumstances<'_>) -> S
         circumstances.log_bytes,
         bottom_bytes,
     );
+    let segments: Vec<SegmentShape> = segments.collect();
+    let copies_max = if circumstances.disk_full {
+        let whole: u64 = segments.iter().map(|segment| segment.bytes).sum();
+        let runs: u64 = manifest.runs.iter().map(|run| run.file_bytes).sum();
+        let merged = whole + runs;
+        let most = full_unit_bytes(merged, circumstances.unit_bytes, manifest.segment_bytes);
+        most.min(circumstances.room)
+    } else {
+        u64::MAX
+    };
     Shape {
-        segments: segments.collect(),
+        segments,
         budgets: Budgets {
             disk_full: circumstances.disk_full,
             levels_max: circumstances.levels_max.unwrap_or(budgets.levels_max),
+            copies_max,
             ..budgets
         },
         levels,

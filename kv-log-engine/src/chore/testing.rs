@@ -26,6 +26,7 @@ use crate::storage::{OpenMode, Storage, StorageFile, exact};
 use crate::store::catalog::{self, Catalog};
 use crate::store::lock::StoreLock;
 use crate::store::manifest;
+use crate::store::reserve::Reserve;
 use crate::sync::lock_std as lock;
 use kv_trait::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +51,8 @@ pub(super) const TINY_TUNING: Tuning = Tuning {
         write_bytes: 100,
         sync_bytes: 300,
     },
+    disk_bytes_max: None,
+    by_hand: false,
     view_age_max: None,
     pinned_bytes_max: None,
     bytes_per_second: None,
@@ -401,6 +404,7 @@ impl Small {
             catalog: Arc::clone(&catalog),
             layers: Arc::clone(&layers) as Arc<dyn Layers>,
             views: Arc::default(),
+            reserve: Arc::new(Reserve::new(files.shared_storage(), DB.into())),
             poison: poison.clone(),
             lock: Arc::downgrade(&owner),
             process_id: host.process_id(),

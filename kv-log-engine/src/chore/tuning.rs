@@ -29,6 +29,10 @@ pub(crate) struct Tuning {
     pub(crate) slice_entries: u64,
     pub(crate) layout: RunLayout,
     pub(crate) values: ValueLayout,
+    /// All files of the store take no more than this.
+    pub(crate) disk_bytes_max: Option<u64>,
+    /// A test does them slice by slice.
+    pub(crate) by_hand: bool,
     /// A scan that is open for longer is ended.
     pub(crate) view_age_max: Option<Duration>,
     /// What scans may keep on disk that nobody else needs; `None`: what is live decides.
@@ -50,6 +54,8 @@ impl Default for Tuning {
             slice_entries: 16 * 1024,
             layout: RunLayout::default(),
             values: ValueLayout::default(),
+            disk_bytes_max: None,
+            by_hand: false,
             view_age_max: None,
             pinned_bytes_max: None,
             bytes_per_second: None,
@@ -79,6 +85,8 @@ impl Tuning {
                 ..RunLayout::default()
             },
             values: ValueLayout::default(),
+            disk_bytes_max: budgets.disk_bytes_max,
+            by_hand: budgets.by_hand,
             view_age_max: budgets.view_age_max,
             pinned_bytes_max: budgets.pinned_bytes_set(),
             bytes_per_second: budgets.chore_bytes_per_second,

@@ -32,6 +32,9 @@ use std::sync::Arc;
 /// Frames are gathered into pieces of this size, so that a group of small batches is one write.
 const WRITE_BYTES: usize = 1024 * 1024;
 
+/// Slices that a put waits for at most where there is no room; the next one waits for others.
+const SLICES_FOR_ROOM_MAX: usize = 512;
+
 /// Everything the leader needs to make a group durable and visible.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
@@ -42,6 +45,8 @@ pub(crate) struct LogWriter {
     tail: Arc<LogTail>,
     /// What the next group would have to wait for fails.
     refused: Option<Error>,
+    /// The same for those of the next group that put.
+    refuses_puts: Option<Error>,
     buffer: Vec<u8>,
 }
 
@@ -53,22 +58,44 @@ impl LogWriter {
         resolve: impl FnOnce(Vec<Result<Answer>>, GroupEnd),
     ) {
         let mut admission = Admission::new(batches);
-        if let Err(full) = self.rotation.admit(&self.active, &admission.batches) {
+        let admitted = match self.admit(&admission.batches) {
+            Err(full) if self.gains_room(&full) => self.admit(&admission.batches),
+            admitted => admitted,
+        };
+        if let Err(full) = admitted {
             admission.refuse_puts(&full);
         }
+        let mut gained = false;
         let (mut group, appended) = loop {
             let end = self.active.segment.end();
             let mut group = Group::plan(admission.take(), end, &self.published);
+            if !admission.puts() {
+                let unnamed = self.upkeep.unnamed_bytes();
+                let keeping = &self.rotation.keeping;
+                keeping.spare_others(&self.active, unnamed, group.bytes());
+            }
             match self.append(&mut group) {
+                Err(full) if !gained && admission.puts() && self.gains_room(&full) => {
+                    gained = true;
+                    admission.put_back(group.into_batches());
+                }
                 Err(full) if self.goes_on(&full, &admission, &group) => {
                     admission.put_back(group.into_batches());
                     admission.refuse_puts(&full);
+                }
+                // Deletes whose quota is used up.
+                Err(full) if !gained && self.gains_room(&full) => {
+                    gained = true;
+                    admission.put_back(group.into_batches());
                 }
                 appended => break (group, appended),
             }
         };
         if appended.is_ok() && admission.has_refused() {
             add(&self.active.counters.failed_groups, 1);
+        }
+        if appended.is_ok() && admission.puts() {
+            self.rotation.keeping.reserve.note_short(false);
         }
         let durable = appended.and_then(|end| self.sync(end));
         let outcomes = match durable {
@@ -89,7 +116,53 @@ impl LogWriter {
         error.kind() == ErrorKind::StorageFull
             && self.active.poison_refusal().is_none()
             && admission.deletes()
-            && (admission.puts() || self.rotation.spend_for_deletes(group.bytes()))
+            && (admission.puts() || self.rotation.keeping.spend_for_deletes(group.bytes()))
+    }
+
+    /// Lets the batches of a group in that put, as far as there is room to be kept beside them.
+    fn admit(&mut self, batches: &[Batch]) -> Result<()> {
+        if let Some(full) = self.refuses_puts.take() {
+            return Err(full);
+        }
+        let unnamed = self.upkeep.unnamed_bytes();
+        self.rotation
+            .keeping
+            .admit(&self.active, &self.published, unnamed, batches)
+    }
+
+    /// Lets chores give back what they can, where a step found no room. Says whether it is worth to be done once more.
+    fn gains_room(&mut self, error: &Error) -> bool {
+        let is_full = error.kind() == ErrorKind::StorageFull && error.effect() == Effect::Nothing;
+        if !is_full || self.active.refusal().is_some() || !self.rotation.is_settled() {
+            return false;
+        }
+        self.rotation.keeping.reserve.note_short(true);
+        if !self.upkeep.gives_room() {
+            return false;
+        }
+        self.upkeep.settled();
+        for _ in 0..SLICES_FOR_ROOM_MAX {
+            // What only memory knows to be garbage nobody can give back. A memtable that was frozen before goes first.
+            let freezes = self.tail.bytes() > 0 && self.published.unwritten().is_none();
+            if freezes && self.upkeep.checkpoint_gives_room() {
+                self.freeze_if_due(true);
+                self.rotation
+                    .rotate_for_chores(&mut self.active, &self.published);
+            }
+            match self.upkeep.give_room() {
+                Relief::Again => {}
+                Relief::Go | Relief::Refuse(_) => break,
+            }
+        }
+        self.rotation.keeping.trim(&self.active, &self.published);
+        self.active.refusal().is_none()
+    }
+
+    /// Makes room for a group that begins with this batch.
+    fn make_room(&mut self, first: &Batch) -> Result<u64> {
+        let unnamed = self.upkeep.unnamed_bytes();
+        self.rotation
+            .make_room(&mut self.active, &self.published, unnamed, first)
     }
 
     /// Makes room and writes the frames at END. Returns where END will be.
@@ -195,6 +268,7 @@ impl LogWriter {
             upkeep,
             tail,
             refused: None,
+            refuses_puts: None,
             buffer: Vec::new(),
         }
     }
@@ -261,12 +335,19 @@ impl GroupWriter for LogWriter {
     type Request = Batch;
 
     fn prepare(&mut self, first: &Batch) -> Result<u64> {
+        self.refuses_puts = None;
         if let Some(error) = self.refused.take() {
-            return Err(error.with_effect(Effect::Nothing));
+            let error = error.with_effect(Effect::Nothing);
+            if error.kind() != ErrorKind::StorageFull || !first.only_deletes() {
+                return Err(error);
+            }
+            // Deletes wait for nobody who has no room: they lead to some.
+            self.refuses_puts = Some(error);
         }
-        let room = self
-            .rotation
-            .make_room(&mut self.active, &self.published, first)?;
+        let room = match self.make_room(first) {
+            Err(full) if self.gains_room(&full) => self.make_room(first)?,
+            made => made?,
+        };
         self.upkeep.settled();
         Ok(room)
     }

@@ -14,6 +14,7 @@
 //! | `term`, `lead`: groups, one after the other | `admission`: who goes on when the disk is full |
 //! | `token`, `ticket`, `closing`: ways to the lead | `rotate`: seal and go on; the marks of a clean end |
 //! | | `upkeep`: freezing, and giving way to chores |
+//! | | `keeping`: the reserve, and who is let in |
 //! | | `group`: the order of them all |
 //!
 //! Lock order: queue, then ticket. Neither is held when a waker is called, when a closure is handed to a runtime, or
@@ -33,6 +34,7 @@ mod token;
 
 pub(crate) mod active;
 pub(crate) mod group;
+pub(crate) mod keeping;
 pub(crate) mod poison;
 pub(crate) mod rotate;
 pub(crate) mod upkeep;

@@ -4,20 +4,19 @@
 //! leaves a file that nothing names, and an active segment that ends in a footer.
 
 use super::active::Active;
+use super::keeping::{Keeping, PARTS_OF_BLOCKS_BYTES};
 use crate::batch::Batch;
 use crate::format::Salt;
-use crate::format::ids::SegmentId;
 use crate::format::manifest::{Edit, SegmentEntry, SegmentState};
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
 use crate::index::Published;
 use crate::log::files::SegmentFiles;
-use crate::log::writer::{Failed, GROW_BYTES_MIN, RESERVED_BYTES, SegmentWriter};
+use crate::log::writer::{Failed, GROW_BYTES_MIN, SegmentWriter};
 use crate::recovery::repair::Settlement;
 use crate::stats::add;
 use crate::store::catalog::{Catalog, EditError};
 use crate::store::lock::StoreLock;
-use crate::store::quotas::Held;
-use crate::store::reserve::{Quota, Reserve};
+use crate::store::reserve::Quota;
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::io;
 use std::sync::Arc;
@@ -29,12 +28,6 @@ pub(crate) const NAMES_LOOKED_AT: Duration = Duration::from_millis(50);
 /// Names that are in the way of a new segment, and are not ours, before the rotation gives up.
 const FOREIGN_NAMES_MAX: u64 = 64;
 
-/// The reserve is sized anew when the log is longer by this.
-const SIZED_EVERY_BYTES: u64 = 1024 * 1024;
-
-/// What a group may take of blocks beside its own bytes: it begins within one and ends within one.
-const PARTS_OF_BLOCKS_BYTES: u64 = 4 * 1024;
-
 /// What a change of segments needs besides the segment itself.
 #[derive(Debug)]
 pub(crate) struct Rotation {
@@ -42,9 +35,7 @@ pub(crate) struct Rotation {
     /// Which files make up the store, and the way to change it.
     catalog: Arc<Catalog>,
     /// What is kept for deletes, closes and chores when the disk is full.
-    reserve: Arc<Reserve>,
-    /// What it was sized for, and where the active segment ended then.
-    sized: Option<(Held, SegmentId, u64)>,
+    pub(super) keeping: Keeping,
     /// What the open has left to be done before the first change.
     unsettled: Option<Settlement>,
     /// Why the store may only be read.
@@ -65,7 +56,7 @@ impl Rotation {
     pub(crate) fn new(
         files: Arc<SegmentFiles>,
         catalog: Arc<Catalog>,
-        reserve: Arc<Reserve>,
+        keeping: Keeping,
         unsettled: Option<Settlement>,
         must_not_write: Option<Error>,
         segments_max: usize,
@@ -74,8 +65,7 @@ impl Rotation {
         Self {
             files,
             catalog,
-            reserve,
-            sized: None,
+            keeping,
             unsettled,
             must_not_write,
             segments_max,
@@ -86,7 +76,8 @@ impl Rotation {
         }
     }
 
-    /// Makes room for a group that begins with this batch, and says how many bytes the group may have.
+    /// Makes room for a group that begins with this batch, and says how many bytes the group may have. `unnamed`: bytes of
+    /// files that the manifest does not name.
     ///
     /// # Errors
     /// Why there is no room; effect *nothing*. The store may be poisoned now.
@@ -94,6 +85,7 @@ impl Rotation {
         &mut self,
         active: &mut Active,
         published: &Published,
+        unnamed: u64,
         first: &Batch,
     ) -> Result<u64> {
         if let Some(refusal) = active.refusal() {
@@ -101,8 +93,9 @@ impl Rotation {
         }
         let nothing = |error: Error| error.with_effect(Effect::Nothing);
         self.settle(active).map_err(nothing)?;
-        self.admit(active, std::slice::from_ref(first))
-            .map_err(nothing)?;
+        let batches = std::slice::from_ref(first);
+        let admitted = self.keeping.admit(active, published, unnamed, batches);
+        admitted.map_err(nothing)?;
         let due = std::mem::take(&mut self.due) && active.segment.contents().frames > 0;
         if let Some(room) = active.segment.room_for(first.bytes()) {
             let rotated = if due {
@@ -122,10 +115,12 @@ impl Rotation {
             }
         }
         let mut rotated = self.rotate(active, published);
-        if first.only_deletes() && rotated.as_ref().err().is_some_and(found_no_room) {
+        // Where the number of segments is the matter, room would not help.
+        let spends = first.only_deletes() && !self.has_all_segments();
+        if spends && rotated.as_ref().err().is_some_and(found_no_room) {
             let start = SEGMENT_HEADER_BYTES + GROW_BYTES_MIN + PARTS_OF_BLOCKS_BYTES;
-            self.reserve.spend_some(Quota::Deletes, start);
-            let reserve = Arc::clone(&self.reserve);
+            self.keeping.reserve.spend_some(Quota::Deletes, start);
+            let reserve = Arc::clone(&self.keeping.reserve);
             let again = || self.rotate(active, published);
             rotated = reserve.spending(Quota::Close, found_no_room, again);
         }
@@ -134,63 +129,6 @@ impl Rotation {
             .segment
             .room_for(first.bytes())
             .unwrap_or_else(|| first.bytes()))
-    }
-
-    /// Lets batches in, as far as the reserve has a say: those that put, while all of its quotas are whole. What they lack is
-    /// taken first.
-    ///
-    /// # Errors
-    /// `StorageFull`: only batches that only delete may go on.
-    pub(super) fn admit(&mut self, active: &Active, batches: &[Batch]) -> Result<()> {
-        let puts = batches.iter().filter(|batch| !batch.only_deletes());
-        let Some(longest_key) = puts.map(Batch::longest_key).max() else {
-            return Ok(());
-        };
-        self.size_reserve(active, longest_key);
-        match self.reserve.refill() {
-            Ok(false) => {
-                let message = format!(
-                    "{} needs {} bytes more that it can keep for deletes, for its upkeep and for a close",
-                    self.files.directory().display(),
-                    self.reserve.missing_bytes()
-                );
-                Err(Error::new(ErrorKind::StorageFull, message))
-            }
-            // For another reason than room the reserve cannot be made: less is kept, and that is no reason to refuse.
-            Ok(true) | Err(_) => Ok(()),
-        }
-    }
-
-    /// Gives up what is kept for deletes, as far as a group of so many bytes needs it. Says whether there was any.
-    pub(super) fn spend_for_deletes(&self, bytes: u64) -> bool {
-        let needed = bytes + RESERVED_BYTES + PARTS_OF_BLOCKS_BYTES;
-        self.reserve.spend_some(Quota::Deletes, needed)
-    }
-
-    /// Says how large the quotas should be that follow the log and the manifest; that for chores is theirs to size.
-    fn size_reserve(&mut self, active: &Active, longest_key: u64) {
-        let (id, end) = (active.segment.segment().id, active.segment.end().offset);
-        let mut key_bytes = longest_key;
-        if let Some((held, sized_id, sized_end)) = &self.sized {
-            key_bytes = key_bytes.max(held.key_bytes);
-            let is_near = *sized_id == id && end < sized_end + SIZED_EVERY_BYTES;
-            if is_near && key_bytes == held.key_bytes {
-                return;
-            }
-        }
-        let sealed_bytes = self.catalog.read(|manifest| {
-            let sealed = manifest.segments.iter().filter(|segment| segment.id != id);
-            sealed.map(|segment| segment.end).sum::<u64>()
-        });
-        let held = Held {
-            image_bytes: self.catalog.image_bytes(),
-            stored_bytes: sealed_bytes.saturating_add(end),
-            key_bytes,
-            ..Held::default()
-        };
-        self.reserve.want(Quota::Close, held.close_bytes());
-        self.reserve.want(Quota::Deletes, held.deletes_bytes());
-        self.sized = Some((held, id, end));
     }
 
     /// Looks whether the names of the segment and of LOCK still lead to this store, unless that was done just now. A store
@@ -254,9 +192,27 @@ impl Rotation {
         settled
     }
 
-    fn rotate(&mut self, active: &mut Active, published: &Published) -> Result<()> {
+    /// Rotates if that is due, so that chores can give back what runs cover of the active segment, if need be at the cost of
+    /// their quota. What cannot be done now is tried with the next group.
+    pub(super) fn rotate_for_chores(&mut self, active: &mut Active, published: &Published) {
+        let due = std::mem::take(&mut self.due) && active.segment.contents().frames > 0;
+        if !due || self.has_all_segments() {
+            return;
+        }
+        let reserve = Arc::clone(&self.keeping.reserve);
+        let rotate = || self.rotate(active, published);
+        let rotated = reserve.spending(Quota::Maintenance, found_no_room, rotate);
+        self.due = rotated.is_err();
+    }
+
+    fn has_all_segments(&self) -> bool {
         let segments = self.catalog.read(|manifest| manifest.segments.len());
-        if segments >= self.segments_max {
+        segments >= self.segments_max
+    }
+
+    fn rotate(&mut self, active: &mut Active, published: &Published) -> Result<()> {
+        if self.has_all_segments() {
+            let segments = self.segments_max;
             let message = format!(
                 "the store has {segments} segments, as many as it can have; export it into one with larger segments"
             );
@@ -397,7 +353,7 @@ impl Rotation {
             // Nothing was changed: the store ends as the close before left it, or as the open had to leave it.
             return Ok(());
         }
-        let reserve = Arc::clone(&self.reserve);
+        let reserve = Arc::clone(&self.keeping.reserve);
         if let Some(edit) = self.floor_to_raise(active) {
             match reserve.spending(Quota::Close, found_no_room, || self.apply(active, &edit)) {
                 // A full disk costs the next open some proof, not this one its success.

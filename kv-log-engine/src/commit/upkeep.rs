@@ -30,6 +30,18 @@ pub(crate) trait Upkeep: Debug + Send + Sync {
     /// A segment of this length is sealed where a checkpoint begins, so that it can be let go. Memory only.
     fn rotates_at(&self) -> u64;
 
+    /// Bytes of files that the manifest does not name: those that chores write, and those that nobody has removed yet.
+    fn unnamed_bytes(&self) -> u64;
+
+    /// Whether chores give room back when there is none: not where a test does them by hand.
+    fn gives_room(&self) -> bool;
+
+    /// Whether a checkpoint would lead to room: not while merges fail, for then it only takes some.
+    fn checkpoint_gives_room(&self) -> bool;
+
+    /// Somebody has no room: does one slice of whatever may give some back, or waits for whoever is at one. Blocks.
+    fn give_room(&self) -> Relief;
+
     /// If something presses, does one slice of it, or waits for whoever is at one. Blocks.
     fn relieve(&self) -> Relief;
 }

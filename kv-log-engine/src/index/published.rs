@@ -375,6 +375,12 @@ impl Published {
         bytes
     }
 
+    /// What the frozen memtable takes that has to be written.
+    pub(crate) fn unwritten_bytes(&self) -> u64 {
+        let unwritten = self.unwritten();
+        unwritten.map_or(0, |frozen| frozen.memtable.approximate_bytes() as u64)
+    }
+
     /// The frozen memtable that has to be written.
     pub(crate) fn unwritten(&self) -> Option<Arc<Frozen>> {
         let point = self.point();

@@ -257,6 +257,25 @@ impl SegmentWriter {
         Ok(group_end)
     }
 
+    /// The file's length.
+    pub(crate) const fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// How much longer the file gets at most by a group of so many bytes, or the next segment where they do not fit here.
+    pub(crate) fn grows_by(&self, bytes: u64) -> u64 {
+        let needed = self.end.offset + bytes + RESERVED_BYTES;
+        if self.room_for(bytes).is_none() {
+            return SEGMENT_HEADER_BYTES + GROW_BYTES_MIN + bytes + RESERVED_BYTES;
+        }
+        if needed <= self.zeroed {
+            return 0;
+        }
+        let used = self.end.offset - SEGMENT_HEADER_BYTES;
+        let step = used.clamp(GROW_BYTES_MIN, self.step_bytes_max);
+        needed.saturating_sub(self.zeroed).max(step)
+    }
+
     /// Zero-fills, so that `bytes` behind END, a mark and the footer have room.
     ///
     /// # Errors

@@ -131,9 +131,14 @@ impl Catalog {
         self.read(|manifest| manifest.edit)
     }
 
-    /// The length of an image of what the manifest says now.
-    pub(crate) fn image_bytes(&self) -> u64 {
-        self.read(|manifest| manifest.image().len() as u64)
+    /// What both copies take on disk, about: those of the process before, until this one has made its own.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        let state = lock(&self.state);
+        let copy = match &state.generation {
+            Some(generation) => generation.zeroed,
+            None => state.manifest.image_bytes_max(),
+        };
+        2 * copy
     }
 
     /// Begins a new generation of both copies: an image of the state after `edit`. Everything an open without proof of a

@@ -3,7 +3,6 @@
 //! Knows no keys, no tickets, and not what a change of the manifest is for.
 
 pub(crate) mod catalog;
-#[cfg_attr(not(test), expect(dead_code, reason = "no option sets a bound yet"))]
 pub(crate) mod disk_bound;
 pub(crate) mod layout;
 pub(crate) mod lock;

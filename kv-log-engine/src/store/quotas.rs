@@ -1,6 +1,9 @@
 //! How much of the reserve a store needs: plain numbers in, plain numbers out. `docs/DURABILITY.md`, "A full disk".
 
 use super::catalog::MANIFEST_ROOM_BYTES;
+use crate::format::ids::LevelId;
+use crate::format::manifest::{Manifest, SegmentState};
+use std::collections::BTreeMap;
 
 /// What the smallest store keeps for each quota: together 64 KiB.
 pub(crate) const CLOSE_BYTES_MIN: u64 = 16 * 1024;
@@ -30,11 +33,40 @@ pub(crate) struct Held {
     pub(crate) key_bytes: u64,
     /// What a checkpoint of the memtables writes, the frozen one included.
     pub(crate) memtable_bytes: u64,
-    /// What one merge unit writes at most.
+    /// What one merge unit writes, copies of values included.
     pub(crate) unit_bytes: u64,
-    /// The longest run of each level above the oldest, together: what a pass of merges must keep beside its output, because
-    /// a prefix that is cut off a run gives nothing back before the run's last key is merged.
+    /// The longest run of each level, together: what a pass of merges must keep beside its output, because a prefix that is
+    /// cut off a run gives nothing back before the run's last key is merged.
     pub(crate) upper_bytes: u64,
+}
+
+impl Held {
+    /// What a manifest names, of a store whose active segment ends at `end` and whose units write so many bytes. What is in
+    /// memory is not known here.
+    pub(crate) fn of(manifest: &Manifest, end: u64, unit_bytes: u64) -> Self {
+        let whole = manifest.segments.iter();
+        let whole = whole.filter(|segment| segment.state != SegmentState::Active);
+        let segments: u64 = whole.map(|segment| segment.end).sum();
+        let runs: u64 = manifest.runs.iter().map(|run| run.file_bytes).sum();
+        let mut longest: BTreeMap<LevelId, u64> = BTreeMap::new();
+        for run in &manifest.runs {
+            let longest = longest.entry(run.level).or_default();
+            *longest = run.file_bytes.max(*longest);
+        }
+        Self {
+            image_bytes: manifest.image_bytes_max(),
+            stored_bytes: segments + runs + end,
+            unit_bytes: full_unit_bytes(segments + runs, unit_bytes, manifest.segment_bytes),
+            upper_bytes: longest.into_values().sum(),
+            ..Self::default()
+        }
+    }
+}
+
+/// What a unit may write on a full disk, in a store that has so many bytes in runs and whole segments: enough to empty half a
+/// segment, or what a unit writes else, but no more than a quarter of it all.
+pub(crate) fn full_unit_bytes(merged_bytes: u64, unit_bytes: u64, segment_bytes: u64) -> u64 {
+    unit_bytes.max(segment_bytes / 2).min(merged_bytes / 4)
 }
 
 impl Held {
@@ -53,9 +85,12 @@ impl Held {
 
     /// One checkpoint, one merge unit, their edits, and what a pass of merges keeps beside its output.
     pub(crate) fn maintenance_bytes(&self) -> u64 {
-        let runs = self.memtable_bytes + self.unit_bytes + self.upper_bytes;
+        // Deletes go into the memtables when no put does, and nothing is sized for them then.
+        let memtables = self.memtable_bytes + self.deletes_bytes();
+        let runs = memtables + self.unit_bytes + self.upper_bytes;
         // Blocks, fences and filters are a little longer than what they hold.
-        let edits = 2 * MANIFEST_ROOM_BYTES;
+        let edits = 2 * (self.image_bytes / 4).next_multiple_of(MANIFEST_ROOM_BYTES);
+        let edits = edits.max(2 * MANIFEST_ROOM_BYTES);
         (runs + runs / 16 + edits).max(MAINTENANCE_BYTES_MIN)
     }
 }
@@ -105,7 +140,6 @@ mod tests {
         };
         assert_eq!(more_stored.deletes_bytes(), DELETES_BYTES_MAX);
         assert_eq!(more_stored.close_bytes(), start.close_bytes());
-        assert_eq!(more_stored.maintenance_bytes(), start.maintenance_bytes());
         let long_keys = Held {
             key_bytes: 65_536,
             ..start

@@ -14,12 +14,13 @@
 //! failure here is more than a smaller reserve. On a file system that copies on write, or compresses, it promises nothing.
 
 use super::layout::RESERVES;
+use super::quotas::Held;
 use crate::storage::exact::{self, is_full};
 use crate::storage::{OpenMode, Storage, StorageFile};
 use crate::sync::lock_std as lock;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Blocks are given back in multiples of this: no file system that is in use has larger ones by default.
@@ -60,6 +61,8 @@ pub(crate) struct Reserve {
     wanted: [AtomicU64; 3],
     /// What it holds, as far as this process knows.
     held: [AtomicU64; 3],
+    /// There is no room for what somebody wants to write.
+    short: AtomicBool,
     /// Held by whoever changes a file, across its I/O. Alone in the lock order.
     files: Mutex<Files>,
 }
@@ -80,6 +83,7 @@ impl Reserve {
             directory,
             wanted: Default::default(),
             held: Default::default(),
+            short: AtomicBool::new(false),
             files: Mutex::default(),
         }
     }
@@ -87,6 +91,50 @@ impl Reserve {
     /// How much a quota should hold from now on. Memory only: [`Reserve::refill`] takes what is missing.
     pub(crate) fn want(&self, quota: Quota, bytes: u64) {
         self.wanted[quota.at()].store(bytes, Ordering::Relaxed);
+    }
+
+    /// The same for all quotas of a store that holds so much.
+    pub(crate) fn want_for(&self, held: &Held) {
+        self.want(Quota::Close, held.close_bytes());
+        self.want(Quota::Deletes, held.deletes_bytes());
+        self.want(Quota::Maintenance, held.maintenance_bytes());
+    }
+
+    pub(crate) fn wanted(&self, quota: Quota) -> u64 {
+        self.wanted[quota.at()].load(Ordering::Relaxed)
+    }
+
+    /// What all quotas take once they are whole.
+    pub(crate) fn bytes_when_whole(&self) -> u64 {
+        let whole = |quota| {
+            let (held, wanted) = (self.held(quota), self.wanted(quota));
+            if held >= wanted { held } else { ahead(wanted) }
+        };
+        Quota::ALL.into_iter().map(whole).sum()
+    }
+
+    /// Gives back what quotas hold beyond so many times what they are filled to.
+    pub(crate) fn trim(&self, times: u64) {
+        for quota in Quota::ALL {
+            let filled = ahead(self.wanted(quota));
+            if self.held(quota) > filled.saturating_mul(times) {
+                self.give_back(quota, filled);
+            }
+        }
+    }
+
+    /// Somebody was refused for want of room, or is not any more: chores then give back what they can, whatever it costs.
+    pub(crate) fn note_short(&self, short: bool) {
+        self.short.store(short, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_short(&self) -> bool {
+        self.short.load(Ordering::Relaxed)
+    }
+
+    /// Whether a quota was spent for a step that is not over.
+    pub(crate) fn is_lent(&self, quota: Quota) -> bool {
+        lock(&self.files).lent[quota.at()]
     }
 
     /// Whether each quota holds what it should. Memory only.
@@ -103,8 +151,7 @@ impl Reserve {
     }
 
     fn missing(&self, quota: Quota) -> u64 {
-        let wanted = self.wanted[quota.at()].load(Ordering::Relaxed);
-        wanted.saturating_sub(self.held(quota))
+        self.wanted(quota).saturating_sub(self.held(quota))
     }
 
     /// What a quota holds, as far as this process has looked.
@@ -136,10 +183,7 @@ impl Reserve {
     ///
     /// # Errors
     /// As for [`Reserve::refill`].
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the quota of chores, which nothing sizes yet")
-    )]
+    #[cfg(test)]
     pub(crate) fn ensure(&self, quota: Quota, bytes: u64) -> io::Result<bool> {
         self.want(quota, bytes);
         if self.missing(quota) == 0 {
@@ -171,10 +215,6 @@ impl Reserve {
 
     /// Gives back what a quota holds beyond `most`. Whoever chooses that leaves it well above what is wanted, or the same
     /// blocks go to and fro.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the quota of chores, which nothing sizes yet")
-    )]
     pub(crate) fn give_back(&self, quota: Quota, most: u64) {
         if self.held(quota) > most {
             let _files = lock(&self.files);
@@ -212,6 +252,11 @@ impl Reserve {
         }
     }
 
+    /// Ends what a quota was spent for, and takes nothing: the next put does, as far as the bound of the store allows it.
+    pub(crate) fn end_step(&self, quota: Quota) {
+        lock(&self.files).lent[quota.at()] = false;
+    }
+
     fn path(&self, quota: Quota) -> PathBuf {
         self.directory.join(RESERVES[quota.at()])
     }
@@ -234,7 +279,7 @@ impl Reserve {
 
     /// Writes zeros behind what a quota holds. Keeps what it gets.
     fn fill(&self, quota: Quota, files: &mut Files) -> io::Result<bool> {
-        let wanted = self.wanted[quota.at()].load(Ordering::Relaxed);
+        let wanted = self.wanted(quota);
         if self.held(quota) >= wanted {
             return Ok(true);
         }

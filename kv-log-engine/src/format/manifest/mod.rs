@@ -55,6 +55,13 @@ pub(crate) struct Features {
     pub(crate) compatible: u64,
 }
 
+/// What an image takes at most: beside its items, and for each of them with its head.
+const IMAGE_HEAD_BYTES: usize = 512;
+const SEGMENT_ITEM_BYTES: usize = SEGMENT_BODY_BYTES + 16;
+const RUN_ITEM_BYTES: usize = 144;
+/// A segment that a run refers to: three short numbers.
+const REFERRED_BYTES: usize = 20;
+
 /// What a manifest says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Manifest {
@@ -146,6 +153,22 @@ impl Manifest {
         }
         items.carried(&self.carried);
         items.into_content()
+    }
+
+    /// An image is no longer than this, and not much shorter: computed without making it.
+    pub(crate) fn image_bytes_max(&self) -> u64 {
+        let keyspaces = self.keyspaces.iter();
+        let keyspaces = keyspaces.map(|keyspace| 32 + keyspace.fingerprint.len());
+        let runs = self.runs.iter().map(|run| {
+            let bounds = run.from.len() + run.to.as_ref().map_or(0, Vec::len);
+            RUN_ITEM_BYTES + bounds + run.referred.len() * REFERRED_BYTES
+        });
+        let passes = self.passes.iter().map(|pass| 64 + 8 * pass.victims.len());
+        let bytes = IMAGE_HEAD_BYTES
+            + self.segments.len() * SEGMENT_ITEM_BYTES
+            + self.carried.len()
+            + keyspaces.chain(runs).chain(passes).sum::<usize>();
+        bytes as u64
     }
 
     /// Reads the content of the image with that number.
