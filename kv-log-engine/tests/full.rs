@@ -1,13 +1,15 @@
-//! A file system that is really full, where this process may mount one; elsewhere the test says that it was skipped.
-#![cfg(target_os = "linux")]
+//! A disk that is full, and led out of there by deletes: a simulated one, and real file systems where this process may mount
+//! them; elsewhere the test says that it was skipped.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
     reason = "helpers of tests may panic like tests, and make a file system from outside"
 )]
 
-use kv_log_engine::{Engine, Options};
-use kv_trait::{Effect, ErrorKind};
+use kv_log_engine::storage::sim::SimDisk;
+use kv_log_engine::{Engine, Options, Tuning};
+use kv_trait::{Effect, Error, ErrorKind, Result};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -56,10 +58,15 @@ fn mount(kind: &str) -> Option<Mounted> {
 }
 
 fn open(path: &Path) -> Engine {
-    Engine::open(path, Options::new().segment_bytes(4 << 20)).unwrap()
+    let by_hand = Tuning {
+        by_hand: true, // so that nothing is given back
+        ..Tuning::default()
+    };
+    let options = Options::new().segment_bytes(4 << 20).tuning(by_hand);
+    Engine::open(path, options).unwrap()
 }
 
-fn full(result: kv_trait::Result<()>) {
+fn full(result: Result<()>) {
     let refused = result.unwrap_err();
     assert_eq!(
         (refused.kind(), refused.effect()),
@@ -97,14 +104,19 @@ fn deletes_close_and_open_go_on(kind: &str) {
             store.remove(&deleted.to_le_bytes()).unwrap();
             deleted += 1;
         }
-        full(store.put(b"more", &[8; 10_000]));
+        // What the reserve need not keep any more may do for one.
+        match store.put(b"more", &[8; 10_000]) {
+            Ok(()) => store.remove(b"more").unwrap(),
+            refused => full(refused),
+        }
         if life % 2 == 0 {
             store.close().unwrap();
         }
         drop(store);
         store = open(&path);
         assert_eq!(store.recovery_report().read_only, None, "life {life}");
-        assert_eq!(store.stats().live_keys, u64::from(written - deleted));
+        let held = store.scan(..).unwrap().count();
+        assert_eq!(held, (written - deleted) as usize, "life {life}");
     }
     drop(other);
     std::fs::remove_file(mounted.at.join("other")).unwrap();
@@ -120,4 +132,166 @@ fn on_a_full_tmpfs_deletes_closes_and_opens_go_on() {
 #[test]
 fn on_a_full_ext4_deletes_closes_and_opens_go_on() {
     deletes_close_and_open_go_on("ext4");
+}
+
+/// What a store must hold.
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn key(number: u32) -> Vec<u8> {
+    // Not in the order of their writing.
+    format!("key {:08x}", number.wrapping_mul(0x9e37_79b1)).into_bytes()
+}
+
+/// Values that move into runs, and such that stay in segments.
+fn value(number: u32) -> Vec<u8> {
+    let length = [60, 300, 700, 2_500][number as usize % 4];
+    let fill = number.to_le_bytes();
+    fill.iter().copied().cycle().take(length).collect()
+}
+
+fn compare(store: &Engine, model: &Model) {
+    let mut scanned = store.scan(..).unwrap();
+    for (key, value) in model {
+        let (found, held) = scanned.next().unwrap().unwrap();
+        assert!(found == *key && held == *value, "{found:?} {key:?}");
+    }
+    assert!(scanned.next().is_none());
+    for (key, value) in model.iter().step_by(7) {
+        assert_eq!(store.get(key).unwrap().as_ref(), Some(value));
+    }
+}
+
+/// Puts until one is refused, which then is in no later state. Returns how many there were.
+fn fill(
+    store: &Engine,
+    model: &mut Model,
+    next: &mut u32,
+    check: &dyn Fn(Option<&Error>),
+) -> usize {
+    let before = model.len();
+    loop {
+        let (key, value) = (key(*next), value(*next));
+        match store.put(&key, &value) {
+            Ok(()) => drop(model.insert(key, value)),
+            Err(refused) => {
+                check(Some(&refused));
+                full(Err(refused));
+                assert_eq!(store.get(&key).unwrap(), None);
+                return model.len() - before;
+            }
+        }
+        *next += 1;
+        check(None);
+    }
+}
+
+/// Fill, read, close or drop, open, delete, and write again, and nobody does any chore by hand. How many fitted in each round.
+fn rounds(count: usize, open: &dyn Fn() -> Engine, check: &dyn Fn(Option<&Error>)) -> Vec<usize> {
+    let (mut model, mut next) = (Model::new(), 0);
+    let mut store = open();
+    let mut fitted = Vec::new();
+    for round in 0..count {
+        fitted.push(fill(&store, &mut model, &mut next, check));
+        compare(&store, &model);
+        if round % 2 == 0 {
+            store.close().unwrap();
+        }
+        drop(store);
+        store = open();
+        assert_eq!(store.recovery_report().read_only, None, "round {round}");
+        compare(&store, &model);
+        // Most of it; in some rounds all.
+        let kept = |at: usize| round % 3 != 2 && at % 4 == round % 4;
+        let gone: Vec<Vec<u8>> = model
+            .keys()
+            .cloned()
+            .enumerate()
+            .filter(|(at, _)| !kept(*at))
+            .map(|(_, key)| key)
+            .collect();
+        for key in gone {
+            store.remove(&key).unwrap();
+            model.remove(&key);
+            check(None);
+        }
+        compare(&store, &model);
+    }
+    fitted.push(fill(&store, &mut model, &mut next, check));
+    compare(&store, &model);
+    store.close().unwrap();
+    fitted
+}
+
+fn small(options: Options, segment_bytes: u64) -> Options {
+    options.segment_bytes(segment_bytes).tuning(Tuning {
+        memtable_bytes: Some(segment_bytes),
+        log_bytes: Some(2 * segment_bytes),
+        run_bytes: Some(segment_bytes),
+        unit_bytes: Some(segment_bytes),
+        slice_bytes: Some(segment_bytes / 4),
+        ..Tuning::default()
+    })
+}
+
+#[test]
+fn a_full_disk_is_emptied_and_filled_again_and_again() {
+    let disk = SimDisk::new();
+    disk.set_capacity(Some(1 << 20));
+    let open = || {
+        let options = Options::new().storage(disk.storage());
+        Engine::open("/db", small(options, 64 * 1024)).unwrap()
+    };
+    let fitted = rounds(6, &open, &|_| ());
+    say(&format!("full: simulated, {fitted:?}\n"));
+    let least = fitted[0] / 3;
+    assert!(fitted.iter().all(|count| *count > least), "{fitted:?}");
+}
+
+#[test]
+fn a_store_that_may_take_no_more_is_emptied_and_filled_again_and_again() {
+    const BOUND: u64 = 1_600_000;
+    let disk = SimDisk::new();
+    let open = || {
+        let options = Options::new().storage(disk.storage()).disk_bytes_max(BOUND);
+        Engine::open("/db", small(options, 16 * 1024)).unwrap()
+    };
+    let length = |name: &String| disk.read_file(name).map_or(0, |file| file.len() as u64);
+    let asked = std::cell::Cell::new(0_u32);
+    let check = |refused: Option<&Error>| {
+        asked.set(asked.get() + 1);
+        if asked.get() % 16 == 0 {
+            let used: u64 = disk.files().iter().map(length).sum();
+            assert!(used <= BOUND, "{used} bytes are used");
+        }
+        if let Some(refused) = refused {
+            assert!(refused.message().contains("1600000"), "{refused}");
+        }
+    };
+    let fitted = rounds(6, &open, &check);
+    say(&format!("full: bounded, {fitted:?}\n"));
+    let least = fitted[0] / 3;
+    assert!(fitted.iter().all(|count| *count > least), "{fitted:?}");
+}
+
+fn real_rounds(kind: &str) {
+    let Some(mounted) = mount(kind) else {
+        say(&format!("full: skipped, cannot mount {kind}\n"));
+        return;
+    };
+    let path = mounted.at.join("store");
+    let open = || Engine::open(&path, small(Options::new(), 1 << 20)).unwrap();
+    let fitted = rounds(3, &open, &|_| ());
+    say(&format!("full: {kind}, {fitted:?}\n"));
+    let least = fitted[0] / 3;
+    assert!(fitted.iter().all(|count| *count > least), "{fitted:?}");
+}
+
+#[test]
+fn a_full_tmpfs_is_emptied_and_filled_again_and_again() {
+    real_rounds("tmpfs");
+}
+
+#[test]
+fn a_full_ext4_is_emptied_and_filled_again_and_again() {
+    real_rounds("ext4");
 }

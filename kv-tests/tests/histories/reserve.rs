@@ -2,9 +2,14 @@
 
 use super::space::reserve_bytes;
 use super::*;
+use kv_log_engine::Tuning;
 
 fn open_on(disk: &SimDisk, seed: u64) -> Engine {
-    Engine::open(STORE, options(disk, seed, 32 * 1024)).unwrap()
+    let by_hand = Tuning {
+        by_hand: true, // so that nothing is given back
+        ..Tuning::default()
+    };
+    Engine::open(STORE, options(disk, seed, 32 * 1024).tuning(by_hand)).unwrap()
 }
 
 fn key(number: u64) -> [u8; 8] {
