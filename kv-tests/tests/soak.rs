@@ -4,10 +4,7 @@
 //!
 //! What is written follows from the number of the batch, and each batch writes its number, too: so whoever opens the
 //! store knows from that one key what all others must be.
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests may panic like tests"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
 use kv_log_engine::storage::sim::SimDisk;
 use kv_log_engine::{Batch, Engine, Options, Tuning};
@@ -182,7 +179,11 @@ fn child(directory: &Path) {
             // A scan that stands still for a while, and is read to its end.
             if let Some((count, scan)) = kept.take() {
                 let scan: kv_log_engine::Scan = scan;
-                assert_eq!(scan.inspect(|found| assert!(found.is_ok(), "{found:?}")).count(), count);
+                assert_eq!(
+                    scan.inspect(|found| assert!(found.is_ok(), "{found:?}"))
+                        .count(),
+                    count
+                );
             }
             let count = store.scan(..).unwrap().count();
             // Nobody writes between the two.

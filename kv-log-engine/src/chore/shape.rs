@@ -3,6 +3,7 @@
 use super::policy::{Budgets, LevelShape, Pass, Reason, RunShape, SegmentShape, Shape};
 use crate::format::ids::SegmentId;
 use crate::format::manifest::{Manifest, PassEntry, RunEntry};
+use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::store::quotas::full_unit_bytes;
 use std::collections::BTreeSet;
 
@@ -39,7 +40,12 @@ pub(super) fn shape(manifest: &Manifest, circumstances: &Circumstances<'_>) -> S
     }
     let segments = manifest.segments.iter().map(|segment| SegmentShape {
         id: segment.id,
-        bytes: segment.end,
+        // What every segment of values has is no garbage: one that is live whole must not be a victim again.
+        bytes: if segment.is_log() {
+            segment.end
+        } else {
+            segment.end.saturating_sub(SEGMENT_HEADER_BYTES)
+        },
         may_go: (!segment.is_log() || manifest.is_covered(segment))
             && !circumstances.spared.contains(&segment.id),
     });
