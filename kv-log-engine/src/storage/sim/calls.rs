@@ -20,7 +20,7 @@ impl Shared {
                 .gates
                 .iter()
                 .filter_map(Weak::upgrade)
-                .filter(|gate| gate.kind == kind)
+                .filter(|gate| gate.is_for(kind, path))
                 .collect()
         };
         gates.iter().for_each(|gate| gate.stand());

@@ -168,12 +168,17 @@ struct GateState {
 
 #[derive(Debug)]
 pub(super) struct GateShared {
-    pub(super) kind: OpKind,
+    kind: OpKind,
+    path_contains: String,
     state: Mutex<GateState>,
     changed: Condvar,
 }
 
 impl GateShared {
+    pub(super) fn is_for(&self, kind: OpKind, path: &Path) -> bool {
+        self.kind == kind && path.to_string_lossy().contains(&self.path_contains)
+    }
+
     /// Called by the disk, with none of its locks held.
     pub(super) fn stand(&self) {
         let mut state = lock(&self.state);
@@ -199,9 +204,10 @@ pub struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(kind: OpKind) -> Self {
+    pub(super) fn new(kind: OpKind, path_contains: &str) -> Self {
         let shared = GateShared {
             kind,
+            path_contains: path_contains.to_owned(),
             state: Mutex::new(GateState::default()),
             changed: Condvar::new(),
         };

@@ -271,7 +271,13 @@ impl SimDisk {
 
     /// Holds every call of a kind until the gate lets it through.
     pub fn hold(&self, kind: OpKind) -> Gate {
-        let gate = Gate::new(kind);
+        self.hold_on(kind, "")
+    }
+
+    /// The same for calls on paths that contain this text.
+    #[doc(hidden)]
+    pub fn hold_on(&self, kind: OpKind, path_contains: &str) -> Gate {
+        let gate = Gate::new(kind, path_contains);
         self.lock().gates.push(Arc::downgrade(&gate.shared));
         gate
     }
