@@ -84,6 +84,52 @@ faults! {
     FilterForgetsKey,
     /// The last sync of a run, that of its footer and trailers, is left out.
     RunNotSynced,
+    /// The directory is not synced before an edit names a run or copied values.
+    RunNameNotSynced,
+    /// A file is named although a sync of its directory failed since it was made.
+    NameEpochIgnored,
+    /// The frozen memtable leaves the view before the run that it becomes is in.
+    FrozenOutEarly,
+    /// A checkpoint's edit raises C and leaves the replay start where it was.
+    ReplayStartNotMoved,
+    /// Replay begins at the start of the replay start's segment.
+    CoveredReplayed,
+    /// A segment is let go although a run refers to it.
+    ReleasedWhileReferred,
+    /// A segment is let go although the replay start is in it.
+    ReplayStartReleased,
+    /// The inputs of a unit are unlinked before the edit that lets them go.
+    UnlinkedBeforeEdit,
+    /// Files that an edit in doubt may name are removed.
+    GivenUpInDoubt,
+    /// Chores change a store before the open is paid for.
+    ChoreBeforeSettled,
+    /// Nobody is told why a checkpoint fails.
+    FailedCheckpointSilent,
+    /// A merge leaves out a level between its newest and its oldest one.
+    LevelLeftOut,
+    /// The output of a unit is taken for newer than what was written after its inputs.
+    OutputTooNew,
+    /// Tombstones go in every merge.
+    TombstoneDroppedEarly,
+    /// Tombstones never go.
+    TombstoneKept,
+    /// A tombstone over a hole goes, and its key stays in the hole.
+    TombstoneOverHoleLost,
+    /// A unit that ends inside an input takes all of it away.
+    InputCutWhole,
+    /// Copied values are not synced before an edit names them.
+    ValuesNotSynced,
+    /// What a merge cannot read is left out.
+    HoleDropped,
+    /// A segment with a value that cannot be copied stays a victim.
+    SpoiledStaysVictim,
+    /// Files are unlinked that a view may read.
+    ViewNotPinned,
+    /// What was unlinked stays open.
+    DescriptorKept,
+    /// What a caller found holds, whatever was forgotten since.
+    LookBelieved,
 }
 
 /// 0: none; otherwise one above the fault.

@@ -16,7 +16,7 @@
 use super::ground::{Frozen, Ground};
 use super::output::{NewFiles, RunOutput, borrowed};
 use super::slice::Slice;
-use crate::format::manifest::{Edit, Manifest, RunEntry};
+use crate::format::manifest::{Checkpoint, Edit, Manifest, RunEntry};
 use crate::index::source::{Item, Source, hidden};
 use crate::stats::add;
 use kv_trait::Result;
@@ -148,13 +148,22 @@ impl Checkpointing {
     /// The one edit.
     fn name(&mut self, ground: &Ground, run: Option<RunEntry>) -> Result<Stage> {
         let checkpoint = self.frozen.checkpoint();
+        if planted!(FrozenOutEarly) {
+            ground.layers.install(ground.layers.levels());
+        }
         let raised = ground.catalog.raised_file_id();
         let edited = ground.catalog.apply_with(|manifest| {
             let mut edit = Edit::default();
             if let Some(run) = &run {
                 edit.run(run);
             }
-            edit.checkpoint(&checkpoint);
+            match manifest.checkpoint {
+                Some(before) if planted!(ReplayStartNotMoved) => edit.checkpoint(&Checkpoint {
+                    seqno: checkpoint.seqno,
+                    ..before
+                }),
+                _ => edit.checkpoint(&checkpoint),
+            }
             edit.counters(
                 manifest.next_seqno.max(checkpoint.seqno.next()),
                 manifest.next_file_id.max(raised),
@@ -174,6 +183,10 @@ impl Checkpointing {
 
     fn show(&self, ground: &Ground) {
         let levels = ground.levels_as_named();
-        ground.layers.install(levels);
+        if planted!(FrozenOutEarly) {
+            ground.layers.replace(levels, Vec::new());
+        } else {
+            ground.layers.install(levels);
+        }
     }
 }

@@ -127,7 +127,7 @@ impl Chores {
     }
 
     pub(crate) fn is_settled(&self) -> bool {
-        self.settled.load(Ordering::Acquire)
+        planted!(ChoreBeforeSettled) || self.settled.load(Ordering::Acquire)
     }
 
     /// Log since the last checkpoint at which the next is due.
@@ -211,6 +211,7 @@ impl Chores {
         let state = lock(&self.state);
         let shown = &state.shown;
         let failure = match pressure {
+            Pressure::Memory if planted!(FailedCheckpointSilent) => None,
             Pressure::Memory => shown.checkpoint_failure.as_ref(),
             Pressure::Levels => {
                 let failures = [&shown.merge_failure, &shown.checkpoint_failure];

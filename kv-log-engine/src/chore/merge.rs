@@ -125,6 +125,12 @@ impl Merging {
         };
         let source =
             |level: &Level| Box::new(level.range(&interval, Direction::Forward)) as Box<dyn Source>;
+        let levels: Vec<Level> = levels
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !planted!(LevelLeftOut) || *at == 0 || *at + 1 == levels.len())
+            .map(|(_, level)| level.clone())
+            .collect();
         let merge = Merge::new(levels.iter().map(source), Direction::Forward, Yield::Newest);
         let merged = shape.levels.get(unit.newest..=unit.oldest);
         let merged = merged.into_iter().flatten().flat_map(|level| &level.runs);
@@ -134,7 +140,7 @@ impl Merging {
             run_bytes: ground.tuning.run_bytes.max(least),
             runs: RunsOut::new(last.id(), unit.from.clone()),
             values: Values::new(ground, &unit.victims),
-            levels: levels.to_vec(),
+            levels,
             unit,
             passes,
             merge,
@@ -203,6 +209,9 @@ impl Merging {
             match item {
                 Item::Hole(hole) => {
                     self.outcome.damages.insert(hole.cause.clone());
+                    if planted!(HoleDropped) {
+                        continue;
+                    }
                     if let Some(hole) = self.interval.clip(hole) {
                         self.runs.push_hole(ground, &mut self.files, hole)?;
                     }
@@ -259,7 +268,8 @@ impl Merging {
         };
         self.taken_bytes += (entry.key.len() + value_bytes) as u64 + ENTRY_BYTES;
         self.entries += 1;
-        if self.unit.bottom && entry.version.is_tombstone() {
+        let bottom = self.unit.bottom && !planted!(TombstoneKept);
+        if (bottom || planted!(TombstoneDroppedEarly)) && entry.version.is_tombstone() {
             self.runs.push_absent(&entry.key, &entry.version)?;
         } else {
             self.carry_value(ground, &mut entry)?;
@@ -285,7 +295,9 @@ impl Merging {
         match copied {
             Copied::To(location) => entry.version.held = Held::Separated(location),
             Copied::Stays(error) => {
-                self.outcome.spared.insert(location.segment);
+                if !planted!(SpoiledStaysVictim) {
+                    self.outcome.spared.insert(location.segment);
+                }
                 self.outcome.damages.insert(error.to_string());
             }
         }
@@ -314,6 +326,11 @@ impl Merging {
                 .retain(|victim| !self.outcome.spared.contains(victim));
         }
         edit.passes(&pass_entries(&passes));
+        if planted!(UnlinkedBeforeEdit) {
+            let storage = ground.files.storage();
+            gone.iter()
+                .for_each(|run| drop(storage.remove_file(&run.path())));
+        }
         let raised = ground.catalog.raised_file_id();
         let edited = ground.catalog.apply_with(|manifest| {
             edit.counters(manifest.next_seqno, manifest.next_file_id.max(raised));
@@ -350,7 +367,7 @@ impl Merging {
                 };
                 let is_used_up = |end: &Vec<u8>| live.to.as_ref().is_some_and(|to| **to <= **end);
                 match &self.end {
-                    Some(end) if !is_used_up(end) => {
+                    Some(end) if !is_used_up(end) && !planted!(InputCutWhole) => {
                         let taken = known.taken.saturating_add(taken).min(known.entries);
                         edit.cut(known.id, end, taken);
                     }

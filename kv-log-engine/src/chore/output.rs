@@ -47,6 +47,9 @@ impl NewFiles {
     /// # Errors
     /// They are not, and no later sync says whether they are: the files are to be given up.
     pub(super) fn sync_names(&self, ground: &Ground) -> Result<()> {
+        if planted!(RunNameNotSynced) {
+            return Ok(());
+        }
         match self.epoch {
             Some(epoch) if !self.made.is_empty() => ground.files.sync_names(epoch),
             _ => Ok(()),
@@ -62,7 +65,7 @@ impl NewFiles {
     pub(super) fn give_up(&mut self, ground: &Ground) {
         let made = std::mem::take(&mut self.made);
         self.epoch = None;
-        if ground.is_poisoned() {
+        if ground.is_poisoned() && !planted!(GivenUpInDoubt) {
             return;
         }
         for (id, path) in made {

@@ -134,7 +134,7 @@ impl Graveyard {
             let Some(next) = self.buried.pop_front() else {
                 break;
             };
-            if next.is_pinned() {
+            if next.is_pinned() && !planted!(ViewNotPinned) {
                 self.buried.push_back(next);
                 continue;
             }
@@ -154,7 +154,7 @@ impl Graveyard {
 }
 
 fn remove(ground: &Ground, id: Option<u64>, path: &Path) -> io::Result<()> {
-    if let Some(id) = id {
+    if let Some(id) = id.filter(|_| !planted!(DescriptorKept)) {
         ground.files.forget(id);
     }
     match ground.files.storage().remove_file(path) {

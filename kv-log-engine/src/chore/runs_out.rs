@@ -85,7 +85,7 @@ impl RunsOut {
     pub(super) fn push_absent(&mut self, key: &[u8], version: &Version<Shared>) -> Result<()> {
         match &mut self.current {
             Some(run) => {
-                if run.writer.cut_out_of_holes(key) {
+                if planted!(TombstoneOverHoleLost) || run.writer.cut_out_of_holes(key) {
                     return Ok(());
                 }
                 run.writer.push(key, &borrowed(version))
@@ -114,7 +114,8 @@ impl RunsOut {
             files.discard(ground, run.id());
             return Ok(());
         }
-        let entry = run.finish(to, Some(self.level))?;
+        let level = Some(self.level).filter(|_| !planted!(OutputTooNew));
+        let entry = run.finish(to, level)?;
         self.done_bytes += entry.file_bytes;
         self.done.push(entry);
         Ok(())

@@ -46,7 +46,7 @@ impl SegmentFiles {
     pub(crate) fn sync_names(&self, epoch: NameEpoch) -> Result<()> {
         let synced = self.storage().sync_dir(&self.directory);
         synced.map_err(|source| fault::io("sync", &self.directory, source))?;
-        if self.name_epoch() == epoch {
+        if self.name_epoch() == epoch || planted!(NameEpochIgnored) {
             return Ok(());
         }
         let message = format!(

@@ -177,7 +177,8 @@ impl Start {
         segment: &Segment,
     ) -> Result<Self> {
         let covered = manifest.checkpoint.as_ref();
-        if let Some(covered) = covered.filter(|covered| covered.segment == entry.id) {
+        let here = covered.filter(|covered| covered.segment == entry.id);
+        if let Some(covered) = here.filter(|_| !planted!(CoveredReplayed)) {
             return Ok(Self {
                 at: Boundary {
                     offset: covered.offset,
@@ -188,7 +189,10 @@ impl Start {
                 before: contents_before(covered),
             });
         }
-        if next_seqno.is_some_and(|next| next != entry.base_seqno) && !planted!(SwappedOrder) {
+        if next_seqno.is_some_and(|next| next != entry.base_seqno)
+            && !planted!(SwappedOrder)
+            && !planted!(CoveredReplayed)
+        {
             let what = format!(
                 "it begins with seqno {}, where {} has to come next",
                 entry.base_seqno,

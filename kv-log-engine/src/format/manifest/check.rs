@@ -138,7 +138,8 @@ impl Manifest {
         let (Some(checkpoint), SegmentState::Sealed) = (&self.checkpoint, segment.state) else {
             return false;
         };
-        segment.id <= checkpoint.segment && segment.max_seqno <= checkpoint.seqno
+        segment.id <= checkpoint.segment
+            && (segment.max_seqno <= checkpoint.seqno || planted!(ReplayStartReleased))
     }
 
     /// The segments that may be let go: nothing of them is replayed, and no run refers to them. This is the only rule of
@@ -149,7 +150,10 @@ impl Manifest {
             runs.flat_map(|run| run.referred.keys().copied()).collect();
         let is_past = |segment: &&SegmentEntry| !segment.is_log() || self.is_covered(segment);
         let past = self.segments.iter().filter(is_past);
-        let free = past.filter(|segment| !referred.contains(&segment.id));
+        let is_free = |segment: &&SegmentEntry| {
+            !referred.contains(&segment.id) || planted!(ReleasedWhileReferred)
+        };
+        let free = past.filter(is_free);
         free.map(|segment| segment.id).collect()
     }
 }
