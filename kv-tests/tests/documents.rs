@@ -27,13 +27,18 @@ fn sources(directory: &Path, found: &mut Vec<String>) {
     }
 }
 
-/// The functions that a source marks as tests, by whatever attributes follow the mark.
+/// The functions that a source marks as tests, by whatever attributes follow the mark, and those that it lists.
 fn tests_of(source: &str) -> impl Iterator<Item = String> {
-    source.split("#[test]").skip(1).filter_map(|marked| {
+    let marked = source.split("#[test]").skip(1).filter_map(|marked| {
         let (_, behind) = marked.split_once("fn ")?;
         let end = behind.find(|letter: char| !letter.is_alphanumeric() && letter != '_')?;
         Some(behind[..end].to_owned())
-    })
+    });
+    let listed = source.split("\ntests! {").skip(1).flat_map(|listed| {
+        let list = listed.split('}').next().unwrap_or_default().split(',');
+        list.map(|name| name.trim().to_owned())
+    });
+    marked.chain(listed.filter(|name| !name.is_empty()))
 }
 
 fn known() -> BTreeSet<String> {

@@ -64,11 +64,30 @@ fn last_byte(disk: &SimDisk, path: &str) -> usize {
         .unwrap()
 }
 
+/// The histories of a file, as tests. They are functions of their own, so that `mutants` can run them on a store that is
+/// broken.
+macro_rules! tests {
+    ($($name:ident),+ $(,)?) => {
+        mod runs {
+            $(
+                #[test]
+                fn $name() {
+                    super::$name();
+                }
+            )+
+        }
+    };
+}
+
+mod checkpoints;
 mod damage;
 mod files;
+mod life;
+mod merges;
 mod names;
 mod owners;
 mod reserve;
 mod space;
 mod types;
+mod views;
 mod writes;

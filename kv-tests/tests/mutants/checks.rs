@@ -141,21 +141,23 @@ pub(crate) fn two_tries_at_one_place_differ() {
 }
 
 pub(crate) fn a_record_counts_only_where_it_was_written() {
+    // So that it stays in its segment.
+    const LONG: usize = 1500;
     let disk = SimDisk::new();
     let store = open(&disk, 1);
-    store.put(b"k", &[1; 300]).unwrap();
-    store.put(b"k", &[2; 300]).unwrap();
+    store.put(b"k", &[1; LONG]).unwrap();
+    store.put(b"k", &[2; LONG]).unwrap();
     let mut file = disk.read_file(SEGMENT).unwrap();
     let at = |value: u8| {
         let file: &[u8] = &file;
-        file.windows(300)
-            .position(|window| window == [value; 300])
+        file.windows(LONG)
+            .position(|window| window == [value; LONG])
             .unwrap()
             - 29
     };
     let (old, new) = (at(1), at(2));
     // The old record, sum and all, over the new one.
-    file.copy_within(old..old + 329, new);
+    file.copy_within(old..old + LONG + 29, new);
     disk.write_file(SEGMENT, &file).unwrap();
     assert_eq!(store.get(b"k").unwrap_err().kind(), ErrorKind::Corrupt);
 }

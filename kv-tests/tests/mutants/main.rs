@@ -10,6 +10,7 @@
 )]
 
 mod checks;
+mod histories;
 mod lies;
 mod lying_storage;
 mod lying_store;
@@ -148,6 +149,110 @@ fn engine_mutants() -> Vec<(PlantedFault, By)> {
             Check(checks::a_run_that_is_named_survives_a_power_cut),
         ),
     ]
+    .into_iter()
+    .chain(chore_mutants())
+    .collect()
+}
+
+/// What is wrong in checkpoints, merges and views, and the history that notices it.
+fn chore_mutants() -> Vec<(PlantedFault, By)> {
+    use PlantedFault as P;
+    use histories::{checkpoints as c, merges as m, views as v};
+    let mutants: [(PlantedFault, fn()); _] = [
+        (
+            P::RunNameNotSynced,
+            c::a_run_and_its_name_are_durable_before_an_edit_names_it,
+        ),
+        (
+            P::NameEpochIgnored,
+            c::a_file_made_before_a_failed_directory_sync_is_never_named,
+        ),
+        (
+            P::FrozenOutEarly,
+            c::a_write_beside_the_begin_of_a_checkpoint_is_always_visible,
+        ),
+        (
+            P::ReplayStartNotMoved,
+            c::a_power_cut_around_the_edit_of_a_checkpoint_leaves_one_state_or_the_other,
+        ),
+        (
+            P::CoveredReplayed,
+            c::what_a_checkpoint_covers_is_not_replayed,
+        ),
+        (
+            P::ReleasedWhileReferred,
+            c::a_segment_that_a_run_refers_to_is_not_let_go,
+        ),
+        (
+            P::ReplayStartReleased,
+            c::a_segment_that_the_replay_start_is_in_keeps_its_tail,
+        ),
+        (
+            P::UnlinkedBeforeEdit,
+            c::inputs_are_unlinked_only_behind_a_durable_edit,
+        ),
+        (
+            P::GivenUpInDoubt,
+            c::nothing_is_unlinked_while_an_edit_of_a_chore_is_in_doubt,
+        ),
+        (
+            P::ChoreBeforeSettled,
+            c::a_chore_after_a_clean_open_pays_before_it_changes_anything,
+        ),
+        (
+            P::FailedCheckpointSilent,
+            c::a_checkpoint_that_fails_refuses_those_who_wait_for_it,
+        ),
+        (
+            P::LevelLeftOut,
+            m::the_newest_layer_is_right_whatever_is_merged_beside_it,
+        ),
+        (
+            P::OutputTooNew,
+            m::the_newest_layer_is_right_whatever_is_merged_beside_it,
+        ),
+        (
+            P::TombstoneDroppedEarly,
+            m::a_tombstone_above_the_bottom_hides_what_is_below,
+        ),
+        (
+            P::TombstoneKept,
+            m::a_queue_that_was_emptied_leaves_no_entry,
+        ),
+        (
+            P::TombstoneOverHoleLost,
+            m::a_tombstone_over_a_hole_goes_and_its_key_is_absent,
+        ),
+        (
+            P::InputCutWhole,
+            m::a_pass_over_keys_with_a_long_common_prefix_has_units_that_end,
+        ),
+        (
+            P::ValuesNotSynced,
+            m::copied_values_are_durable_before_an_edit_names_them,
+        ),
+        (
+            P::HoleDropped,
+            m::a_block_that_does_not_verify_goes_on_as_a_hole,
+        ),
+        (
+            P::SpoiledStaysVictim,
+            m::a_value_that_does_not_verify_stays_where_it_is_and_merges_end,
+        ),
+        (
+            P::ViewNotPinned,
+            v::a_slow_scan_reads_files_that_were_let_go,
+        ),
+        (P::DescriptorKept, v::an_unlinked_file_is_open_nowhere),
+        (
+            P::LookBelieved,
+            v::a_condition_that_memory_cannot_judge_is_looked_up_again,
+        ),
+    ];
+    let mutants = mutants.into_iter();
+    mutants
+        .map(|(fault, history)| (fault, By::Check(history)))
+        .collect()
 }
 
 #[test]

@@ -1,0 +1,18 @@
+//! The histories of checkpoints, merges and views, on a store that breaks the rule of each.
+
+/// They are tests of their own elsewhere.
+macro_rules! tests {
+    ($($name:ident),+ $(,)?) => {};
+}
+
+#[path = "../histories/checkpoints.rs"]
+#[expect(dead_code, reason = "not every history has a fault of its own")]
+pub(crate) mod checkpoints;
+#[path = "../histories/life.rs"]
+mod life;
+#[path = "../histories/merges.rs"]
+#[expect(dead_code, reason = "not every history has a fault of its own")]
+pub(crate) mod merges;
+#[path = "../histories/views.rs"]
+#[expect(dead_code, reason = "not every history has a fault of its own")]
+pub(crate) mod views;
