@@ -65,6 +65,7 @@ impl Drop for Handle {
         // From here on an open in this process waits for the running leader instead of being refused.
         lock::mark_closing(self.opening);
         self.background.stop();
+        self.views.close();
         self.queue.drop_last();
     }
 }
@@ -260,6 +261,7 @@ impl Handle {
         lock::mark_closing(self.opening);
         let closer = self.queue.begin_close()?;
         self.closed.store(true, Ordering::Release);
+        self.views.close();
         let mut writer = closer.writer;
         if Chores::tail_is_long(self.tail.bytes(), self.tail_records()) {
             writer.freeze();

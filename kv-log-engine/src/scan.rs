@@ -39,7 +39,8 @@ use std::time::Duration;
 /// # Limits
 /// It keeps the files that it may read on the disk, whatever becomes of them meanwhile. Where open scans keep more than
 /// [`crate::Options::pinned_bytes_max`], or one is open for longer than [`crate::Options::view_age_max`], the oldest is ended:
-/// its next step is an error of the kind `TooOld`, and there is no other behind it.
+/// its next step is an error of the kind `TooOld`, and there is no other behind it. Behind the store's end it goes on as long
+/// as its files are there; once whoever opened the store next has removed one, its next step is `Closed`, and the last.
 ///
 /// # Drop
 /// What only this scan still held of an older state of the index is not freed by the thread that drops it, but for a few
@@ -51,7 +52,7 @@ pub struct Scan {
     directory: PathBuf,
     /// How long it may be open, by the host's clock: nobody else may be there to end it.
     until: Option<(Arc<dyn Host>, Duration)>,
-    _entry: Registration,
+    entry: Registration,
 }
 
 /// What a scan holds, until it is dropped or has to let go of it.
@@ -139,7 +140,7 @@ impl Scan {
         });
         let weak: Weak<Pins> = Arc::downgrade(&pins);
         Self {
-            _entry: views.enter(now, weak),
+            entry: views.enter(now, weak),
             pins,
             directory,
             until,
@@ -158,7 +159,14 @@ impl Scan {
         }
         let mut held = lock(&self.pins.held);
         match &mut *held {
-            Held::Open(walks) => step(walks, &self.directory),
+            Held::Open(walks) => match step(walks, &self.directory) {
+                // Nobody has kept the file for this scan: it is no damage that it is gone.
+                Some(Err(_)) if self.entry.is_closed() => {
+                    *held = Held::Ended;
+                    Some(Err(fault::closed()))
+                }
+                step => step,
+            },
             Held::Expired => {
                 *held = Held::Ended;
                 Some(Err(too_old()))

@@ -6,6 +6,7 @@
 use crate::sync::lock_std as lock;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(crate) trait Pinning: Debug + Send + Sync {
 pub(crate) struct Views {
     /// Held for a moment; nothing is called under it.
     state: Mutex<State>,
+    /// The store is closed: whoever opens it next may remove files that these still read.
+    closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +42,13 @@ struct Open {
 pub(crate) struct Registration {
     views: Arc<Views>,
     number: u64,
+}
+
+impl Registration {
+    /// Whether the store was closed since, so that nobody keeps its files.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.views.closed.load(Ordering::Acquire)
+    }
 }
 
 impl Drop for Registration {
@@ -63,6 +73,11 @@ impl Views {
             views: Arc::clone(self),
             number,
         }
+    }
+
+    /// The store is closed, or about to be.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
     }
 
     /// When the oldest was opened.
