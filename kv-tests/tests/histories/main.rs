@@ -1,6 +1,10 @@
 //! Histories that break a store which lacks one rule each. The rules are those of docs/DURABILITY.md; a test that is about
 //! one promise says which. Crash enumeration covers most of them by brute force; here they stand by name.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests may panic like tests"
+)]
 
 use kv_log_engine::storage::Storage;
 use kv_log_engine::storage::sim::{

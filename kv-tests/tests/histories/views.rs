@@ -23,7 +23,7 @@ tests! {
 }
 
 fn value(number: u64, turn: u64) -> Vec<u8> {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         long(turn)
     } else {
         short(turn)
