@@ -59,7 +59,7 @@ fn histories(
     let config = Config {
         cases,
         failure_persistence: None,
-        max_shrink_iters: 4_000,
+        max_shrink_iters: 600,
         ..Config::default()
     };
     let ran = Cell::new(0_u64);
