@@ -259,7 +259,7 @@ fn a_store_that_may_take_no_more_is_emptied_and_filled_again_and_again() {
     let asked = std::cell::Cell::new(0_u32);
     let check = |refused: Option<&Error>| {
         asked.set(asked.get() + 1);
-        if asked.get() % 16 == 0 {
+        if asked.get().is_multiple_of(16) {
             let used: u64 = disk.files().iter().map(length).sum();
             assert!(used <= BOUND, "{used} bytes are used");
         }

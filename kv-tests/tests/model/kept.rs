@@ -11,7 +11,7 @@ fn over(error: &Error) -> bool {
     error.kind() == ErrorKind::Closed || error.kind() == ErrorKind::Corrupt && is_missing()
 }
 
-pub struct Kept {
+pub(crate) struct Kept {
     scan: Scan,
     /// What it has not shown yet.
     left: Contents,
@@ -20,7 +20,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    pub fn new(store: &Store, [from, to]: [Vec<u8>; 2], map: &Contents) -> Self {
+    pub(crate) fn new(store: &Store, [from, to]: [Vec<u8>; 2], map: &Contents) -> Self {
         let (from, to) = if from <= to { (from, to) } else { (to, from) };
         let bounds = (
             Bound::Included(from.as_slice()),
@@ -37,12 +37,12 @@ impl Kept {
         }
     }
 
-    pub const fn closed(&mut self) {
+    pub(crate) const fn closed(&mut self) {
         self.closed = true;
     }
 
     /// So many records from one end. Says how often it was over because the store was closed.
-    pub fn read(&mut self, count: u8, back: bool) -> u64 {
+    pub(crate) fn read(&mut self, count: u8, back: bool) -> u64 {
         for _ in 0..count {
             let (found, expected) = if back {
                 (self.scan.next_back(), self.left.pop_last())

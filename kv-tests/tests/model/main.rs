@@ -28,7 +28,7 @@ fn number(name: &str, default: u32) -> u32 {
     std::env::var(name).map_or(default, |text| text.parse().expect(name))
 }
 
-fn run(sizes: Option<Sizes>, steps: &[Step]) -> std::result::Result<Done, TestCaseError> {
+fn run(sizes: Option<Sizes>, steps: &[Step]) -> Result<Done, TestCaseError> {
     let outcome = std::panic::catch_unwind(|| {
         let mut run = Run::new(sizes);
         for step in steps {
@@ -76,12 +76,11 @@ fn histories(
     );
     // Not the macro: the figures are part of the result, and the harness would swallow them.
     let steps = ran.get();
-    writeln!(
-        std::io::stdout(),
-        "{name}: seed {seed}, {cases} cases, {steps} steps, {:?}",
+    let told = format!(
+        "{name}: seed {seed}, {cases} cases, {steps} steps, {:?}\n",
         done.get()
-    )
-    .unwrap();
+    );
+    std::io::stdout().write_all(told.as_bytes()).unwrap();
     match outcome {
         Ok(()) => assert!(steps > u64::from(cases), "hardly a step was made"),
         Err(TestError::Fail(why, (sizes, steps))) => {

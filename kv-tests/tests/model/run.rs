@@ -20,12 +20,12 @@ const SEGMENT_BYTES: u64 = 2048;
 /// Longer than the longest pause behind a chore that failed.
 const LONG: Duration = Duration::from_secs(60);
 
-pub type Store = KVLog<ByteKey, Vec<u8>, Stepped, Raw>;
+pub(crate) type Store = KVLog<ByteKey, Vec<u8>, Stepped, Raw>;
 
 /// What `set` and `delete` say.
 type Answer = Result<Option<Vec<u8>>>;
 
-pub struct Run {
+pub(crate) struct Run {
     disk: SimDisk,
     host: Arc<SimHost>,
     runtime: Stepped,
@@ -46,20 +46,20 @@ pub struct Run {
     trouble: bool,
     /// Something failed at some time: nobody waits for merges that fail, and there may be more levels.
     failed: bool,
-    pub done: Done,
+    pub(crate) done: Done,
 }
 
 /// What chores came to in a history.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Done {
-    pub checkpoints: u64,
-    pub units: u64,
-    pub released: u64,
-    pub refused: u64,
-    pub poisoned: u64,
-    pub conflicts: u64,
-    pub kept: u64,
-    pub over_closed: u64,
+pub(crate) struct Done {
+    pub(crate) checkpoints: u64,
+    pub(crate) units: u64,
+    pub(crate) released: u64,
+    pub(crate) refused: u64,
+    pub(crate) poisoned: u64,
+    pub(crate) conflicts: u64,
+    pub(crate) kept: u64,
+    pub(crate) over_closed: u64,
 }
 
 impl std::ops::AddAssign for Done {
@@ -88,7 +88,7 @@ fn change(key: &ByteKey, value: Option<&Vec<u8>>) -> Change {
 }
 
 impl Run {
-    pub fn new(sizes: Option<Sizes>) -> Self {
+    pub(crate) fn new(sizes: Option<Sizes>) -> Self {
         Self {
             disk: SimDisk::new(),
             host: Arc::new(SimHost::new(0)),
@@ -449,7 +449,7 @@ impl Run {
         self.done.kept += 1;
     }
 
-    pub fn step(&mut self, step: &Step) {
+    pub(crate) fn step(&mut self, step: &Step) {
         match step {
             Step::Set(number, length) => self.write(&[(*number, Some(*length))], false, |_| 0),
             Step::Put(number, length) => self.write_blind(*number, Some(*length)),
@@ -542,7 +542,7 @@ impl Run {
     }
 
     /// At the end everything must be there once more, and with the keys everything goes.
-    pub fn end(mut self) -> Done {
+    pub(crate) fn end(mut self) -> Done {
         self.step(&Step::DiskHasSpace);
         self.step(&Step::Scan);
         self.step(&Step::Reopen { dead: true });
@@ -596,7 +596,7 @@ impl Run {
     }
 }
 
-pub fn scan(store: &Store) -> Contents {
+pub(crate) fn scan(store: &Store) -> Contents {
     let found = store.engine().scan(..).unwrap();
     found.map(|record| record.unwrap()).collect()
 }

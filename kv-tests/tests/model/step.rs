@@ -5,10 +5,10 @@ use kv_tests::tiny::Sizes;
 use proptest::prelude::*;
 
 /// A value's length; `None` removes the key.
-pub type Write1 = (u8, Option<u16>);
+pub(crate) type Write1 = (u8, Option<u16>);
 
 #[derive(Clone, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     Set(u8, u16),
     Put(u8, u16),
     Delete(u8),
@@ -66,13 +66,13 @@ pub enum Step {
 
 /// A call that fails while chores are done.
 #[derive(Clone, Copy, Debug)]
-pub struct Failure {
-    pub kind: FaultKind,
-    pub on: OpKind,
+pub(crate) struct Failure {
+    pub(crate) kind: FaultKind,
+    pub(crate) on: OpKind,
     /// What the path ends in.
-    pub file: &'static str,
-    pub skip: u8,
-    pub forever: bool,
+    pub(crate) file: &'static str,
+    pub(crate) skip: u8,
+    pub(crate) forever: bool,
 }
 
 fn a_length() -> impl Strategy<Value = u16> {
@@ -84,7 +84,7 @@ fn a_write(keys: u8) -> impl Strategy<Value = Write1> {
 }
 
 /// Of a log alone.
-pub fn a_step() -> BoxedStrategy<Step> {
+pub(crate) fn a_step() -> BoxedStrategy<Step> {
     of_the_log(8, 12, 0)
 }
 
@@ -142,10 +142,10 @@ fn a_failure() -> impl Strategy<Value = Failure> {
 }
 
 /// Keys of histories with chores.
-pub const KEYS: u8 = 60;
+pub(crate) const KEYS: u8 = 60;
 
 /// Of a whole store, chores included.
-pub fn a_step_of_life() -> BoxedStrategy<Step> {
+pub(crate) fn a_step_of_life() -> BoxedStrategy<Step> {
     let some = || prop_oneof![3 => 1..4_u8, 2 => 4..20_u8, 1 => 20..80_u8];
     let write = || a_write(KEYS);
     prop_oneof![
@@ -167,8 +167,7 @@ pub fn a_step_of_life() -> BoxedStrategy<Step> {
 }
 
 /// Budgets drawn for each history.
-pub fn sizes() -> impl Strategy<Value = Sizes> {
-    let usual = Sizes::default();
+pub(crate) fn sizes() -> impl Strategy<Value = Sizes> {
     let bytes = (
         prop_oneof![Just(1024_u64), Just(2048), Just(4096)],
         prop_oneof![3 => Just(8_u32), 1 => Just(64), 1 => Just(1024)],
@@ -200,7 +199,6 @@ pub fn sizes() -> impl Strategy<Value = Sizes> {
             levels_max,
             compress,
             by_hand,
-            ..usual
         },
     )
 }

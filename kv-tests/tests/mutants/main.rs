@@ -3,7 +3,11 @@
 //!
 //! Faults of the engine are planted in its own code ([`kv_log_engine::planted`]); lies of the storage and of the store
 //! wrap the good ones.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests may panic like tests"
+)]
 #![expect(
     clippy::future_not_send,
     reason = "fixtures and their executors may belong to one thread"
