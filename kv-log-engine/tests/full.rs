@@ -143,8 +143,8 @@ fn key(number: u32) -> Vec<u8> {
 }
 
 /// Values that move into runs, and such that stay in segments.
-fn value(number: u32) -> Vec<u8> {
-    let length = [60, 300, 700, 2_500][number as usize % 4];
+fn value(number: u32, times: usize) -> Vec<u8> {
+    let length = [60, 300, 700, 2_500][number as usize % 4] * times;
     let fill = number.to_le_bytes();
     fill.iter().copied().cycle().take(length).collect()
 }
@@ -166,11 +166,12 @@ fn fill(
     store: &Engine,
     model: &mut Model,
     next: &mut u32,
+    times: usize,
     check: &dyn Fn(Option<&Error>),
 ) -> usize {
     let before = model.len();
     loop {
-        let (key, value) = (key(*next), value(*next));
+        let (key, value) = (key(*next), value(*next, times));
         match store.put(&key, &value) {
             Ok(()) => drop(model.insert(key, value)),
             Err(refused) => {
@@ -186,12 +187,17 @@ fn fill(
 }
 
 /// Fill, read, close or drop, open, delete, and write again, and nobody does any chore by hand. How many fitted in each round.
-fn rounds(count: usize, open: &dyn Fn() -> Engine, check: &dyn Fn(Option<&Error>)) -> Vec<usize> {
+fn rounds(
+    count: usize,
+    times: usize,
+    open: &dyn Fn() -> Engine,
+    check: &dyn Fn(Option<&Error>),
+) -> Vec<usize> {
     let (mut model, mut next) = (Model::new(), 0);
     let mut store = open();
     let mut fitted = Vec::new();
     for round in 0..count {
-        fitted.push(fill(&store, &mut model, &mut next, check));
+        fitted.push(fill(&store, &mut model, &mut next, times, check));
         compare(&store, &model);
         if round % 2 == 0 {
             store.close().unwrap();
@@ -216,7 +222,7 @@ fn rounds(count: usize, open: &dyn Fn() -> Engine, check: &dyn Fn(Option<&Error>
         }
         compare(&store, &model);
     }
-    fitted.push(fill(&store, &mut model, &mut next, check));
+    fitted.push(fill(&store, &mut model, &mut next, times, check));
     compare(&store, &model);
     store.close().unwrap();
     fitted
@@ -241,7 +247,7 @@ fn a_full_disk_is_emptied_and_filled_again_and_again() {
         let options = Options::new().storage(disk.storage());
         Engine::open("/db", small(options, 64 * 1024)).unwrap()
     };
-    let fitted = rounds(6, &open, &|_| ());
+    let fitted = rounds(6, 1, &open, &|_| ());
     say(&format!("full: simulated, {fitted:?}\n"));
     let least = fitted[0] / 3;
     assert!(fitted.iter().all(|count| *count > least), "{fitted:?}");
@@ -267,7 +273,7 @@ fn a_store_that_may_take_no_more_is_emptied_and_filled_again_and_again() {
             assert!(refused.message().contains("1600000"), "{refused}");
         }
     };
-    let fitted = rounds(6, &open, &check);
+    let fitted = rounds(6, 1, &open, &check);
     say(&format!("full: bounded, {fitted:?}\n"));
     let least = fitted[0] / 3;
     assert!(fitted.iter().all(|count| *count > least), "{fitted:?}");
@@ -280,7 +286,8 @@ fn real_rounds(kind: &str) {
     };
     let path = mounted.at.join("store");
     let open = || Engine::open(&path, small(Options::new(), 1 << 20)).unwrap();
-    let fitted = rounds(3, &open, &|_| ());
+    // Long ones, because each is a sync.
+    let fitted = rounds(3, 16, &open, &|_| ());
     say(&format!("full: {kind}, {fitted:?}\n"));
     let least = fitted[0] / 3;
     assert!(fitted.iter().all(|count| *count > least), "{fitted:?}");

@@ -165,7 +165,8 @@ fn each_call_that_fails_once_leaves_every_key_and_its_work_is_done_later() {
         }
     }
     assert!(
-        failures > 100 && poisoned > 5,
+        // A unit without room is begun anew at once, which counts as work.
+        failures > 80 && poisoned > 5,
         "{failures} failed, {poisoned} poisoned"
     );
 }

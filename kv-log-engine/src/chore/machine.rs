@@ -96,6 +96,8 @@ pub(super) struct Machine {
     /// The quota for chores was spent for what is under way, and had so much.
     lent: bool,
     given: u64,
+    /// The pass under way was begun when there was no room: its victims are as few as fit.
+    begun_full: bool,
     /// Units that found no room even so, one behind the other: each is half as long as the one before.
     shrunk: u32,
     pub(super) checkpoint_trouble: Trouble,
@@ -147,6 +149,7 @@ impl Machine {
             disk_full: false,
             lent: false,
             given: 0,
+            begun_full: false,
             shrunk: 0,
             checkpoint_trouble: Trouble::default(),
             merge_trouble: Trouble::default(),
@@ -248,6 +251,8 @@ impl Machine {
             return self.checkpoint(ground, &mut slice, now);
         }
         self.repay_now(ground);
+        // Nothing fits into what is left by now: whoever asks next begins with all of what there is then.
+        self.shrunk = 0;
         Ok(Progress::Idle)
     }
 
@@ -333,6 +338,9 @@ impl Machine {
                 }
                 self.repay_now(ground);
                 self.checkpoint_trouble.failed(now, error.clone());
+                if is_disk_full(&error) && ground.reserve.is_short() {
+                    self.checkpoint_trouble.until = now;
+                }
                 return Err(error);
             }
         }
@@ -428,7 +436,11 @@ impl Machine {
     /// The next unit, if any is due.
     fn next_unit(&mut self, ground: &Ground) -> Option<(Unit, Shape)> {
         let shape = self.look(ground);
+        let begins = self.policy.passes().is_empty();
         let mut unit = self.policy.next(&shape);
+        if begins {
+            self.begun_full = self.is_full(ground);
+        }
         while unit.is_none()
             && let Some(asked) = self.asked
         {
@@ -509,11 +521,15 @@ impl Machine {
                 merging.files().give_up(ground);
                 let passes = merging.passes().to_vec();
                 drop(merging);
+                if is_disk_full(&error) && !self.begun_full {
+                    // The pass was begun with more room. Its units would use up the quota one after the other, and its victims
+                    // go only with the last: another has as few as fit.
+                    self.policy.forget();
+                }
                 if self.is_worth_again(ground, &error) {
                     return Ok(Progress::Worked);
                 }
                 if is_disk_full(&error) {
-                    // The pass was begun with more room: another has fewer victims, or none.
                     self.shrunk = self.shrunk.saturating_add(1);
                     self.policy.forget();
                     if self.shrunk <= SHRUNK_AT_ONCE && !ground.is_poisoned() {
@@ -522,6 +538,10 @@ impl Machine {
                 }
                 self.repay_now(ground);
                 self.merges_fail(now, &passes, &error);
+                if is_disk_full(&error) && ground.reserve.is_short() {
+                    // Who has no room tries again himself, and a delete may have changed everything by then.
+                    self.merge_trouble.until = now;
+                }
                 return Err(error);
             }
         }

@@ -184,11 +184,11 @@ fn a_state_that_no_image_can_hold_is_refused_while_it_still_fits() {
     let catalog = made(&disk);
     let referring = |id| {
         let each = Referred {
-            records: u64::MAX,
-            bytes: u64::MAX,
+            records: (1 << 40) - 1,
+            bytes: (1 << 40) - 1,
         };
         let mut run = run(id);
-        let segments = 1..=(ENTRY_CONTENT_BYTES_MAX as u64 / 21 / 3);
+        let segments = 1..=(ENTRY_CONTENT_BYTES_MAX as u64 / 13 / 3);
         run.referred = segments.map(|id| (SegmentId::new(id), each)).collect();
         naming(&run)
     };

@@ -133,7 +133,8 @@ mod tests {
         };
         assert!(longer_image.close_bytes() > 2 << 20);
         assert_eq!(longer_image.deletes_bytes(), start.deletes_bytes());
-        assert_eq!(longer_image.maintenance_bytes(), start.maintenance_bytes());
+        // A unit's edits may name as many segments as an image does.
+        assert!(longer_image.maintenance_bytes() > 512 << 10);
         let more_stored = Held {
             stored_bytes: 10 << 30,
             ..start

@@ -10,11 +10,11 @@ use kv_log_engine::storage::Storage;
 use kv_log_engine::storage::sim::{
     CrashPolicy, EACCES, EFBIG, EIO, EMFILE, ENOSPC, EROFS, Fault, FaultKind, OpKind, SimDisk,
 };
-use kv_log_engine::{Batch, Create, Engine, KVLog, Options, SimHost, verify};
+use kv_log_engine::{Batch, Create, Engine, KVLog, Options, SimHost, Tuning, verify};
 use kv_tests::crash::images;
 use kv_tests::executor::Executor;
 use kv_tests::stepped::Stepped;
-use kv_tests::workload::{RESERVES, STORE, contents_of, fill_without_reserve, options};
+use kv_tests::workload::{self, RESERVES, STORE, contents_of, fill_without_reserve};
 use kv_trait::{Effect, ErrorKind, Fingerprint, Postcard};
 use siphasher::sip::SipHasher24;
 use std::error::Error as _;
@@ -31,6 +31,14 @@ fn erase_manifest(disk: &SimDisk) {
     for copy in COPIES {
         disk.erase_file(copy).unwrap();
     }
+}
+
+/// Chores are done where writers wait for them and nowhere else: a call that fails, or finds no room, is one of the history.
+fn options(disk: &SimDisk, seed: u64, segment_bytes: u64) -> Options {
+    workload::options(disk, seed, segment_bytes).tuning(Tuning {
+        by_hand: true,
+        ..Tuning::default()
+    })
 }
 
 fn open(disk: &SimDisk, seed: u64) -> Engine {
