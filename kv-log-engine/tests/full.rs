@@ -218,7 +218,6 @@ fn rounds(
         for key in gone {
             store.remove(&key).unwrap();
             model.remove(&key);
-            check(None);
         }
         compare(&store, &model);
     }
