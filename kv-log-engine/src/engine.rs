@@ -46,7 +46,7 @@ use std::sync::Arc;
 /// store.put(&[0], b"another")?;
 /// assert_eq!(reads() - before, 0);
 /// assert_eq!(store.set(&[0], b"third")?.as_deref(), Some(&b"another"[..]));
-/// assert_eq!(reads() - before, 1); // the value that was there before
+/// assert_eq!(reads() - before, 0); // what was written lately is in memory
 /// # store.close() }
 /// ```
 ///
@@ -158,7 +158,8 @@ impl Engine {
     /// for one in submitted {
     ///     one.wait()?;
     /// }
-    /// assert_eq!(disk.calls()[&OpKind::Sync] - syncs, 1);
+    /// // One for all of them; and one where what is kept for a full disk grows.
+    /// assert!(disk.calls()[&OpKind::Sync] - syncs <= 2);
     /// # Ok(()) }
     /// ```
     ///

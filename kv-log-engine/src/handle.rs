@@ -30,7 +30,7 @@ use crate::store::catalog::Catalog;
 use crate::store::lock::{self, OpeningId};
 use crate::store::quotas::Held;
 use crate::store::reserve::Reserve;
-use kv_trait::{Error, ErrorKind, Fingerprint, Result};
+use kv_trait::{Effect, Error, ErrorKind, Fingerprint, Result};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -268,12 +268,15 @@ impl Handle {
         }
         // What a chore cannot do is left to the next process: nothing that was acknowledged depends on it. If it has left
         // the manifest in doubt, the close below says so.
-        match self.background.chores().finish_for_close() {
-            Ok(()) | Err(_) => {}
-        }
+        let was_poisoned = self.poison.is_set();
+        let chores = self.background.chores().finish_for_close();
         self.background.stop();
         self.background.join();
-        let closed = writer.close();
+        let mut closed = writer.close();
+        if let (Err(error), false, true) = (chores, was_poisoned, self.poison.is_set()) {
+            // The first cause is the one to tell.
+            closed = Err(error.with_effect(Effect::Unknown));
+        }
         drop(writer);
         self.published.close(); // on this thread, which may block; drops of handles have nothing left to free
         closed

@@ -200,7 +200,10 @@ impl<E, B> OnSimDisk<E, B> {
 
 impl<E: Executor, B: Between> OnSimDisk<E, B> {
     fn options(&self) -> Options {
-        options::<E>().storage(B::wrap(self.disk.storage()))
+        // Values are read from the disk, so that it has a word in it; on files small ones come from memory.
+        options::<E>()
+            .storage(B::wrap(self.disk.storage()))
+            .separation_bytes(1)
     }
 }
 

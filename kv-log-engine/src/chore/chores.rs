@@ -406,6 +406,7 @@ impl Chores {
             if let Some(first) = asked.take() {
                 out.machine().asked = Some(first);
                 out.machine().try_now();
+                out.machine().starved = None;
             }
             let done = out.slice();
             let over = !matches!(done, Ok(Progress::Worked));
@@ -413,7 +414,8 @@ impl Chores {
                 out.machine().asked = None;
             }
             // What waits for a pause to end is not done.
-            let done = match out.machine().trouble() {
+            let machine = out.machine();
+            let done = match machine.trouble().or(machine.starved.as_ref()) {
                 Some(error) if over && done.is_ok() => {
                     Err(error.clone().with_effect(Effect::Nothing))
                 }

@@ -98,6 +98,8 @@ pub(super) struct Machine {
     given: u64,
     /// The pass under way was begun when there was no room: its victims are as few as fit.
     begun_full: bool,
+    /// Why a unit was given up for want of room, if none has ended since.
+    pub(super) starved: Option<Error>,
     /// Units that found no room even so, one behind the other: each is half as long as the one before.
     shrunk: u32,
     pub(super) checkpoint_trouble: Trouble,
@@ -150,6 +152,7 @@ impl Machine {
             lent: false,
             given: 0,
             begun_full: false,
+            starved: None,
             shrunk: 0,
             checkpoint_trouble: Trouble::default(),
             merge_trouble: Trouble::default(),
@@ -502,6 +505,7 @@ impl Machine {
                     self.merges_work();
                 }
                 self.disk_full &= self.lent;
+                self.starved = None;
                 self.shrunk = 0;
                 self.repay(ground);
                 for segment in &outcome.spared {
@@ -530,6 +534,7 @@ impl Machine {
                     return Ok(Progress::Worked);
                 }
                 if is_disk_full(&error) {
+                    self.starved = Some(error.clone());
                     self.shrunk = self.shrunk.saturating_add(1);
                     self.policy.forget();
                     if self.shrunk <= SHRUNK_AT_ONCE && !ground.is_poisoned() {

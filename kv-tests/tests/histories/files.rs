@@ -253,12 +253,12 @@ fn a_segment_made_ready_too_early_is_not_used_later() {
 fn a_read_checks_what_it_reads() {
     let disk = SimDisk::new();
     let store = open(&disk, 1);
-    store.put(b"key", &[7; 100]).unwrap();
+    store.put(b"key", &[7; 2000]).unwrap();
     let at = disk
         .read_file(SEGMENT)
         .unwrap()
-        .windows(100)
-        .position(|w| w == [7; 100])
+        .windows(2000)
+        .position(|w| w == [7; 2000])
         .unwrap();
     flip(&disk, SEGMENT, at + 50);
     let error = store.get(b"key").unwrap_err();

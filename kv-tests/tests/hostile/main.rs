@@ -21,8 +21,9 @@ const MANIFEST: &str = "/db/MANIFEST";
 /// Says the same: an enemy writes both.
 const SECOND: &str = "/db/MANIFEST.2";
 const MANIFEST_KEY: &[u8; 16] = b"kvlog manifest 0";
-/// Far more than an open of a small store needs at once, far less than what a number can ask for.
-const PEAK_BYTES_MAX: u64 = 1024 * 1024;
+/// Far more than an open of a small store needs at once, far less than what a number can ask for. The simulated disk keeps
+/// in memory what a store keeps for a full disk, a few MiB.
+const PEAK_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Every number that is interesting to put into a field of eight bytes, or into the lower half of one.
 const NUMBERS: [u64; 11] = [

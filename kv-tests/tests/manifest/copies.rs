@@ -298,7 +298,8 @@ fn a_rotation_costs_the_same_with_many_segments() {
     let (few, many) = costs.split_at(8);
     // The groups, a segment of 1 KiB, and an edit, twice; now and then 4 KiB of room for edits, twice.
     assert_eq!(few.iter().min(), many.iter().min());
-    assert!(costs.iter().all(|cost| *cost < 12 * 1024), "{costs:?}");
+    // What is kept for a full disk grows now and then, too.
+    assert!(costs.iter().all(|cost| *cost < 128 * 1024), "{costs:?}");
     drop(store);
     assert_eq!(segments(&disk).len(), 1_001);
     // A new generation now and then bounds what an open reads: at most as much as the image again.
