@@ -265,8 +265,14 @@ fn go_on(store: &Engine, host: &SimHost, oracle: &mut Oracle, context: &str) {
     oracle.seen(0, &contents, context);
     let mut outcome = store.put(b"still", b"writable");
     if outcome.is_err() {
-        // It waited for what was half done when the disk was bad: that is given up, and made anew behind a pause.
+        // It waited for what was half done when the disk was bad: that is given up, and made anew behind a pause. What
+        // chores took of what is kept for a full disk comes back with their next step.
         host.advance(LONG);
+        let slices = (0..SLICES_MAX).take_while(|_| store.run_slice().unwrap_or(false));
+        assert!(
+            slices.count() < SLICES_MAX as usize,
+            "{context}: chores do not end"
+        );
         outcome = store.put(b"still", b"writable");
     }
     if store.stats().poisoned {
