@@ -77,8 +77,6 @@ lies! {
     Lying<Stepped, RemoveSwallowsErrors> is caught by "a_failed_write_leaves_nothing";
     Lying<Stepped, PutSwallowsErrors> is caught by "a_full_disk_refuses_and_recovers";
     Lying<Stepped, SetSwallowsErrors> is caught by "a_full_disk_refuses_and_recovers";
-    Lying<Stepped, DeleteSwallowsErrors> is caught by "a_full_disk_refuses_and_recovers";
-    Lying<Stepped, RemoveSwallowsErrors> is caught by "a_full_disk_refuses_and_recovers";
     Lying<Stepped, UnknownIsToldAsNothing> is caught by "a_failed_sync_is_told_and_stops_writes";
     Lying<Stepped, NothingIsToldAsUnknown> is caught by "a_failed_write_is_taken_back";
     Lying<Stepped, AFailedPutLeavesHalf> is caught by "a_failed_write_leaves_nothing";
