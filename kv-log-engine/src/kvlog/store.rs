@@ -1,0 +1,34 @@
+//! The store as a program sees it that does not know which one it is.
+
+use super::KVLog;
+use kv_trait::key::Key;
+use kv_trait::{Codec, KVStore, Result, Runtime, async_trait};
+
+#[async_trait]
+impl<K, V, R, C> KVStore<K, V> for KVLog<K, V, R, C>
+where
+    K: Key,
+    V: Send + Sync + 'static,
+    R: Runtime,
+    C: Codec<V>,
+{
+    async fn get(&self, key: &K) -> Result<Option<V>> {
+        Self::get(self, key).await
+    }
+
+    async fn set(&self, key: &K, value: &V) -> Result<Option<V>> {
+        Self::set(self, key, value).await
+    }
+
+    async fn delete(&self, key: &K) -> Result<Option<V>> {
+        Self::delete(self, key).await
+    }
+
+    async fn put(&self, key: &K, value: &V) -> Result<()> {
+        Self::put(self, key, value).await
+    }
+
+    async fn remove(&self, key: &K) -> Result<()> {
+        Self::remove(self, key).await
+    }
+}
