@@ -295,6 +295,15 @@ impl Receipt {
         self.first_seqno
     }
 
+    /// The place of one of the batch's records, counted from 0: the version of its key from then on, if it put a value and
+    /// is the last of the batch for this key. `None`: the batch has fewer records.
+    #[must_use]
+    pub fn version(&self, record: usize) -> Option<Seqno> {
+        let record = u64::try_from(record).ok()?;
+        let place = Seqno::new(self.first_seqno.get().checked_add(record)?);
+        (place <= self.last_seqno).then_some(place)
+    }
+
     /// The place of the batch's last record: from here on every snapshot shows the batch.
     #[must_use]
     pub const fn last_seqno(&self) -> Seqno {

@@ -7,6 +7,7 @@ use crate::batch::{Answer, Batch, Looked, Receipt, check_length};
 use crate::commit::Ticket;
 use crate::commit::group::LogWriter;
 use crate::fault;
+use crate::format::ids::Seqno;
 use crate::format::record::KEYSPACE_DEFAULT;
 use crate::format::run::full_key;
 use crate::handle::Handle;
@@ -78,6 +79,28 @@ impl Engine {
     /// `TooLarge`, `Closed`, `Io`, `Corrupt`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         self.lookup(key)?.read()
+    }
+
+    /// The value of `key` with its version, the place of its record in the order of writes: what [`Batch::expect`] takes.
+    ///
+    /// ```
+    /// # use kv_log_engine::{Batch, Engine, Options, storage::sim::SimDisk};
+    /// # fn main() -> kv_trait::Result<()> {
+    /// # let store = Engine::open("/db", Options::new().storage(SimDisk::new().storage()))?;
+    /// store.put(b"visits", b"1")?;
+    /// let (version, value) = store.get_versioned(b"visits")?.expect("it was put");
+    /// assert_eq!(value, b"1");
+    /// let mut batch = Batch::new();
+    /// batch.expect(b"visits", Some(version))?; // nobody wrote it since
+    /// batch.put(b"visits", b"2")?;
+    /// store.write(batch)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`Engine::get`].
+    pub fn get_versioned(&self, key: &[u8]) -> Result<Option<(Seqno, Vec<u8>)>> {
+        self.lookup(key)?.read_versioned()
     }
 
     /// What memory says of `key`, with a pin on what is to be read for the rest. Never blocks.

@@ -1,6 +1,7 @@
 //! Walking keys and values in order, at one point of the order of writes.
 
 use crate::fault;
+use crate::format::ids::Seqno;
 use crate::format::run::{name_range, split_key};
 use crate::host::Host;
 use crate::index::View;
@@ -175,6 +176,29 @@ impl Scan {
         }
     }
 
+    /// The next key with its version and its value. The version is the place of the key's record in the order of writes: what
+    /// [`crate::Batch::expect`] takes.
+    ///
+    /// ```
+    /// # use kv_log_engine::{Engine, Options, storage::sim::SimDisk};
+    /// # fn main() -> kv_trait::Result<()> {
+    /// # let store = Engine::open("/db", Options::new().storage(SimDisk::new().storage()))?;
+    /// store.put(b"a", b"first")?;
+    /// store.put(b"a", b"second")?;
+    /// let mut scan = store.scan(..)?;
+    /// let found = scan.next_versioned().transpose()?;
+    /// assert_eq!(found, Some((b"a".to_vec(), 2.into(), b"second".to_vec())));
+    /// # Ok(()) }
+    /// ```
+    pub fn next_versioned(&mut self) -> Option<Result<Versioned>> {
+        self.with(|walks, directory| walks.next(End::Front, directory))
+    }
+
+    /// The last key that is left, with its version and its value.
+    pub fn next_back_versioned(&mut self) -> Option<Result<Versioned>> {
+        self.with(|walks, directory| walks.next(End::Back, directory))
+    }
+
     /// The next key, without reading a value that lies elsewhere.
     pub fn next_key(&mut self) -> Option<Result<Vec<u8>>> {
         self.with(|walks, directory| {
@@ -234,15 +258,23 @@ impl Walks {
         }
     }
 
-    fn read(&self, entry: Entry) -> Result<(Vec<u8>, Vec<u8>)> {
+    fn read(&self, entry: Entry) -> Result<Versioned> {
+        let seqno = entry.version.seqno;
         let value = read_version(&entry.key, entry.version, self.view.segments())?;
-        Ok((raw(entry.key), value.unwrap_or_default()))
+        Ok((raw(entry.key), seqno, value.unwrap_or_default()))
     }
 
-    fn next(&mut self, end: End, directory: &Path) -> Option<Result<(Vec<u8>, Vec<u8>)>> {
+    fn next(&mut self, end: End, directory: &Path) -> Option<Result<Versioned>> {
         let step = self.step(end, directory)?;
         Some(step.and_then(|entry| self.read(entry)))
     }
+}
+
+/// A key with its version and its value.
+pub(crate) type Versioned = (Vec<u8>, Seqno, Vec<u8>);
+
+fn without_version(found: Result<Versioned>) -> Result<(Vec<u8>, Vec<u8>)> {
+    found.map(|(key, _, value)| (key, value))
 }
 
 /// The key as callers have it.
@@ -256,12 +288,12 @@ impl Iterator for Scan {
     type Item = Result<(Vec<u8>, Vec<u8>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.with(|walks, directory| walks.next(End::Front, directory))
+        self.next_versioned().map(without_version)
     }
 }
 
 impl DoubleEndedIterator for Scan {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.with(|walks, directory| walks.next(End::Back, directory))
+        self.next_back_versioned().map(without_version)
     }
 }

@@ -37,6 +37,13 @@ impl Seqno {
     }
 }
 
+impl From<u64> for Seqno {
+    /// A place that was noted as a number.
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 impl fmt::Display for Seqno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -2,7 +2,7 @@
 
 use super::levels::Levels;
 use super::slot::Found;
-use crate::format::ids::{Entry, SegmentId};
+use crate::format::ids::{Entry, SegmentId, Seqno};
 use crate::format::run::block::{Held, Version};
 use crate::format::run::split_key;
 use crate::index::source::Shared;
@@ -18,7 +18,7 @@ pub(crate) type Segments = BTreeMap<SegmentId, Arc<Segment>>;
 #[derive(Clone, Debug)]
 pub(crate) enum Lookup {
     Absent,
-    Value(Box<[u8]>),
+    Value(Seqno, Box<[u8]>),
     /// It has a value, which lies in a segment.
     Separated(Separated),
     /// Memory does not know the key: runs may.
@@ -47,7 +47,7 @@ impl Lookup {
     /// What a memtable's answer comes to.
     pub(super) fn of(key: &[u8], found: &Found<'_>, segments: &Segments) -> Self {
         match found.version.held {
-            Held::Here(value) => Self::Value(value.into()),
+            Held::Here(value) => Self::Value(found.version.seqno, value.into()),
             Held::Tombstone => Self::Absent,
             Held::Separated(location) => {
                 let segment = segments.get(&location.segment);
@@ -84,7 +84,7 @@ impl Lookup {
     pub(crate) fn read(self) -> Result<Option<Vec<u8>>> {
         match self {
             Self::Absent => Ok(None),
-            Self::Value(value) => Ok(Some(value.into_vec())),
+            Self::Value(_, value) => Ok(Some(value.into_vec())),
             Self::Separated(separated) => separated.read().map(Some),
             Self::Below(below) => below.read(),
         }
@@ -95,18 +95,48 @@ impl Lookup {
     /// # Errors
     /// As for [`Lookup::read`].
     pub(crate) fn read_with<T>(&self, decode: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
-        match self {
-            Self::Absent => Ok(None),
-            Self::Value(value) => Ok(Some(decode(value))),
-            Self::Separated(separated) => separated.read_with(decode).map(Some),
+        let found = self.read_versioned_with(decode)?;
+        Ok(found.map(|(_, value)| value))
+    }
+
+    /// The same with the version: the place of the key's record in the order of writes.
+    ///
+    /// # Errors
+    /// As for [`Lookup::read`].
+    pub(crate) fn read_versioned_with<T>(
+        &self,
+        decode: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<(Seqno, T)>> {
+        Ok(match self {
+            Self::Absent => None,
+            Self::Value(seqno, value) => Some((*seqno, decode(value))),
+            Self::Separated(separated) => {
+                Some((separated.entry.seqno, separated.read_with(decode)?))
+            }
             Self::Below(below) => match below.look_up()? {
-                None => Ok(None),
-                Some(version) => match below.held(version)? {
-                    None => Ok(None),
-                    Some(Value::Here(value)) => Ok(Some(decode(&value))),
-                    Some(Value::Separated(separated)) => separated.read_with(decode).map(Some),
-                },
+                None => None,
+                Some(version) => {
+                    let seqno = version.seqno;
+                    match below.held(version)? {
+                        None => None,
+                        Some(Value::Here(value)) => Some((seqno, decode(&value))),
+                        Some(Value::Separated(separated)) => {
+                            Some((seqno, separated.read_with(decode)?))
+                        }
+                    }
+                }
             },
+        })
+    }
+
+    /// The value with its version. Blocks where it is not in memory.
+    ///
+    /// # Errors
+    /// As for [`Lookup::read`].
+    pub(crate) fn read_versioned(self) -> Result<Option<(Seqno, Vec<u8>)>> {
+        match self {
+            Self::Value(seqno, value) => Ok(Some((seqno, value.into_vec()))),
+            found => found.read_versioned_with(<[u8]>::to_vec),
         }
     }
 }

@@ -301,7 +301,7 @@ where
     async fn read(&self, found: Lookup) -> Result<Option<V>> {
         match found {
             Lookup::Absent => Ok(None),
-            Lookup::Value(value) => C::decode(&value).map(Some),
+            Lookup::Value(_, value) => C::decode(&value).map(Some),
             found => {
                 let read = move || found.read_with(|bytes| caught(|| C::decode(bytes)));
                 let decoded = hop(&self.runtime, read).await?;

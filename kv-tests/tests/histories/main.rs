@@ -99,6 +99,7 @@ mod merges;
 mod names;
 mod owners;
 mod reserve;
+mod snapshots;
 mod space;
 mod types;
 mod views;
