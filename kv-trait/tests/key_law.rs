@@ -1,6 +1,9 @@
 //! The law of key encodings over nested types: order kept, round trip, prefixes of tuples are prefixes.
 
-use kv_trait::key::{ByteKey, Key, TotalF32, TotalF64, check_order_preserved, encode};
+use kv_trait::key::{
+    ByteKey, Key, PrefixOf, TotalF32, TotalF64, check_order_preserved, encode, encode_prefix,
+    prefix_end,
+};
 use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -151,6 +154,39 @@ proptest! {
         prop_assert!(whole.starts_with(&encode(&(&a, &b)).unwrap()));
         prop_assert!(whole.starts_with(&encode(&(&a, &b, &c)).unwrap()));
     }
+
+    /// What a scan of a prefix shows: those that have it, none that has not, and between the prefix and its end.
+    #[test]
+    fn exactly_the_keys_that_begin_with_a_prefix_are_within_it(
+        a in (text(), shape(), bytes()),
+        b in (text(), shape(), bytes()),
+        words in vec(text(), 0..3),
+        other_words in vec(text(), 0..3),
+    ) {
+        begins::<(String, Shape, ByteKey), _>(&(&*a.0,), &b, a.0 == b.0)?;
+        begins::<(String, Shape, ByteKey), _>(&(&a.0, &a.1), &b, (&a.0, &a.1) == (&b.0, &b.1))?;
+        begins::<(String, Shape), _>(&(a.0.clone(),), &(b.0.clone(), b.1.clone()), a.0 == b.0)?;
+        begins::<(ByteKey, bool), _>(&(a.2.clone(),), &(b.2.clone(), true), a.2 == b.2)?;
+        begins::<String, _>(&a.0, &b.0, b.0.starts_with(&a.0))?;
+        begins::<ByteKey, _>(&a.2, &b.2, b.2.starts_with(&a.2))?;
+        begins::<Vec<String>, _>(&words, &other_words, other_words.starts_with(&words))?;
+        begins::<(String, Shape, ByteKey), _>(&(&*a.0,), &a, true)?;
+        begins::<(String, Shape, ByteKey), _>(&(&*a.0, &a.1), &a, true)?;
+    }
+}
+
+fn begins<K: Key, P: PrefixOf<K> + ?Sized>(
+    prefix: &P,
+    key: &K,
+    expected: bool,
+) -> Result<(), TestCaseError> {
+    let fail = |error: kv_trait::Error| TestCaseError::fail(error.to_string());
+    let prefix = encode_prefix::<K, P>(prefix).map_err(fail)?;
+    let key = encode(key).map_err(fail)?;
+    let within = key >= prefix && prefix_end(&prefix).is_none_or(|end| key < end);
+    prop_assert_eq!(key.starts_with(&prefix), expected);
+    prop_assert_eq!(within, expected);
+    Ok(())
 }
 
 #[test]

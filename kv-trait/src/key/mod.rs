@@ -58,11 +58,13 @@ mod decoder;
 mod encoder;
 pub(crate) mod failure;
 mod key_of;
+mod prefix_of;
 mod prober;
 mod total;
 
 pub use byte_key::ByteKey;
 pub use key_of::{KeyOf, encode_borrowed};
+pub use prefix_of::{FieldOf, PrefixOf, encode_prefix, prefix_end};
 pub use prober::{KeyShape, probe};
 pub use total::{TotalF32, TotalF64};
 
