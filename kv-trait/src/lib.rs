@@ -31,6 +31,7 @@ mod limits;
 mod runtime;
 mod shape;
 mod store;
+mod version;
 
 pub use codec::{Codec, Json, Postcard, Probed, Raw};
 pub use error::{Effect, Error, ErrorKind, Result};
@@ -40,6 +41,7 @@ pub use limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use runtime::{BlockingWork, PoolId, Runtime};
 pub use shape::{SHAPE_BYTES_MAX, Shape};
 pub use store::KVStore;
+pub use version::{Version, Versioned};
 
 /// Re-exported so that an implementor of [`KVStore`] writes the attribute of the same version as the trait.
 pub use async_trait::async_trait;
