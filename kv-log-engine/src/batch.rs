@@ -3,14 +3,14 @@
 use crate::budgets::SEPARATION_BYTES_MAX;
 use crate::format::frame::{FRAME_BODY_BYTES_MAX, FrameBuffer};
 use crate::format::ids::Seqno;
-use crate::format::record::RecordKind;
+use crate::format::record::{KEYSPACE_DEFAULT, RecordKind};
 use crate::index::Lookup;
 use kv_trait::{Effect, Error, ErrorKind, KEY_BYTES_MAX, Result, VALUE_BYTES_MAX};
 
 /// The conditions of one batch take at most this much memory: the leader looks each of them up while everybody waits.
 pub(crate) const CONDITIONS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// What a condition takes besides its key.
-const CONDITION_BYTES: u64 = 32;
+const CONDITION_BYTES: u64 = 40;
 const _: () = assert!(size_of::<Condition>() as u64 <= CONDITION_BYTES);
 /// What an entry of a memtable takes besides its key and value, about.
 const ENTRY_BYTES: u64 = 64;
@@ -43,6 +43,8 @@ const ENTRY_BYTES: u64 = 64;
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub(crate) frame: FrameBuffer,
+    /// Where the records and conditions go that are added from now on.
+    keyspace: u32,
     pub(crate) conditions: Vec<Condition>,
     condition_bytes: u64,
     /// What its submitter found.
@@ -69,6 +71,7 @@ pub(crate) struct Looked {
 /// A key must have exactly this version when the batch's turn comes, or the batch is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Condition {
+    pub(crate) keyspace: u32,
     pub(crate) key: Box<[u8]>,
     /// The seqno of the key's record; `None`: the key is absent.
     pub(crate) version: Option<Seqno>,
@@ -81,11 +84,12 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// A batch without records.
+    /// A batch without records. What is added goes to the default keyspace, until another one is selected.
     #[must_use]
     pub fn new() -> Self {
         Self {
             frame: FrameBuffer::new(),
+            keyspace: KEYSPACE_DEFAULT,
             conditions: Vec::new(),
             condition_bytes: 0,
             looked: None,
@@ -103,6 +107,11 @@ impl Batch {
             freezes: true,
             ..Self::new()
         }
+    }
+
+    /// What is added from now on goes to that keyspace.
+    pub(crate) const fn select_id(&mut self, keyspace: u32) {
+        self.keyspace = keyspace;
     }
 
     /// Adds: `key` holds `value`.
@@ -130,11 +139,15 @@ impl Batch {
     ) -> Result<()> {
         check_length("key", key.len(), KEY_BYTES_MAX)?;
         let before = self.frame.bytes().len() + key.len();
-        self.frame
-            .push_with(RecordKind::Put, key, encode, |frame, value_bytes| {
+        self.frame.push_with(
+            RecordKind::Put,
+            (self.keyspace, key),
+            encode,
+            |frame, value_bytes| {
                 check_length("value", value_bytes, VALUE_BYTES_MAX)?;
                 Self::check_room(frame, key.len(), value_bytes)
-            })?;
+            },
+        )?;
         let value_bytes = self.frame.bytes().len().saturating_sub(before);
         self.note(RecordKind::Put, key, value_bytes);
         Ok(())
@@ -144,7 +157,7 @@ impl Batch {
         check_length("key", key.len(), KEY_BYTES_MAX)?;
         check_length("value", value.len(), VALUE_BYTES_MAX)?;
         Self::check_room(&self.frame, key.len(), value.len())?;
-        self.frame.push(kind, key, value);
+        self.frame.push(kind, self.keyspace, key, value);
         self.note(kind, key, value.len());
         Ok(())
     }
@@ -191,6 +204,7 @@ impl Batch {
         }
         self.condition_bytes = condition_bytes;
         self.conditions.push(Condition {
+            keyspace: self.keyspace,
             key: key.into(),
             version,
         });

@@ -59,6 +59,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Engine {
     handle: Arc<Handle>,
+    keyspace: u32,
 }
 
 impl Engine {
@@ -70,7 +71,24 @@ impl Engine {
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let opened = open::open(path.as_ref(), &options)?;
         let handle = Handle::serve(opened, options)?;
-        Ok(Self { handle })
+        Ok(Self {
+            handle,
+            keyspace: KEYSPACE_DEFAULT,
+        })
+    }
+
+    /// The number of the keyspace that this handle reads and writes: 0 is that of the store itself.
+    #[must_use]
+    pub const fn keyspace_id(&self) -> u32 {
+        self.keyspace
+    }
+
+    /// A batch whose records and conditions go to this handle's keyspace, until another one is selected.
+    #[must_use]
+    pub fn batch(&self) -> Batch {
+        let mut batch = Batch::new();
+        batch.select_id(self.keyspace);
+        batch
     }
 
     /// The value of `key`, or `None`. Never a value that a power cut at this instant could take back.
@@ -107,7 +125,7 @@ impl Engine {
     pub(crate) fn lookup(&self, key: &[u8]) -> Result<Lookup> {
         check_length("key", key.len(), KEY_BYTES_MAX)?;
         self.handle.check_open()?;
-        let full_key = full_key(KEYSPACE_DEFAULT, key);
+        let full_key = full_key(self.keyspace, key);
         let found = self.handle.published.lookup(&full_key);
         found.map_err(|Closed| fault::closed())
     }
@@ -118,7 +136,7 @@ impl Engine {
     /// `TooLarge`, `StorageFull`, `Poisoned`, `Closed`, `Io`: see [`Error::effect`]. With effect *applied* the value is
     /// stored, and only the one before could not be read.
     pub fn set(&self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>> {
-        let mut batch = Batch::new().with_priors();
+        let mut batch = self.batch().with_priors();
         batch.put(key, value)?;
         first_prior(self.write(batch)?)
     }
@@ -128,7 +146,7 @@ impl Engine {
     /// # Errors
     /// As for [`Engine::set`], never *applied*.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        let mut batch = Batch::new();
+        let mut batch = self.batch();
         batch.put(key, value)?;
         self.write(batch).map(drop)
     }
@@ -138,7 +156,7 @@ impl Engine {
     /// # Errors
     /// As for [`Engine::set`].
     pub fn delete(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let mut batch = Batch::new().with_priors();
+        let mut batch = self.batch().with_priors();
         batch.delete(key)?;
         first_prior(self.write(batch)?)
     }
@@ -148,7 +166,7 @@ impl Engine {
     /// # Errors
     /// As for [`Engine::set`], never *applied*.
     pub fn remove(&self, key: &[u8]) -> Result<()> {
-        let mut batch = Batch::new();
+        let mut batch = self.batch();
         batch.delete(key)?;
         self.write(batch).map(drop)
     }
@@ -214,8 +232,10 @@ impl Engine {
             return Err(fault::closed());
         }
         let versions = batch.conditions.iter();
-        let versions =
-            versions.map(|condition| view.version(&full_key(KEYSPACE_DEFAULT, &condition.key)));
+        let versions = versions.map(|condition| {
+            let key = full_key(condition.keyspace, &condition.key);
+            view.version(&key)
+        });
         batch.looked = Some(Looked {
             at: view.last(),
             versions: versions.collect::<Result<_>>()?,
@@ -247,14 +267,14 @@ impl Engine {
         if view.is_closed() {
             return Err(fault::closed());
         }
-        let full = |bound: Bound<&[u8]>| bound.map(|key| full_key(KEYSPACE_DEFAULT, key));
+        let full = |bound: Bound<&[u8]>| bound.map(|key| full_key(self.keyspace, key));
         let of_keyspace = Interval {
             lower: match full(range.start_bound()) {
-                Bound::Unbounded => Bound::Included(full_key(KEYSPACE_DEFAULT, &[])),
+                Bound::Unbounded => Bound::Included(full_key(self.keyspace, &[])),
                 bound => bound,
             },
             upper: match full(range.end_bound()) {
-                Bound::Unbounded => Bound::Excluded(full_key(KEYSPACE_DEFAULT + 1, &[])),
+                Bound::Unbounded => Bound::Excluded(full_key(self.keyspace + 1, &[])),
                 bound => bound,
             },
         };
@@ -330,6 +350,15 @@ impl Engine {
         let published = Arc::clone(&handle.published);
         drop(handle);
         Arc::into_inner(published).filter(Published::is_large)
+    }
+}
+
+impl Batch {
+    /// What is added from now on, records and conditions, goes to the keyspace of this handle, which has to be one of the
+    /// same store.
+    pub fn select(&mut self, keyspace: &Engine) -> &mut Self {
+        self.select_id(keyspace.keyspace_id());
+        self
     }
 }
 

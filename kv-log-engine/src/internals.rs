@@ -109,7 +109,7 @@ impl MicroLog {
     pub fn append<'a>(&mut self, records: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> u64 {
         let mut frame = FrameBuffer::new();
         for (key, value) in records {
-            frame.push(RecordKind::Put, key, value);
+            frame.push(RecordKind::Put, 0, key, value);
         }
         let offset = self.bytes.len() as u64;
         let place = Place {

@@ -20,7 +20,6 @@ pub use report::VerifyReport;
 use crate::fault;
 use crate::format::ids::Entry;
 use crate::format::run::block::Held;
-use crate::format::run::split_key;
 use crate::open::{self, Located};
 use crate::options::{Create, Options};
 use crate::recovery::Recovered;
@@ -76,7 +75,6 @@ fn verify_recovered(located: &Located, recovered: Recovered) -> Result<VerifyRep
             location,
             seqno: record.version.seqno,
         };
-        let key = split_key(&record.key).map_or(&*record.key, |(_, key)| key);
         let segment = recovered.segments.get(&location.segment).ok_or_else(|| {
             let what = format!(
                 "a record lies in segment {}, which is not there",
@@ -84,14 +82,14 @@ fn verify_recovered(located: &Located, recovered: Recovered) -> Result<VerifyRep
             );
             fault::corrupt(located.files.directory(), what)
         })?;
-        match segment.read_value(&entry, key) {
+        match segment.read_value(&entry, &record.key) {
             Err(cause) if cause.kind() == ErrorKind::Corrupt => {
                 let start = entry.location.offset;
                 let end = start + u64::from(entry.location.record_bytes);
                 let mut damage = Damage::of(&segment.path(), start, Some(end), cause);
                 damage.records = 1;
                 let at = damages.push(damage);
-                damages.put_at_risk(at, key, entry.seqno);
+                damages.put_at_risk(at, &record.key, entry.seqno);
             }
             read => drop(read?),
         }

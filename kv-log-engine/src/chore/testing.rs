@@ -129,7 +129,7 @@ impl FakeView {
             Held::Separated(location) => {
                 let seqno = version.seqno;
                 let segment = &self.segments[&location.segment];
-                let value = segment.read_value(&Located { location, seqno }, key)?;
+                let value = segment.read_value(&Located { location, seqno }, &full)?;
                 Ok(Some(value))
             }
         }
@@ -435,7 +435,7 @@ impl Small {
         let active = self.active.as_mut().unwrap();
         let mut bytes = Vec::new();
         let kind = value.map_or(RecordKind::Tombstone, |_| RecordKind::Put);
-        record::encode(&mut bytes, kind, key, value.unwrap_or_default());
+        record::encode(&mut bytes, kind, 0, key, value.unwrap_or_default());
         record::finish(&mut bytes, &active.entry.salt, active.end, seqno);
         let location = Location {
             segment: active.entry.id,

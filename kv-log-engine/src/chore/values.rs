@@ -8,7 +8,6 @@ use super::output::{NewFiles, make};
 use crate::fault;
 use crate::format::ids::{Entry, Location, SegmentId, Seqno};
 use crate::format::manifest::{SegmentEntry, SegmentState};
-use crate::format::run::split_key;
 use crate::format::segment::{SegmentHeader, SegmentKind};
 use crate::log::files::Segment;
 use crate::log::values::ValueWriter;
@@ -78,15 +77,14 @@ impl Values {
     ) -> Result<Copied> {
         let before = self.victims.get(&location.segment).copied();
         let segment = ground.layers.segment(location.segment);
-        let (Some(before), Some(segment), Some((_, key))) = (before, segment, split_key(full_key))
-        else {
+        let (Some(before), Some(segment)) = (before, segment) else {
             let path = ground.files.path(location.segment);
             return Ok(Copied::Stays(fault::corrupt(
                 &path,
                 "it is not part of the store",
             )));
         };
-        let value = match segment.read_value(&Entry { location, seqno }, key) {
+        let value = match segment.read_value(&Entry { location, seqno }, full_key) {
             Ok(value) => value,
             Err(error) if may_pass(&error) => return Err(error),
             Err(error) => return Ok(Copied::Stays(error)),
@@ -95,7 +93,7 @@ impl Values {
         self.bytes += record_bytes;
         if record_bytes > self.segment_bytes / LARGE_PART {
             let mut alone = begin(ground, files)?;
-            let location = alone.copy(key, seqno, &value)?;
+            let location = alone.copy(full_key, seqno, &value)?;
             self.done.push(alone.finish()?);
             return Ok(Copied::To(location));
         }
@@ -110,7 +108,7 @@ impl Values {
             None => begin(ground, files)?,
         };
         let open = self.open.entry(before).or_insert(open);
-        Ok(Copied::To(open.copy(key, seqno, &value)?))
+        Ok(Copied::To(open.copy(full_key, seqno, &value)?))
     }
 
     /// Finishes and syncs all of them.

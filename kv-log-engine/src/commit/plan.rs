@@ -5,7 +5,7 @@ use crate::batch::{Answer, Batch, Committed, Condition};
 use crate::fault;
 use crate::format::frame::Place;
 use crate::format::ids::{Location, SegmentId, Seqno};
-use crate::format::record::{KEYSPACE_DEFAULT, RecordKind};
+use crate::format::record::RecordKind;
 use crate::format::run::full_key;
 use crate::index::memtable::{Change, Value};
 use crate::index::{Lookup, Published, Remembered};
@@ -163,7 +163,7 @@ impl Group {
                     record_bytes,
                 };
                 let change = Change {
-                    keyspace: KEYSPACE_DEFAULT,
+                    keyspace: record.keyspace,
                     key: record.key,
                     seqno,
                     location,
@@ -219,8 +219,8 @@ impl Group {
 /// The version of each key at one point of a group.
 struct Versions<'a> {
     index: &'a Published,
-    /// By the group, so far; `None`: absent.
-    changed: BTreeMap<&'a [u8], Option<Seqno>>,
+    /// By the group, so far, by keyspace and key; `None`: absent.
+    changed: BTreeMap<(u32, &'a [u8]), Option<Seqno>>,
     /// Somebody asks.
     conditional: bool,
 }
@@ -237,11 +237,12 @@ enum Judged<'a> {
 impl<'a> Versions<'a> {
     /// The version of the key of a batch's condition, if what memory has tells, or what the submitter found and nothing can
     /// have changed since.
-    fn of(&self, batch: &Batch, number: usize, key: &[u8]) -> Option<Option<Seqno>> {
-        if let Some(changed) = self.changed.get(key) {
+    fn of(&self, batch: &Batch, number: usize, condition: &Condition) -> Option<Option<Seqno>> {
+        let Condition { keyspace, key, .. } = condition;
+        if let Some(changed) = self.changed.get(&(*keyspace, &**key)) {
             return Some(*changed);
         }
-        match self.index.remembered(&full_key(KEYSPACE_DEFAULT, key)) {
+        match self.index.remembered(&full_key(*keyspace, key)) {
             Remembered::Version(version) => Some(version),
             Remembered::UnchangedSince(since) => {
                 let looked = batch
@@ -256,7 +257,7 @@ impl<'a> Versions<'a> {
 
     fn judge(&self, batch: &'a Batch) -> Judged<'a> {
         for (number, condition) in batch.conditions.iter().enumerate() {
-            match self.of(batch, number, &condition.key) {
+            match self.of(batch, number, condition) {
                 None => return Judged::Unknown,
                 Some(found) if found == condition.version => {}
                 Some(found) => return Judged::Broken(condition, found),
@@ -270,7 +271,7 @@ impl<'a> Versions<'a> {
         let mut next = first;
         for (_, record, _) in batch.frame.records().filter(|_| self.conditional) {
             let version = (record.kind == RecordKind::Put).then_some(next);
-            self.changed.insert(record.key, version);
+            self.changed.insert((record.keyspace, record.key), version);
             next = next.next();
         }
         Seqno::new(first.get() + batch.len() as u64)

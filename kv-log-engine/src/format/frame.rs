@@ -227,9 +227,15 @@ impl FrameBuffer {
     }
 
     /// Appends a record. The caller has checked its lengths and [`FrameBuffer::has_room`].
-    pub(crate) fn push(&mut self, kind: record::RecordKind, key: &[u8], value: &[u8]) {
+    pub(crate) fn push(
+        &mut self,
+        kind: record::RecordKind,
+        keyspace: u32,
+        key: &[u8],
+        value: &[u8],
+    ) {
         self.unpad();
-        record::encode(&mut self.bytes, kind, key, value);
+        record::encode(&mut self.bytes, kind, keyspace, key, value);
         self.count_record();
     }
 
@@ -241,7 +247,7 @@ impl FrameBuffer {
     pub(crate) fn push_with<E>(
         &mut self,
         kind: record::RecordKind,
-        key: &[u8],
+        (keyspace, key): (u32, &[u8]),
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
         check: impl FnOnce(&Self, usize) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -258,7 +264,7 @@ impl FrameBuffer {
         }
         match encoded {
             Ok(()) => {
-                record::end(&mut self.bytes[start..], kind, key);
+                record::end(&mut self.bytes[start..], kind, keyspace, key);
                 self.count_record();
             }
             Err(_) => {

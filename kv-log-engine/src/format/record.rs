@@ -18,8 +18,10 @@ const _: () = assert!(SEQNO_AT + 8 == RECORD_HEADER_BYTES);
 const _: () = assert!(KEY_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(VALUE_BYTES_MAX < u32::MAX as usize);
 
-/// The one keyspace that exists so far.
+/// The keyspace that every store has from the start. It has no name, and cannot be dropped.
 pub(crate) const KEYSPACE_DEFAULT: u32 = 0;
+/// No keyspace has this id: it is above the full keys of all.
+pub(crate) const KEYSPACE_END: u32 = u32::MAX;
 
 /// How many bytes of optional fields each flag stands for, from the lowest bit on: expiry, codec, key id, and four that
 /// have no meaning yet. So a record of a later version has a length here, too, and is refused by name.
@@ -65,7 +67,7 @@ pub(crate) struct RecordHeader {
     kind: u8,
     flags: u8,
     reserved: u16,
-    keyspace: u32,
+    pub(crate) keyspace: u32,
     pub(crate) key_bytes: usize,
     pub(crate) value_bytes: usize,
     pub(crate) seqno: Seqno,
@@ -106,7 +108,7 @@ impl RecordHeader {
                 found: u64::from(self.reserved) << 8,
             });
         }
-        if self.keyspace != KEYSPACE_DEFAULT {
+        if self.keyspace == KEYSPACE_END {
             return Err(Defect::Unsupported {
                 what: "keyspace",
                 found: self.keyspace.into(),
@@ -142,6 +144,7 @@ fn bounded(length: u32, max: usize, what: &'static str) -> Result<usize, Defect>
 pub(crate) struct Record<'a> {
     pub(crate) kind: RecordKind,
     pub(crate) seqno: Seqno,
+    pub(crate) keyspace: u32,
     pub(crate) key: &'a [u8],
     pub(crate) value: &'a [u8],
 }
@@ -149,12 +152,12 @@ pub(crate) struct Record<'a> {
 /// Appends a record without a seqno: its sum still lacks salt, offset and seqno ([`finish`]).
 ///
 /// The caller has checked the lengths against the limits.
-pub(crate) fn encode(out: &mut Vec<u8>, kind: RecordKind, key: &[u8], value: &[u8]) {
+pub(crate) fn encode(out: &mut Vec<u8>, kind: RecordKind, keyspace: u32, key: &[u8], value: &[u8]) {
     let start = out.len();
     out.reserve(RECORD_HEADER_BYTES + key.len() + value.len());
     begin(out, key);
     out.extend_from_slice(value);
-    end(&mut out[start..], kind, key);
+    end(&mut out[start..], kind, keyspace, key);
 }
 
 /// Appends room for the header, and the key. The value comes next, and then [`end`].
@@ -164,11 +167,11 @@ pub(crate) fn begin(out: &mut Vec<u8>, key: &[u8]) {
 }
 
 /// Writes the header of the record that `record` is, and sums it unless it is long.
-pub(crate) fn end(record: &mut [u8], kind: RecordKind, key: &[u8]) {
+pub(crate) fn end(record: &mut [u8], kind: RecordKind, keyspace: u32, key: &[u8]) {
     let value_bytes = record.len() - RECORD_HEADER_BYTES - key.len();
     debug_assert!(key.len() <= KEY_BYTES_MAX && value_bytes <= VALUE_BYTES_MAX);
     record[SUMMED_AT..8].copy_from_slice(&[kind.code(), 0, 0, 0]); // flags, reserved
-    record[8..12].copy_from_slice(&KEYSPACE_DEFAULT.to_le_bytes());
+    record[8..12].copy_from_slice(&keyspace.to_le_bytes());
     record[12..16].copy_from_slice(&length_field(key.len()));
     record[16..SEQNO_AT].copy_from_slice(&length_field(value_bytes));
     record[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + key.len()].copy_from_slice(key);
@@ -272,6 +275,7 @@ pub(crate) fn split(bytes: &[u8]) -> Result<(RecordHeader, Record<'_>), Defect> 
         Record {
             kind,
             seqno: header.seqno,
+            keyspace: header.keyspace,
             key,
             value,
         },

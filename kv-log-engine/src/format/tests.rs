@@ -31,8 +31,8 @@ fn buffer(records: &Records) -> FrameBuffer {
     let mut frame = FrameBuffer::new();
     for (key, value) in records {
         match value {
-            Some(value) => frame.push(RecordKind::Put, key, value),
-            None => frame.push(RecordKind::Tombstone, key, &[]),
+            Some(value) => frame.push(RecordKind::Put, 0, key, value),
+            None => frame.push(RecordKind::Tombstone, 0, key, &[]),
         }
     }
     frame
@@ -353,7 +353,7 @@ fn a_long_record_is_summed_by_the_leader_and_a_short_one_by_its_caller() {
     for (value_bytes, summed) in [(60 * 1024, true), (70 * 1024, false)] {
         let value = vec![7; value_bytes];
         let mut record = Vec::new();
-        record::encode(&mut record, RecordKind::Put, b"k", &value);
+        record::encode(&mut record, RecordKind::Put, 0, b"k", &value);
         assert_eq!(record[..4] != [0; 4], summed, "{value_bytes}");
         record::finish(&mut record, &SALT, 160, Seqno::new(5));
         let verified = record::verify(&record, &SALT, 160, Seqno::new(5)).unwrap();
@@ -364,23 +364,23 @@ fn a_long_record_is_summed_by_the_leader_and_a_short_one_by_its_caller() {
 #[test]
 fn a_value_is_encoded_in_its_place_or_not_at_all() {
     let mut one = FrameBuffer::new();
-    one.push(RecordKind::Put, b"a", b"before");
+    one.push(RecordKind::Put, 0, b"a", b"before");
     let mut other = one.clone();
-    one.push(RecordKind::Put, b"key", b"value");
+    one.push(RecordKind::Put, 0, b"key", b"value");
     let append = |out: &mut Vec<u8>| {
         out.extend_from_slice(b"value");
         Ok::<_, u8>(())
     };
     let untouched = other.bytes().to_vec();
     let fails = |out: &mut Vec<u8>| append(out).and(Err(1));
-    let refused = other.push_with(RecordKind::Put, b"key", fails, |_, _| Ok(()));
+    let refused = other.push_with(RecordKind::Put, (0, b"key"), fails, |_, _| Ok(()));
     assert_eq!(refused, Err(1));
-    let refused = other.push_with(RecordKind::Put, b"key", append, |_, length| {
+    let refused = other.push_with(RecordKind::Put, (0, b"key"), append, |_, length| {
         Err(u8::try_from(length).unwrap())
     });
     assert_eq!(refused, Err(5));
     assert_eq!((other.bytes(), other.record_count()), (&untouched[..], 1));
-    let taken = other.push_with(RecordKind::Put, b"key", append, |_, _| Ok(()));
+    let taken = other.push_with(RecordKind::Put, (0, b"key"), append, |_, _| Ok(()));
     assert_eq!(taken, Ok(()));
     assert_eq!(other.bytes(), one.bytes());
 }
@@ -388,7 +388,7 @@ fn a_value_is_encoded_in_its_place_or_not_at_all() {
 #[test]
 fn unknown_kinds_and_flags_are_named_not_taken_for_damage() {
     let mut bytes = Vec::new();
-    record::encode(&mut bytes, RecordKind::Put, b"k", b"v");
+    record::encode(&mut bytes, RecordKind::Put, 0, b"k", b"v");
     for (at, what) in [(4, "record kind"), (8, "keyspace")] {
         let mut changed = bytes.clone();
         changed[at] = 9;
@@ -417,7 +417,7 @@ fn each_flag_of_a_frame_is_named() {
 #[test]
 fn the_length_of_a_record_follows_from_its_flags() {
     let mut bytes = Vec::new();
-    record::encode(&mut bytes, RecordKind::Put, b"k", b"v");
+    record::encode(&mut bytes, RecordKind::Put, 0, b"k", b"v");
     for (flags, more) in [
         (1, 8),
         (2, 4),

@@ -4,7 +4,6 @@ use super::levels::Levels;
 use super::slot::Found;
 use crate::format::ids::{Entry, SegmentId, Seqno};
 use crate::format::run::block::{Held, Version};
-use crate::format::run::split_key;
 use crate::index::source::Shared;
 use crate::log::files::Segment;
 use kv_trait::{Error, ErrorKind, Result};
@@ -152,12 +151,11 @@ impl Separated {
     }
 
     fn read(&self) -> Result<Vec<u8>> {
-        self.segment.read_value(&self.entry, raw(&self.key))
+        self.segment.read_value(&self.entry, &self.key)
     }
 
     fn read_with<T>(&self, decode: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        self.segment
-            .read_value_with(&self.entry, raw(&self.key), decode)
+        self.segment.read_value_with(&self.entry, &self.key, decode)
     }
 }
 
@@ -220,9 +218,4 @@ pub(crate) fn read_version(
         Some(Value::Here(value)) => Some(value.into_vec()),
         Some(Value::Separated(separated)) => Some(separated.read()?),
     })
-}
-
-/// The key as records have it.
-fn raw(full_key: &[u8]) -> &[u8] {
-    split_key(full_key).map_or(full_key, |(_, key)| key)
 }

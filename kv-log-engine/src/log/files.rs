@@ -5,7 +5,7 @@ use super::names::NameEpoch;
 use crate::fault;
 use crate::format::ids::{Entry, Location, SegmentId};
 use crate::format::record;
-use crate::format::run::{RunId, header as run_header};
+use crate::format::run::{RunId, header as run_header, split_key};
 use crate::format::{Salt, segment::file_name};
 use crate::stats::SegmentKind;
 use crate::storage::{OpenMode, Storage, StorageFile, exact};
@@ -205,13 +205,13 @@ impl Segment {
         self.sealed_bytes.store(length, Ordering::Relaxed);
     }
 
-    /// The value of the record that an index entry points at: read, its sum verified, its key compared.
+    /// The value of the record that an index entry of that full key points at: read, its sum verified, its key compared.
     ///
     /// # Errors
     /// `Io`: the file could not be read. `Corrupt`: the bytes are not the record that was written.
-    pub(crate) fn read_value(&self, entry: &Entry, key: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn read_value(&self, entry: &Entry, full_key: &[u8]) -> Result<Vec<u8>> {
         let mut bytes = self.read_record(entry)?;
-        let header_and_key = bytes.len() - self.verified(&bytes, entry, key)?.len();
+        let header_and_key = bytes.len() - self.verified(&bytes, entry, full_key)?.len();
         bytes.drain(..header_and_key);
         Ok(bytes)
     }
@@ -223,11 +223,11 @@ impl Segment {
     pub(crate) fn read_value_with<T>(
         &self,
         entry: &Entry,
-        key: &[u8],
+        full_key: &[u8],
         decode: impl FnOnce(&[u8]) -> T,
     ) -> Result<T> {
         let bytes = self.read_record(entry)?;
-        self.verified(&bytes, entry, key).map(decode)
+        self.verified(&bytes, entry, full_key).map(decode)
     }
 
     fn read_record(&self, entry: &Entry) -> Result<Vec<u8>> {
@@ -265,11 +265,11 @@ impl Segment {
         Err(fault::corrupt(&self.path(), what))
     }
 
-    fn verified<'b>(&self, bytes: &'b [u8], entry: &Entry, key: &[u8]) -> Result<&'b [u8]> {
+    fn verified<'b>(&self, bytes: &'b [u8], entry: &Entry, full_key: &[u8]) -> Result<&'b [u8]> {
         let offset = entry.location.offset;
         let record = record::verify(bytes, &self.salt, offset, entry.seqno)
             .map_err(|defect| fault::defect(&self.path(), offset, defect))?;
-        if record.key != key {
+        if split_key(full_key) != Some((record.keyspace, record.key)) {
             let what = format!("the record at offset {offset} has another key");
             return Err(fault::corrupt(&self.path(), what));
         }

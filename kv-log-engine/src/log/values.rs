@@ -13,6 +13,7 @@ use crate::fault;
 use crate::format::ids::{Location, Seqno};
 use crate::format::manifest::{SegmentEntry, SegmentState};
 use crate::format::record::{self, RECORD_HEADER_BYTES, Record, RecordHeader, RecordKind};
+use crate::format::run::split_key;
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
 use crate::format::{Defect, Salt};
 use crate::storage::window::Window;
@@ -88,17 +89,19 @@ impl ValueWriter {
         Ok(writer)
     }
 
-    /// Appends a record: what it holds was verified. `key` is the key as it was written, without its keyspace. Returns
-    /// where the record lies; it is in the file once this writer has finished.
+    /// Appends a record: what it holds was verified. Returns where the record lies; it is in the file once this writer has
+    /// finished.
     ///
     /// One write and one sync at most, unless the record is longer than a step.
     ///
     /// # Errors
-    /// What the file system says.
-    pub(crate) fn copy(&mut self, key: &[u8], seqno: Seqno, value: &[u8]) -> Result<Location> {
+    /// What the file system says. `Corrupt`: that is no full key.
+    pub(crate) fn copy(&mut self, full_key: &[u8], seqno: Seqno, value: &[u8]) -> Result<Location> {
+        let (keyspace, key) = split_key(full_key)
+            .ok_or_else(|| fault::corrupt(&self.path, "a key without a keyspace"))?;
         let offset = self.file_bytes();
         let start = self.buffer.len();
-        record::encode(&mut self.buffer, RecordKind::Put, key, value);
+        record::encode(&mut self.buffer, RecordKind::Put, keyspace, key, value);
         record::finish(&mut self.buffer[start..], &self.header.salt, offset, seqno);
         let record_bytes = u32::try_from(self.buffer.len() - start)
             .expect("the limits of keys and values fit 32 bits");

@@ -5,6 +5,7 @@ use super::files::{Segment, SegmentFiles};
 use super::values::{Met, ValueLayout, ValueWriter, walk};
 use crate::format::ids::{EditNumber, Entry, Location, SegmentId, Seqno};
 use crate::format::manifest::{SegmentEntry, SegmentState};
+use crate::format::run::full_key;
 use crate::format::run::tests::note;
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
 use crate::format::{Salt, StoreId};
@@ -63,7 +64,7 @@ fn write(disk: &SimDisk, layout: ValueLayout) -> Result<(SegmentEntry, Vec<Locat
             writer.file_bytes(),
             SEGMENT_HEADER_BYTES + bytes(&locations)
         );
-        locations.push(writer.copy(&key, seqno, &value)?);
+        locations.push(writer.copy(&full_key(0, &key), seqno, &value)?);
     }
     assert!(!writer.is_empty());
     Ok((writer.finish()?, locations))
@@ -87,7 +88,7 @@ fn readable(disk: &SimDisk, locations: &[Location]) -> Vec<bool> {
                 location: *location,
                 seqno,
             };
-            match segment.read_value(&entry, &key) {
+            match segment.read_value(&entry, &full_key(0, &key)) {
                 Ok(found) => {
                     assert_eq!(found, value);
                     true
@@ -148,7 +149,7 @@ fn a_record_in_another_place_or_segment_is_none() {
     let (key, seqno, _) = sample().swap_remove(3);
     let read = |salt, location, seqno| {
         let segment = Segment::new(SegmentId::new(5), salt, files(&disk));
-        segment.read_value(&Entry { location, seqno }, &key)
+        segment.read_value(&Entry { location, seqno }, &full_key(0, &key))
     };
     assert!(read(SALT, locations[3], seqno).is_ok());
     assert!(read(Salt([8; 16]), locations[3], seqno).is_err());
@@ -234,11 +235,15 @@ fn a_long_value_is_synced_on_the_way() {
     let disk = SimDisk::new();
     let mut writer = ValueWriter::create(&files(&disk), header(), TINY).unwrap();
     let before = disk.calls()[&OpKind::Sync];
-    writer.copy(b"key", Seqno::new(1), &[b'v'; 7000]).unwrap();
+    writer
+        .copy(&full_key(0, b"key"), Seqno::new(1), &[b'v'; 7000])
+        .unwrap();
     assert_eq!(disk.calls()[&OpKind::Sync] - before, 10);
     let disk = SimDisk::new();
     let mut writer = ValueWriter::create(&files(&disk), header(), TINY).unwrap();
-    writer.copy(b"key", Seqno::new(1), b"short").unwrap();
+    writer
+        .copy(&full_key(0, b"key"), Seqno::new(1), b"short")
+        .unwrap();
     assert_eq!(disk.calls()[&OpKind::Sync], 1); // that of the header
 }
 
@@ -308,7 +313,9 @@ fn a_length_that_the_file_does_not_have_takes_no_memory() {
         seqno: Seqno::new(100),
     };
     let mut read = None;
-    let taken = allocation_counter::measure(|| read = Some(segment.read_value(&entry, b"key-00")));
+    let taken = allocation_counter::measure(|| {
+        read = Some(segment.read_value(&entry, &full_key(0, b"key-00")))
+    });
     assert_eq!(read.unwrap().unwrap_err().kind(), ErrorKind::Corrupt);
     assert!(taken.bytes_max < 1 << 20, "{} bytes", taken.bytes_max);
 }

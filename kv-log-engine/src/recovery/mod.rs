@@ -20,7 +20,8 @@ use crate::format::Defect;
 use crate::format::frame::{CLEAN_MARK_FRAME_BYTES, FOOTER_FRAME_BYTES};
 use crate::format::ids::{EditNumber, Location, SegmentId, Seqno};
 use crate::format::manifest::{Checkpoint, Manifest, SegmentEntry, SegmentState};
-use crate::format::record::{KEYSPACE_DEFAULT, Record, RecordKind};
+use crate::format::record::{Record, RecordKind};
+use crate::format::run::{split_key, write_full_key};
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
 use crate::index::memtable::{Change, Filler, Value};
 use crate::index::{Gather, Memtable};
@@ -224,6 +225,8 @@ struct Replay {
     /// Records that were read and are not in the memtable yet.
     gathered: Gather<Gathered>,
     separation_bytes: usize,
+    /// The full key of the record that is visited.
+    full_key: Vec<u8>,
     bytes: u64,
     frames: u64,
     records: u64,
@@ -245,6 +248,7 @@ impl Replay {
             memtable: Memtable::new(separation_bytes),
             gathered: Gather::default(),
             separation_bytes,
+            full_key: Vec::new(),
             bytes: 0,
             frames: 0,
             records: 0,
@@ -265,19 +269,21 @@ impl Replay {
         };
         let inline = record.value.len() < self.separation_bytes;
         let value = if inline { record.value } else { &[] };
-        if self.gathered.push(record.key, value, gathered) {
+        write_full_key(&mut self.full_key, record.keyspace, record.key);
+        if self.gathered.push(&self.full_key, value, gathered) {
             self.apply_gathered();
         }
     }
 
     fn apply_gathered(&mut self) {
         let mut filler = Filler::new(&mut self.memtable);
-        self.gathered.give_out(|key, value, record| {
+        self.gathered.give_out(|full_key, value, record| {
             if record.kind == RecordKind::Tombstone && planted!(ResurrectedDelete) {
                 return;
             }
+            let (keyspace, key) = split_key(full_key).expect("it was made of both");
             let change = Change {
-                keyspace: KEYSPACE_DEFAULT,
+                keyspace,
                 key,
                 seqno: record.seqno,
                 location: record.location,

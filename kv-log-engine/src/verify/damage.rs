@@ -33,7 +33,7 @@ pub struct Damage {
     /// Records that were written there and cannot be served, as far as their number is known.
     pub records: u64,
     /// Keys of these records, as they stand there, for which no later record was found: whether they hold a value, and
-    /// which one, is not known. At most 64, in order.
+    /// which one, is not known. At most 64, in order, of whatever keyspace.
     pub keys: Vec<Vec<u8>>,
     /// Keys of further such records, counted and not listed.
     pub more_keys: u64,
@@ -121,7 +121,7 @@ impl Damages {
         self.listed.is_empty()
     }
 
-    /// A record of this key is lost.
+    /// A record of this full key is lost.
     pub(super) fn put_at_risk(&mut self, at: DamageAt, key: &[u8], seqno: Seqno) {
         let Some(listed) = self.listed.get_mut(at) else {
             return;
@@ -152,7 +152,7 @@ impl Damages {
         }
     }
 
-    /// Takes the keys out of risk that a later record speaks for.
+    /// Takes the full keys out of risk that a later record speaks for.
     pub(super) fn retain_keys(&mut self, at_risk: impl Fn(&[u8], Seqno) -> bool) {
         for Listed { damage, seqnos } in &mut self.listed {
             let keys = std::mem::take(&mut damage.keys).into_iter().zip(&*seqnos);
@@ -166,6 +166,10 @@ impl Damages {
         let damages = self.listed.into_iter().map(|listed| listed.damage);
         let mut damages: Vec<_> = damages.collect();
         for damage in &mut damages {
+            for key in &mut damage.keys {
+                let raw = split_key(key).map_or(key.len(), |(_, key)| key.len());
+                key.drain(..key.len() - raw);
+            }
             damage.keys.sort();
             damage.keys.dedup();
         }

@@ -8,7 +8,6 @@ use super::report::VerifyReport;
 use crate::fault;
 use crate::format::ids::{Entry, SegmentId};
 use crate::format::manifest::{Manifest, RunEntry, SegmentEntry, SegmentState};
-use crate::format::run::split_key;
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
 use crate::index::cache::PieceCache;
 use crate::index::levels::Levels;
@@ -181,7 +180,6 @@ impl Reading<'_> {
     /// Reads a value that a live entry of a run refers to.
     fn separated(&mut self, full_key: &[u8], entry: Entry) -> Result<()> {
         let id = entry.location.segment;
-        let key = split_key(full_key).map_or(full_key, |(_, key)| key);
         self.values += 1;
         let segments = &self.manifest.segments;
         let known = segments.binary_search_by_key(&id, |segment| segment.id);
@@ -190,7 +188,7 @@ impl Reading<'_> {
         let cause = match known {
             Some(known) => {
                 let segment = Segment::new(id, known.salt, Arc::clone(self.files));
-                match segment.read_value_with(&entry, key, |_| ()) {
+                match segment.read_value_with(&entry, full_key, |_| ()) {
                     Ok(()) => return Ok(()),
                     Err(error) => damage(error)?,
                 }
@@ -218,7 +216,7 @@ impl Reading<'_> {
         };
         self.damages.count_one(at);
         if self.is_at_risk(full_key, entry) {
-            self.damages.put_at_risk(at, key, entry.seqno);
+            self.damages.put_at_risk(at, full_key, entry.seqno);
         }
         Ok(())
     }

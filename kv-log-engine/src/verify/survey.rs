@@ -12,7 +12,7 @@ use crate::format::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::ids::{SegmentId, Seqno};
 use crate::format::manifest::{Checkpoint, Manifest, SegmentEntry, SegmentState};
 use crate::format::record::{RECORD_HEADER_BYTES, Record, RecordHeader, RecordKind};
-use crate::format::run::split_key;
+use crate::format::run::full_key;
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, parse_file_name};
 use crate::format::{Defect, Salt};
 use crate::log::files::SegmentFiles;
@@ -66,7 +66,7 @@ type Known<'m> = Option<(&'m Manifest, &'m SegmentEntry)>;
 struct Survey {
     report: VerifyReport,
     damages: Damages,
-    /// The last record of each key that was accepted, and whether it is a value.
+    /// The last record of each full key that was accepted, and whether it is a value.
     newest: BTreeMap<Box<[u8]>, (Seqno, bool)>,
 }
 
@@ -109,10 +109,7 @@ impl Survey {
             damages,
             newest,
         } = self;
-        let is_newer = |full_key: &[u8]| {
-            let key = split_key(full_key).map_or(full_key, |(_, key)| key);
-            newest.contains_key(key)
-        };
+        let is_newer = |full_key: &[u8]| newest.contains_key(full_key);
         verify_named(&located.files, manifest, &is_newer, damages, report)
     }
 
@@ -332,8 +329,8 @@ impl Survey {
                     }
                     let head = RECORD_HEADER_BYTES + header.key_bytes;
                     let bytes = log.window.up_to(record_at, head)?;
-                    let key = &bytes[RECORD_HEADER_BYTES..];
-                    self.damages.put_at_risk(found, key, header.seqno);
+                    let key = full_key(header.keyspace, &bytes[RECORD_HEADER_BYTES..]);
+                    self.damages.put_at_risk(found, &key, header.seqno);
                     expected = header.seqno.next();
                     record_at = end;
                     next = end.next_multiple_of(FRAME_ALIGN);
@@ -390,8 +387,9 @@ fn behind(covered: &Checkpoint) -> Boundary {
 
 fn accept(newest: &mut BTreeMap<Box<[u8]>, (Seqno, bool)>, record: Record<'_>) {
     let found = (record.seqno, record.kind == RecordKind::Put);
-    match newest.get_mut(record.key) {
+    let key = full_key(record.keyspace, record.key);
+    match newest.get_mut(&*key) {
         Some(known) => *known = found.max(*known),
-        None => drop(newest.insert(record.key.into(), found)),
+        None => drop(newest.insert(key.into(), found)),
     }
 }

@@ -124,12 +124,20 @@ fn value_segment(
     let mut writer = ValueWriter::create(files, header, ValueLayout::default()).unwrap();
     for (number, entry, _) in copied {
         let segment = &recovered.segments[&entry.location.segment];
-        let value = segment.read_value(entry, &key(*number)).unwrap();
-        entry.location = writer.copy(&key(*number), entry.seqno, &value).unwrap();
+        let value = segment
+            .read_value(entry, &full_key(0, &key(*number)))
+            .unwrap();
+        entry.location = writer
+            .copy(&full_key(0, &key(*number)), entry.seqno, &value)
+            .unwrap();
     }
     // Nothing refers to the last one.
     writer
-        .copy(b"a dead one", Seqno::new(1), b"superseded long ago")
+        .copy(
+            &full_key(0, b"a dead one"),
+            Seqno::new(1),
+            b"superseded long ago",
+        )
         .unwrap();
     writer.finish().unwrap()
 }
