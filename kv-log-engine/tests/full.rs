@@ -48,7 +48,11 @@ fn mount(kind: &str) -> Option<Mounted> {
             .set_len(BYTES)
             .unwrap();
         let image = image.display().to_string();
-        run(&format!("mkfs.{kind}"), &["-q", &image])
+        let mut arguments = vec!["-q", &image];
+        if kind == "btrfs" {
+            arguments.insert(1, "-M"); // data and metadata share what little there is
+        }
+        run(&format!("mkfs.{kind}"), &arguments)
             && run("mount", &["-t", kind, "-o", "loop", &image, &to])
     };
     mounted.then_some(Mounted {
@@ -300,4 +304,72 @@ fn a_full_tmpfs_is_emptied_and_filled_again_and_again() {
 #[test]
 fn a_full_ext4_is_emptied_and_filled_again_and_again() {
     real_rounds("ext4");
+}
+
+/// btrfs copies on write: what the reserve keeps there is no promise, and a delete may find no room, either. What is promised:
+/// a refusal has effect nothing, everything that was acknowledged is read, in this life and the next, and with room that
+/// somebody else gives back it goes on. Where there was no room for a clean end, the next open may have to wait for that.
+#[test]
+fn a_full_btrfs_refuses_and_reads_and_goes_on_when_there_is_room() {
+    let Some(mounted) = mount("btrfs") else {
+        say("full: skipped, cannot mount btrfs\n");
+        return;
+    };
+    let path = mounted.at.join("store");
+    let open = || Engine::open(&path, small(Options::new(), 1 << 20));
+    let ballast = |number: usize| mounted.at.join(format!("ballast {number}"));
+    let make_room = |number: usize| {
+        std::fs::remove_file(ballast(number)).unwrap();
+        // What is removed is free when the file system has committed that.
+        assert!(run("sync", &["-f", &mounted.at.display().to_string()]));
+    };
+    for number in 0..3 {
+        std::fs::write(ballast(number), vec![1; 8 << 20]).unwrap();
+    }
+    let (mut model, mut next) = (Model::new(), 0);
+    let mut store = open().unwrap();
+    let mut fitted = Vec::new();
+    for round in 0..3 {
+        fitted.push(fill(&store, &mut model, &mut next, 16, &|_| ()));
+        compare(&store, &model);
+        // There may be no room for the mark of a clean end.
+        let closed = store.close();
+        drop(store);
+        store = match open() {
+            Ok(store) => store,
+            Err(refused) => {
+                let message = format!("full: btrfs, closed {closed:?}, opened {refused}\n");
+                say(&message);
+                assert!(closed.is_err(), "{message}");
+                full(Err(refused));
+                make_room(round);
+                open().unwrap()
+            }
+        };
+        compare(&store, &model);
+        let mut refused = 0;
+        for at in 0..40 {
+            let key = model.keys().nth(at * model.len() / 40).unwrap().clone();
+            match store.remove(&key) {
+                Ok(()) => drop(model.remove(&key)),
+                Err(error) => {
+                    full(Err(error));
+                    refused += 1;
+                }
+            }
+        }
+        compare(&store, &model);
+        say(&format!(
+            "full: btrfs, round {round}: {refused} of 40 deletes refused\n"
+        ));
+        if ballast(round).exists() {
+            make_room(round);
+        }
+        drop(store);
+        store = open().unwrap();
+    }
+    fitted.push(fill(&store, &mut model, &mut next, 16, &|_| ()));
+    compare(&store, &model);
+    say(&format!("full: btrfs, {fitted:?}\n"));
+    assert!(fitted.iter().skip(1).all(|count| *count > 0), "{fitted:?}");
 }
