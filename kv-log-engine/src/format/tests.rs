@@ -389,14 +389,12 @@ fn a_value_is_encoded_in_its_place_or_not_at_all() {
 fn unknown_kinds_and_flags_are_named_not_taken_for_damage() {
     let mut bytes = Vec::new();
     record::encode(&mut bytes, RecordKind::Put, 0, b"k", b"v");
-    for (at, what) in [(4, "record kind"), (8, "keyspace")] {
-        let mut changed = bytes.clone();
-        changed[at] = 9;
-        assert_eq!(
-            record::split(&changed).unwrap_err(),
-            Defect::Unsupported { what, found: 9 }
-        );
-    }
+    bytes[4] = 9;
+    let what = "record kind";
+    assert_eq!(
+        record::split(&bytes).unwrap_err(),
+        Defect::Unsupported { what, found: 9 }
+    );
 }
 
 #[test]
