@@ -1,6 +1,7 @@
 //! Keys as bounds of runs: short, because the manifest holds them.
 
 use crate::format::manifest::SEPARATOR_BYTES_MAX;
+use crate::format::run::fence::separator;
 use crate::format::run::successor;
 
 /// A short bound at or below `key`.
@@ -21,6 +22,20 @@ pub(super) fn above(key: &[u8]) -> Option<Vec<u8>> {
         }
     }
     None
+}
+
+/// A bound above `last` and not above `next`, if one is wanted: a short one, unless that has been looked for in `vain`.
+pub(super) fn between<'k>(
+    last: &[u8],
+    next: &'k [u8],
+    wanted: bool,
+    vain: bool,
+) -> Option<&'k [u8]> {
+    if last.is_empty() || !wanted {
+        return None;
+    }
+    let bound = separator(last, next);
+    (bound.len() <= SEPARATOR_BYTES_MAX || vain).then_some(bound)
 }
 
 /// The lower of two upper bounds, of which `None` is the highest.

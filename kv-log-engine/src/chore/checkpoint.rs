@@ -1,20 +1,21 @@
-//! A checkpoint: what the frozen memtable holds becomes a run, and the log up to there need not be replayed any more.
+//! A checkpoint: what the frozen memtable holds becomes runs of one level, and the log up to there need not be replayed any more.
 //!
 //! | step | what the disk may hold if it stops behind it |
 //! |---|---|
 //! | the bound of ids is raised by an edit, where it has to be | the old state |
-//! | the file is made, its header synced | and a file below the bound that nothing names: debris |
-//! | entries in slices, then the end of the file, synced | the same |
+//! | a file is made, its header synced | and a file below the bound that nothing names: debris |
+//! | entries in slices, then the end of the file, synced; the next file, where one is long enough | the same |
 //! | the directory is synced | the same, durably |
-//! | one edit names run, C and replay start | the old state or the new one, whole |
-//! | the view changes: run in, frozen memtable out | the new state |
+//! | one edit names the runs, C and replay start | the old state or the new one, whole |
+//! | the view changes: runs in, frozen memtable out | the new state |
 //!
 //! The log up to C is durable before: no group is visible that is not. What fails before the edit changes nothing: the
 //! file is removed, and all of it is done again later from the same memtable, which stays where it is. An edit in doubt
 //! poisons, and no file is touched.
 
 use super::ground::{Frozen, Ground};
-use super::output::{NewFiles, RunOutput, borrowed};
+use super::output::NewFiles;
+use super::runs_out::RunsOut;
 use super::slice::Slice;
 use crate::format::manifest::{Checkpoint, Edit, Manifest, RunEntry};
 use crate::index::source::{Item, Source, hidden};
@@ -26,13 +27,14 @@ use std::sync::Arc;
 enum Stage {
     Begin,
     Writing {
-        output: Box<RunOutput>,
+        runs: Box<RunsOut>,
         source: Box<dyn Source>,
+        last_key: Vec<u8>,
     },
-    /// The run is whole and synced.
-    Written(RunEntry),
-    /// Its name is durable, too; or there is no run.
-    Durable(Option<RunEntry>),
+    /// The runs are whole and synced.
+    Written(Vec<RunEntry>),
+    /// Their names are durable, too; or there are none.
+    Durable(Vec<RunEntry>),
     /// The manifest says so.
     Named,
 }
@@ -54,15 +56,18 @@ impl std::fmt::Debug for Stage {
 pub(super) struct Checkpointing {
     frozen: Arc<dyn Frozen>,
     stage: Stage,
+    /// A run of so many bytes is long enough.
+    run_bytes: u64,
     pub(super) files: NewFiles,
-    /// Length of the run that was written.
+    /// Length of the runs that were written.
     pub(super) file_bytes: u64,
 }
 
 impl Checkpointing {
-    pub(super) fn new(frozen: Arc<dyn Frozen>) -> Self {
+    pub(super) fn new(frozen: Arc<dyn Frozen>, run_bytes: u64) -> Self {
         Self {
             frozen,
+            run_bytes,
             stage: Stage::Begin,
             files: NewFiles::default(),
             file_bytes: 0,
@@ -72,7 +77,7 @@ impl Checkpointing {
     /// Bytes that were written so far, and that nothing names.
     pub(super) fn written(&self) -> u64 {
         match &self.stage {
-            Stage::Writing { output, .. } => output.writer.file_bytes(),
+            Stage::Writing { runs, .. } => runs.bytes(),
             _ => self.file_bytes,
         }
     }
@@ -86,12 +91,16 @@ impl Checkpointing {
             let stage = std::mem::replace(&mut self.stage, Stage::Begin);
             self.stage = match stage {
                 Stage::Begin => self.begin(ground, slice)?,
-                Stage::Writing { output, source } => self.write(ground, output, source, slice)?,
-                Stage::Written(run) => {
+                Stage::Writing {
+                    runs,
+                    source,
+                    last_key,
+                } => self.write(ground, runs, (source, last_key), slice)?,
+                Stage::Written(runs) => {
                     self.files.sync_names(ground)?;
-                    Stage::Durable(Some(run))
+                    Stage::Durable(runs)
                 }
-                Stage::Durable(run) => self.name(ground, run)?,
+                Stage::Durable(runs) => self.name(ground, &runs)?,
                 Stage::Named => {
                     self.show(ground);
                     return Ok(true);
@@ -101,7 +110,7 @@ impl Checkpointing {
         Ok(false)
     }
 
-    fn begin(&mut self, ground: &Ground, slice: &mut Slice) -> Result<Stage> {
+    fn begin(&self, ground: &Ground, slice: &mut Slice) -> Result<Stage> {
         let checkpoint = self.frozen.checkpoint();
         let named = |manifest: &Manifest| manifest.checkpoint == Some(checkpoint);
         if ground.catalog.read(named) {
@@ -109,44 +118,55 @@ impl Checkpointing {
             return Ok(Stage::Named);
         }
         if self.frozen.is_empty() {
-            return Ok(Stage::Durable(None));
+            return Ok(Stage::Durable(Vec::new()));
         }
         slice.wrote_file();
         Ok(Stage::Writing {
-            output: Box::new(RunOutput::begin(ground, &mut self.files, Vec::new())?),
+            runs: Box::new(RunsOut::of_a_new_level()),
             source: self.frozen.source(),
+            last_key: Vec::new(),
         })
     }
 
     fn write(
         &mut self,
         ground: &Ground,
-        mut output: Box<RunOutput>,
-        mut source: Box<dyn Source>,
+        mut runs: Box<RunsOut>,
+        (mut source, mut last_key): (Box<dyn Source>, Vec<u8>),
         slice: &mut Slice,
     ) -> Result<Stage> {
         while !slice.is_used_up() {
             match source.next()? {
                 Some(Item::Entry(entry)) => {
-                    let before = output.writer.file_bytes();
-                    output.writer.push(&entry.key, &borrowed(&entry.version))?;
-                    slice.wrote(output.writer.file_bytes().saturating_sub(before));
+                    let before = runs.bytes();
+                    let next = runs.next_begins(self.run_bytes, &last_key, &entry.key);
+                    if let Some(bound) = next {
+                        runs.split(ground, &mut self.files, &bound)?;
+                        slice.wrote_file();
+                    }
+                    runs.push(ground, &mut self.files, &entry.key, &entry.version)?;
+                    slice.wrote(runs.bytes().saturating_sub(before));
+                    last_key = entry.key;
                 }
                 // Memory has no holes.
-                Some(Item::Hole(hole)) => return Err(hidden(&output.path(ground), &hole)),
+                Some(Item::Hole(hole)) => return Err(hidden(ground.files.directory(), &hole)),
                 None => {
-                    let run = output.finish(None, None)?;
-                    self.file_bytes = run.file_bytes;
+                    runs.finish(ground, &mut self.files, None)?;
+                    self.file_bytes = runs.bytes();
                     slice.wrote_file();
-                    return Ok(Stage::Written(run));
+                    return Ok(Stage::Written(runs.entries().to_vec()));
                 }
             }
         }
-        Ok(Stage::Writing { output, source })
+        Ok(Stage::Writing {
+            runs,
+            source,
+            last_key,
+        })
     }
 
     /// The one edit.
-    fn name(&mut self, ground: &Ground, run: Option<RunEntry>) -> Result<Stage> {
+    fn name(&mut self, ground: &Ground, runs: &[RunEntry]) -> Result<Stage> {
         let checkpoint = self.frozen.checkpoint();
         if planted!(FrozenOutEarly) {
             ground.layers.install(ground.layers.levels());
@@ -154,7 +174,7 @@ impl Checkpointing {
         let raised = ground.catalog.raised_file_id();
         let edited = ground.catalog.apply_with(|manifest| {
             let mut edit = Edit::default();
-            if let Some(run) = &run {
+            for run in runs {
                 edit.run(run);
             }
             match manifest.checkpoint {
@@ -174,7 +194,7 @@ impl Checkpointing {
         self.files.named();
         let counters = &ground.counters;
         add(&counters.checkpoints, 1);
-        if let Some(run) = run {
+        for run in runs {
             add(&counters.checkpoint_bytes, run.file_bytes);
             add(&counters.checkpoint_entries, run.entries);
         }

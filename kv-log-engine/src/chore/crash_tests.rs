@@ -27,7 +27,7 @@ fn traced() -> (Small, Vec<(usize, usize)>) {
         .map(crate::stats::read)
     };
     let before = read(&small);
-    for at in 12..18 {
+    for at in 12..26 {
         turn(&mut small, at, 60, |small| {
             acknowledged.push((small.disk.op_count(), small.writes.len()));
         });

@@ -310,7 +310,9 @@ impl Machine {
             Some(begun) => Some(begun),
             None => {
                 self.keep_in_bound(ground);
-                ground.layers.frozen().map(Checkpointing::new)
+                let run_bytes = ground.tuning.run_bytes(self.standing.live_bytes);
+                let frozen = ground.layers.frozen();
+                frozen.map(|frozen| Checkpointing::new(frozen, run_bytes))
             }
         };
         let Some(mut checkpointing) = checkpointing else {
@@ -480,7 +482,9 @@ impl Machine {
     fn begin(&mut self, ground: &Ground, unit: Unit, shape: &Shape, now: Duration) -> Result<()> {
         let passes: Vec<Pass> = self.policy.passes().to_vec();
         self.keep_in_bound(ground);
-        match Merging::new(ground, unit, passes.clone(), shape, self.unit_bytes(ground)) {
+        let run_bytes = ground.tuning.run_bytes(self.standing.live_bytes);
+        let lengths = (self.unit_bytes(ground), run_bytes);
+        match Merging::new(ground, unit, passes.clone(), shape, lengths) {
             Ok(merging) => {
                 self.merging = Some(merging);
                 Ok(())

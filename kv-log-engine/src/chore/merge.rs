@@ -17,6 +17,7 @@
 //! layer has superseded in the meantime is copied too, and costs only space. The victims themselves go by the rule of
 //! release and no other.
 
+use super::bounds::between;
 use super::ground::Ground;
 use super::output::NewFiles;
 use super::policy::{Pass, Shape, Unit};
@@ -25,9 +26,8 @@ use super::shape::pass_entries;
 use super::slice::Slice;
 use super::values::{Copied, Values};
 use crate::format::ids::SegmentId;
-use crate::format::manifest::{Edit, Manifest, SEPARATOR_BYTES_MAX};
+use crate::format::manifest::{Edit, Manifest};
 use crate::format::run::block::Held;
-use crate::format::run::fence::separator;
 use crate::index::merge::{Merge, Merged, Yield};
 use crate::index::run::level::Level;
 use crate::index::run::named::Run;
@@ -97,7 +97,8 @@ pub(super) struct Outcome {
 }
 
 impl Merging {
-    /// The unit that the policy chose, of a shape with these levels; `enough` is what it writes.
+    /// The unit that the policy chose, of a shape with these levels; `enough` is what it writes, in runs of
+    /// `run_bytes`.
     ///
     /// # Errors
     /// The view has other levels than the manifest: nothing may be merged by positions.
@@ -106,7 +107,7 @@ impl Merging {
         unit: Unit,
         passes: Vec<Pass>,
         shape: &Shape,
-        enough: u64,
+        (enough, run_bytes): (u64, u64),
     ) -> Result<Self> {
         let view = ground.layers.levels();
         let named = shape.levels.iter().map(|level| level.id);
@@ -137,8 +138,8 @@ impl Merging {
         let least = merged.map(|run| run.live_bytes).sum::<u64>() / UNITS_MAX;
         Ok(Self {
             unit_bytes: enough.max(least),
-            run_bytes: ground.tuning.run_bytes.max(least),
-            runs: RunsOut::new(last.id(), unit.from.clone()),
+            run_bytes: run_bytes.max(least),
+            runs: RunsOut::of(last.id(), unit.from.clone()),
             values: Values::new(ground, &unit.victims),
             levels,
             unit,
@@ -235,30 +236,21 @@ impl Merging {
         self.runs.bytes() + self.values.bytes()
     }
 
-    /// A bound behind all that was taken and not above `key`: a short one, unless that has been looked for in vain.
-    fn bound_before<'k>(&self, key: &'k [u8], long: bool, longer: bool) -> Option<&'k [u8]> {
-        if self.last_key.is_empty() || !long {
-            return None;
-        }
-        let bound = separator(&self.last_key, key);
-        (bound.len() <= SEPARATOR_BYTES_MAX || longer).then_some(bound)
-    }
-
     /// Where the unit ends, if it is long enough. Keys that have long prefixes in common have no short bounds.
     fn ends_before(&self, key: &[u8]) -> Option<Vec<u8>> {
         let is_past = |times: u64| {
             let enough = self.unit_bytes.saturating_mul(times);
             self.written() >= enough || self.taken_bytes >= enough.saturating_mul(TAKEN_FOR_WRITTEN)
         };
-        let bound = self.bound_before(key, is_past(1), is_past(2));
+        let bound = between(&self.last_key, key, is_past(1), is_past(2));
         bound.map(<[u8]>::to_vec)
     }
 
     fn take(&mut self, ground: &Ground, mut entry: Entry, slice: &mut Slice) -> Result<()> {
-        let bytes = self.runs.current_bytes();
-        let (long, longer) = (bytes >= self.run_bytes, bytes / 2 >= self.run_bytes);
-        if let Some(bound) = self.bound_before(&entry.key, long, longer) {
-            let bound = bound.to_vec();
+        let next = self
+            .runs
+            .next_begins(self.run_bytes, &self.last_key, &entry.key);
+        if let Some(bound) = next {
             self.runs.split(ground, &mut self.files, &bound)?;
             slice.wrote_file();
         }

@@ -172,10 +172,6 @@ impl RunOutput {
         })
     }
 
-    pub(super) fn path(&self, ground: &Ground) -> PathBuf {
-        ground.files.run_path(self.header.id)
-    }
-
     pub(super) fn id(&self) -> SegmentId {
         SegmentId::new(self.header.id.get())
     }

@@ -1,5 +1,6 @@
 //! The runs that a unit writes, one behind the other: what is known of keys, and what is lost.
 
+use super::bounds::between;
 use super::ground::Ground;
 use super::output::{NewFiles, RunOutput, borrowed};
 use crate::format::ids::LevelId;
@@ -12,7 +13,8 @@ use kv_trait::Result;
 /// Runs of one level, in the order of their keys.
 #[derive(Debug)]
 pub(super) struct RunsOut {
-    level: LevelId,
+    /// `None`: one that is newer than all, until the first run has an id.
+    level: Option<LevelId>,
     current: Option<RunOutput>,
     /// Where the next one may begin.
     from: Vec<u8>,
@@ -23,7 +25,17 @@ pub(super) struct RunsOut {
 }
 
 impl RunsOut {
-    pub(super) const fn new(level: LevelId, from: Vec<u8>) -> Self {
+    /// Runs of a level, of the keys from `from` on.
+    pub(super) const fn of(level: LevelId, from: Vec<u8>) -> Self {
+        Self::new(Some(level), from)
+    }
+
+    /// Runs of a level of their own, which is newer than all that there are.
+    pub(super) const fn of_a_new_level() -> Self {
+        Self::new(None, Vec::new())
+    }
+
+    const fn new(level: Option<LevelId>, from: Vec<u8>) -> Self {
         Self {
             level,
             current: None,
@@ -48,6 +60,7 @@ impl RunsOut {
     fn current(&mut self, ground: &Ground, files: &mut NewFiles) -> Result<&mut RunOutput> {
         if self.current.is_none() {
             let run = RunOutput::begin(ground, files, self.from.clone())?;
+            self.level.get_or_insert(LevelId(run.id().get()));
             self.current = Some(run);
         }
         Ok(self.current.as_mut().expect("it was begun"))
@@ -94,6 +107,14 @@ impl RunsOut {
         }
     }
 
+    /// Where another one begins before `key`, if the current one is long enough. Keys that have long prefixes in common have
+    /// no short bounds.
+    pub(super) fn next_begins(&self, run_bytes: u64, last: &[u8], key: &[u8]) -> Option<Vec<u8>> {
+        let bytes = self.current_bytes();
+        let bound = between(last, key, bytes >= run_bytes, bytes / 2 >= run_bytes);
+        bound.map(<[u8]>::to_vec)
+    }
+
     /// What comes is at or above `at`, and goes into another run. What is lost across it goes on there.
     pub(super) fn split(&mut self, ground: &Ground, files: &mut NewFiles, at: &[u8]) -> Result<()> {
         self.close(ground, files, Some(at))?;
@@ -114,7 +135,7 @@ impl RunsOut {
             files.discard(ground, run.id());
             return Ok(());
         }
-        let level = Some(self.level).filter(|_| !planted!(OutputTooNew));
+        let level = self.level.filter(|_| !planted!(OutputTooNew));
         let entry = run.finish(to, level)?;
         self.done_bytes += entry.file_bytes;
         self.done.push(entry);

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
+/// Runs of a small store, where nobody asks for shorter ones.
+const RUN_BYTES_MIN: u64 = MIB;
+
 /// What scans may keep in a small store.
 const PINNED_BYTES_MIN: u64 = 1024 * MIB;
 
@@ -18,7 +21,7 @@ pub(crate) struct Tuning {
     pub(crate) log_bytes: Option<u64>,
     /// At least and at most, where what is live decides.
     pub(crate) log_bytes_range: (u64, u64),
-    /// A merge's runs are about this long.
+    /// Runs are about this long at most.
     pub(crate) run_bytes: u64,
     /// A unit ends where its output is this long.
     pub(crate) unit_bytes: u64,
@@ -98,6 +101,13 @@ impl Tuning {
     pub(crate) fn pinned_bytes_max(&self, live_bytes: u64) -> u64 {
         self.pinned_bytes_max
             .unwrap_or_else(|| live_bytes.max(PINNED_BYTES_MIN))
+    }
+
+    /// How long a run gets, in a store of which so much is live. A prefix that merges have cut off a run gives nothing back
+    /// before the run's last key is merged, and what that may come to is kept for a full disk: in a small store that must not
+    /// be as much as all it holds.
+    pub(crate) fn run_bytes(&self, live_bytes: u64) -> u64 {
+        (live_bytes / 64).max(RUN_BYTES_MIN).min(self.run_bytes)
     }
 
     /// The log that may grow before a checkpoint, in a store of which so much is live: a small one must not take many times

@@ -45,9 +45,12 @@ pub(crate) struct Keeping {
     /// What all files of the store may take.
     bound: Option<u64>,
     sizes: Option<Sizes>,
-    /// The most that memtables have held since what is not needed was given back.
+    /// What memtables have held lately, at most: it follows them up at once, and down a step with each edit.
     memtable_bytes: u64,
 }
+
+/// One part in so many of what memtables held goes with each edit, if they hold less now.
+const FORGOTTEN_WITH_EACH_EDIT: u64 = 8;
 
 impl Keeping {
     pub(crate) const fn new(
@@ -82,6 +85,10 @@ impl Keeping {
     ) -> Result<()> {
         let puts = || batches.iter().filter(|batch| !batch.only_deletes());
         let Some(longest_key) = puts().map(Batch::longest_key).max() else {
+            // Whoever empties a store needs less and less of it.
+            if self.sizes.is_some() {
+                self.size(active, published, 0, 0);
+            }
             return Ok(());
         };
         let added = puts().map(Batch::memtable_bytes).sum();
@@ -125,6 +132,13 @@ impl Keeping {
         }
     }
 
+    /// Gives back what the quotas hold and need not, at the end of a life that wrote.
+    pub(super) fn trim_at_end(&mut self, active: &Active, published: &Published) {
+        if self.sizes.is_some() {
+            self.trim(active, published);
+        }
+    }
+
     /// Gives back what the quotas hold and need not, for a disk that is full.
     pub(super) fn trim(&mut self, active: &Active, published: &Published) {
         let longest_key = self.sizes.as_ref().map_or(0, |sizes| sizes.held.key_bytes);
@@ -148,6 +162,10 @@ impl Keeping {
             if near && key_bytes == sizes.held.key_bytes && memtables <= sizes.held.memtable_bytes {
                 return;
             }
+        }
+        let was = self.sizes.as_ref().filter(|sizes| sizes.edit != edit);
+        if was.is_some() {
+            self.memtable_bytes -= self.memtable_bytes / FORGOTTEN_WITH_EACH_EDIT;
         }
         // A little ahead, so that not every group has it computed anew.
         self.memtable_bytes = self.memtable_bytes.max(memtables + memtables / 16);
