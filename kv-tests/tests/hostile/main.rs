@@ -98,10 +98,13 @@ fn peak_of(what: &str, attempt: impl FnOnce() -> bool) -> (bool, u64) {
     let (mut refused, mut stopped) = (false, false);
     let allocated = measure(|| {
         let outcome = catch_unwind(AssertUnwindSafe(attempt));
-        // Builds with assertions check, wherever two layers meet, that the newer one has the newer version.
+        // Builds with assertions check, wherever two layers meet, that the newer one has the newer version. A manifest that
+        // orders levels otherwise breaks that; no run does, whose entries must be as old as it says.
         let asserted = |panic: &Box<dyn Any + Send>| {
             let words = panic.downcast_ref::<String>();
-            words.is_some_and(|words| words.contains("an older layer has a newer version"))
+            let order =
+                words.is_some_and(|words| words.contains("an older layer has a newer version"));
+            order && what.starts_with("manifest")
         };
         refused = match outcome {
             Ok(refused) => refused,

@@ -3,6 +3,7 @@
 use super::reader::RunReader;
 use super::testing::{TINY, files, hash, identity, open, path, sample, verify, write};
 use super::tests::all;
+use crate::format::ids::Seqno;
 use crate::format::run::fence::{Part, Place};
 use crate::format::run::footer::{self, Footer, TRAILER_BYTES, Trailer};
 use crate::format::run::piece::{self, PieceKind, Sealer};
@@ -408,4 +409,41 @@ fn a_read_that_fails_is_tried_again_and_hides_nothing() {
         );
     }
     assert!(failures > 10, "{failures}");
+}
+
+/// Along the layers a key's seqnos fall. An entry that claims to be newer than all of its run, under checks that hold, would
+/// break that for whoever merges it.
+#[test]
+fn an_entry_that_is_newer_or_older_than_its_run_is_corrupt_by_name() {
+    let bytes = good();
+    let (trailer, footer, content) = footer_of(&bytes);
+    for (lowest, highest) in [(100, 140), (120, 159)] {
+        let mut facts = footer.facts.clone();
+        (facts.lowest, facts.highest) = (Seqno::new(lowest), Seqno::new(highest));
+        let identity = identity(3);
+        let top_level = footer.parts.content();
+        let lie = footer::encode(
+            identity.store_id,
+            &identity.salt,
+            identity.id,
+            &facts,
+            top_level,
+        );
+        assert_eq!(lie.len(), content.len());
+        let mut damaged = bytes.clone();
+        for place in trailer.places() {
+            replace(&mut damaged, place, PieceKind::Footer, &lie);
+        }
+        let run = open(&disk_of(&damaged), 3).unwrap();
+        assert!(judge(&run, "another range") > 20);
+        for entry in sample() {
+            let seqno = entry.version.seqno.get();
+            let found = run.get(&entry.key, hash(&entry.key));
+            if seqno < lowest || seqno > highest {
+                let message = found.unwrap_err().to_string();
+                assert!(message.contains("seqno outside"), "{message}");
+            }
+        }
+        assert!(!verify(&run).unwrap().damage.is_empty());
+    }
 }

@@ -265,7 +265,8 @@ impl RunReader {
         let (from, to) = self.block_bounds(part, fence, ordinal);
         let read = self.read_piece(place, PieceKind::Block);
         read.and_then(|content| {
-            let parsed = Table::parse(Arc::from(content), |key, _: &Stored| {
+            let parsed = Table::parse(Arc::from(content), |key, stored: &Stored| {
+                self.in_range(stored)?;
                 within(key, &from, &to)
             });
             let parsed = parsed.and_then(|block| {
@@ -280,6 +281,19 @@ impl RunReader {
             self.judge(place.offset, parsed)
         })
         .map_err(|error| hides(error, &from, &to))
+    }
+
+    /// Whether an entry is as old as the footer says that those of the run are. Along the layers a key's seqnos fall: one that
+    /// is newer than its run would break that wherever it is read.
+    fn in_range(&self, stored: &Stored) -> Result<(), Defect> {
+        let facts = &self.footer.facts;
+        if facts.lowest <= stored.seqno && stored.seqno <= facts.highest {
+            return Ok(());
+        }
+        Err(Defect::Field {
+            what: "seqno outside of those of the run:",
+            found: stored.seqno.get(),
+        })
     }
 
     /// The keys that a block may have: from its separator up to the next one.
