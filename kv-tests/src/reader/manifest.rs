@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 const MANIFEST_KEY: &[u8; 16] = b"kvlog manifest 0";
 const ENTRY_HEADER: usize = 40;
+/// No length of a file, and no count of what is in one, is above this.
+const NUMBER_MAX: u64 = 1 << 40;
 /// The longest bound of a run's live keys.
 const BOUND_MAX: usize = 65_541;
 
@@ -119,6 +121,15 @@ impl Manifest {
         }
         if self.next_file_id >= 1 << 62 {
             return Some("an id beyond all");
+        }
+        let ends = self.segments.values().map(|named| named.end as u64);
+        let numbers = self.runs.values().flat_map(|run| {
+            let referred = run.facts.referred.values();
+            let referred = referred.flat_map(|(records, bytes)| [*records, *bytes]);
+            referred.chain([run.length as u64, run.facts.entries])
+        });
+        if ends.chain(numbers).any(|number| number > NUMBER_MAX) {
+            return Some("a length or a count beyond all");
         }
         let covered = self.checkpoint.map(|checkpoint| checkpoint.seqno);
         for run in self.runs.values() {

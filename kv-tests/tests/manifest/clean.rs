@@ -4,7 +4,6 @@ use super::forge::Manifest;
 use super::*;
 use kv_log_engine::storage::sim::{CrashPolicy, EIO, Fault, FaultKind, OpKind};
 use kv_tests::crash::images;
-use kv_tests::reader;
 use kv_tests::workload::contents_of;
 use kv_trait::Effect;
 use std::collections::BTreeMap;
@@ -92,16 +91,7 @@ fn a_close_costs_one_edit_and_one_mark() {
 
 #[test]
 fn a_store_that_was_closed_is_clean_to_any_reader_and_one_that_was_not_is_not() {
-    let clean = |disk: &SimDisk| {
-        let directory = tempfile::tempdir().unwrap();
-        for file in disk.files() {
-            if let Ok(bytes) = disk.read_file(&file) {
-                let name = file.rsplit('/').next().unwrap();
-                put_file(&directory.path().join(name), &bytes);
-            }
-        }
-        reader::read(directory.path()).unwrap().clean
-    };
+    let clean = |disk: &SimDisk| read_again(disk).unwrap().clean;
     let disk = closed_store();
     assert!(clean(&disk));
     let store = open(&disk, 2);
@@ -119,14 +109,6 @@ fn a_store_that_was_closed_is_clean_to_any_reader_and_one_that_was_not_is_not() 
     let store = open(&disk, 3);
     assert!(store.recovery_report().damaged_manifest_copy.is_some());
     assert!(!changes(&difference(&disk, &before)).is_empty());
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the reader reads files that no store of this process wrote"
-)]
-fn put_file(path: &std::path::Path, bytes: &[u8]) {
-    std::fs::write(path, bytes).unwrap();
 }
 
 // The mark's own sync failed, the next process reads it from the cache, and writes behind it: the mark is written again.

@@ -1,10 +1,11 @@
 //! Everything that manifest and segments say of each other is compared: each of these is wrong by itself, under checks that
 //! hold.
 
-use super::forge::{COUNTERS, Manifest, SEGMENT_ITEM, frames, put_u64, seal, u64_at};
+use super::forge::{COUNTERS, Manifest, RUN_ITEM, SEGMENT_ITEM, frames, put_u64, seal, u64_at};
 use super::*;
 use kv_tests::workload::contents_of;
 use kv_trait::ErrorKind;
+use std::ops::ControlFlow;
 
 /// A store of some sealed segments, whose power went: its manifest, and itself.
 fn store() -> (SimDisk, Manifest) {
@@ -214,4 +215,29 @@ fn a_segment_that_is_out_of_its_place_in_the_log_is_corruption() {
     manifest.write(&disk);
     let refused = try_open(&disk, 2).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+}
+
+// Sums of lengths must stay numbers, for whoever reads the files.
+#[test]
+fn a_length_or_a_count_above_the_highest_is_refused_by_either_reader() {
+    let highest = 1_u64 << 40;
+    // Of the run: its length, and its number of entries.
+    for at in [44, 52] {
+        let disk = SimDisk::new();
+        let store = open(&disk, 1);
+        store.put(b"k", b"v").unwrap();
+        store.compact(|_| ControlFlow::Continue(())).unwrap();
+        store.close().unwrap();
+        read_again(&disk).unwrap();
+        let manifest = Manifest::of(&disk);
+        for (number, beyond) in [(highest, false), (highest + 1, true), (u64::MAX, true)] {
+            let mut forged = manifest.clone();
+            put_u64(forged.item(RUN_ITEM, None), at, number);
+            forged.write(&disk);
+            let (opened, read) = (try_open(&disk, 2), read_again(&disk));
+            let refused = read.unwrap_err().to_string();
+            assert_eq!(refused.contains("beyond all"), beyond, "{refused}");
+            assert_eq!(opened.is_err(), beyond, "{number} at {at}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::hash::Hasher;
 
 pub(crate) const COUNTERS: u16 = 3;
 pub(crate) const SEGMENT_ITEM: u16 = 5;
+pub(crate) const RUN_ITEM: u16 = 7;
 
 pub(crate) fn siphash(key: &[u8], parts: &[&[u8]]) -> [u8; 8] {
     let mut hasher = SipHasher24::new_with_key(key.try_into().unwrap());

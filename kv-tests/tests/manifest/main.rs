@@ -16,6 +16,7 @@ mod room;
 
 use kv_log_engine::storage::sim::SimDisk;
 use kv_log_engine::{Engine, Tuning};
+use kv_tests::reader::{self, FileContents, Unreadable};
 use kv_tests::workload::{STORE, options};
 use kv_trait::Error;
 
@@ -53,4 +54,24 @@ fn segments(disk: &SimDisk) -> Vec<String> {
     let mut names = disk.files();
     names.retain(|name| name.ends_with(".seg"));
     names
+}
+
+/// What the second reader says of a store.
+fn read_again(disk: &SimDisk) -> Result<FileContents, Unreadable> {
+    let directory = tempfile::tempdir().unwrap();
+    for file in disk.files() {
+        if let Ok(bytes) = disk.read_file(&file) {
+            let name = file.rsplit('/').next().unwrap();
+            put_file(&directory.path().join(name), &bytes);
+        }
+    }
+    reader::read(directory.path())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the reader reads files that no store of this process wrote"
+)]
+fn put_file(path: &std::path::Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap();
 }
