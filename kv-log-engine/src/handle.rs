@@ -28,7 +28,6 @@ use crate::recovery::{RecoveryReport, settle};
 use crate::stats::{Counters, read};
 use crate::store::catalog::Catalog;
 use crate::store::lock::{self, OpeningId};
-use crate::store::quotas::Held;
 use crate::store::reserve::Reserve;
 use kv_trait::{Effect, Error, ErrorKind, Fingerprint, Result};
 use std::path::PathBuf;
@@ -95,15 +94,6 @@ impl Handle {
             files.shared_storage(),
             files.directory().to_path_buf(),
         ));
-        let held = Held::of(
-            &recovered.manifest,
-            recovered.active.end.offset,
-            budgets.unit_bytes,
-        );
-        reserve.want_for(&Held {
-            memtable_bytes: recovered.replayed_bytes,
-            ..held
-        });
         let must_not_write = recovered.manifest.must_not_write();
         let refusal = must_not_write.map(|defect| fault::must_not_write(files.directory(), defect));
         let (file, left) = settle::at_open(
@@ -112,6 +102,7 @@ impl Handle {
             &reserve,
             &mut recovered,
             changes,
+            budgets.unit_bytes,
             refusal.as_ref(),
         )?;
         let settled = left.is_none() && refusal.is_none();

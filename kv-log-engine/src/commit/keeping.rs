@@ -169,7 +169,7 @@ impl Keeping {
         }
         // A little ahead, so that not every group has it computed anew.
         self.memtable_bytes = self.memtable_bytes.max(memtables + memtables / 16);
-        let named = |manifest: &_| Held::of(manifest, end, self.unit_bytes);
+        let named = |manifest: &_| self.reserve.held_by(manifest, end, self.unit_bytes);
         let held = Held {
             key_bytes,
             memtable_bytes: self.memtable_bytes,

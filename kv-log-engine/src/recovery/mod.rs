@@ -9,6 +9,8 @@
 pub(crate) mod repair;
 mod report;
 pub(crate) mod settle;
+#[cfg(test)]
+mod settle_tests;
 pub(crate) mod survey;
 #[cfg(test)]
 mod survey_tests;

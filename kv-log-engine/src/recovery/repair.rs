@@ -10,13 +10,13 @@
 use super::{Recovered, TornTail};
 use crate::fault;
 use crate::format::frame::{CLEAN_MARK_FRAME_BYTES, FRAME_HEADER_BYTES};
-use crate::format::manifest::{Edit, SegmentEntry};
+use crate::format::manifest::{Edit, Manifest, SegmentEntry};
 use crate::log::files::SegmentFiles;
 use crate::log::scan::Boundary;
 use crate::storage::{OpenMode, Storage, StorageFile, exact};
 use crate::store::catalog::{Catalog, EditError};
 use crate::store::layout::{self, QUARANTINE};
-use crate::store::quotas::SPARED_TAIL_BYTES_MAX;
+use crate::store::quotas::{Held, SPARED_TAIL_BYTES_MAX};
 use crate::store::reserve::{Quota, Reserve};
 use kv_trait::{Error, Result};
 use std::io;
@@ -53,6 +53,9 @@ pub(crate) struct Settlement {
     changes: Edit,
     debris: Vec<String>,
     reserve: Arc<Reserve>,
+    /// What the next checkpoint writes, and what a unit does: the reserve is to have room for both.
+    memtable_bytes: u64,
+    unit_bytes: u64,
     named: bool,
     secured: bool,
 }
@@ -67,6 +70,7 @@ impl Settlement {
         reserve: &Arc<Reserve>,
         recovered: &Recovered,
         changes: Edit,
+        unit_bytes: u64,
     ) -> Result<Self> {
         let active = &recovered.active;
         let path = active.segment.path();
@@ -76,7 +80,7 @@ impl Settlement {
             .map_err(|source| fault::io("open", &path, source))?;
         files.keep(active.segment.id, Arc::clone(&file));
         let entry = recovered.manifest.active().copied();
-        Ok(Self {
+        let settlement = Self {
             path,
             file,
             active: entry.expect("a manifest is checked to name one active segment"),
@@ -89,9 +93,23 @@ impl Settlement {
             changes,
             debris: recovered.report.debris.clone(),
             reserve: Arc::clone(reserve),
+            memtable_bytes: recovered.replayed_bytes,
+            unit_bytes,
             named: false,
             secured: false,
-        })
+        };
+        settlement.want_reserve(&recovered.manifest);
+        Ok(settlement)
+    }
+
+    /// Says how large the reserve is to be. Memory only.
+    fn want_reserve(&self, manifest: &Manifest) {
+        let end = self.end.offset;
+        let held = self.reserve.held_by(manifest, end, self.unit_bytes);
+        self.reserve.want_for(&Held {
+            memtable_bytes: self.memtable_bytes,
+            ..held
+        });
     }
 
     /// The active segment's file, for writing.
@@ -161,6 +179,9 @@ impl Settlement {
         edit.counters(self.end.next_seqno, catalog.raised_file_id());
         self.with_room(|| catalog.begin(&edit))?;
         self.remove_debris(files);
+        let manifest = catalog.read(Manifest::clone);
+        self.reserve.look_at_files(&manifest);
+        self.want_reserve(&manifest);
         // Early, so that the first put need not. What cannot be had now is asked for again by the next put.
         drop(self.reserve.refill());
         Ok(())

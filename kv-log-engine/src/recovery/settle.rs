@@ -23,7 +23,7 @@ pub(crate) struct Changes {
 ///
 /// After a clean end nothing is written or synced: the mark of the close and both copies of the manifest prove that all
 /// that is read is durable, the names that lead to it included. Types that the open adopts (`changes.count`) are no such
-/// case: what is written with them must never be read without.
+/// case: what is written with them must never be read without. `unit_bytes`: what a unit of merges writes, for the reserve.
 ///
 /// # Errors
 /// `Io`, `StorageFull`: the open is refused; the next one does the same again.
@@ -33,9 +33,10 @@ pub(crate) fn at_open(
     reserve: &Arc<Reserve>,
     recovered: &mut Recovered,
     changes: Changes,
+    unit_bytes: u64,
     must_not_write: Option<&Error>,
 ) -> Result<(Arc<dyn StorageFile>, Option<Settlement>)> {
-    let mut settlement = Settlement::new(files, reserve, recovered, changes.edit)?;
+    let mut settlement = Settlement::new(files, reserve, recovered, changes.edit, unit_bytes)?;
     let file = Arc::clone(settlement.file());
     if let Some(refusal) = must_not_write {
         recovered.report.read_only = Some(refusal.to_string());

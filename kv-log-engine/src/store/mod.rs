@@ -9,6 +9,7 @@ pub(crate) mod lock;
 pub(crate) mod manifest;
 pub(crate) mod quotas;
 pub(crate) mod reserve;
+pub(crate) mod shorter;
 
 #[cfg(test)]
 mod catalog_tests;

@@ -1,6 +1,7 @@
 //! How much of the reserve a store needs: plain numbers in, plain numbers out. `docs/DURABILITY.md`, "A full disk".
 
 use super::catalog::MANIFEST_ROOM_BYTES;
+use super::shorter::Shorter;
 use crate::format::ids::LevelId;
 use crate::format::manifest::{Manifest, SegmentState};
 use std::collections::BTreeMap;
@@ -41,17 +42,18 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// What a manifest names, of a store whose active segment ends at `end` and whose units write so many bytes. What is in
-    /// memory is not known here.
-    pub(crate) fn of(manifest: &Manifest, end: u64, unit_bytes: u64) -> Self {
+    /// What a manifest names, of a store whose active segment ends at `end` and whose units write so many bytes; of files
+    /// that are shorter than it says, what they have. What is in memory is not known here.
+    pub(crate) fn of(manifest: &Manifest, shorter: &Shorter, end: u64, unit_bytes: u64) -> Self {
         let whole = manifest.segments.iter();
         let whole = whole.filter(|segment| segment.state != SegmentState::Active);
-        let segments: u64 = whole.map(|segment| segment.end).sum();
-        let runs: u64 = manifest.runs.iter().map(|run| run.file_bytes).sum();
+        let segments: u64 = whole.map(|segment| shorter.segment_bytes(segment)).sum();
+        let runs = manifest.runs.iter();
+        let runs: u64 = runs.map(|run| shorter.run_bytes(run)).sum();
         let mut longest: BTreeMap<LevelId, u64> = BTreeMap::new();
         for run in &manifest.runs {
             let longest = longest.entry(run.level).or_default();
-            *longest = run.file_bytes.max(*longest);
+            *longest = shorter.run_bytes(run).max(*longest);
         }
         Self {
             image_bytes: manifest.image_bytes_max(),

@@ -15,18 +15,22 @@
 
 use super::layout::RESERVES;
 use super::quotas::Held;
+use super::shorter::Shorter;
+use crate::format::manifest::Manifest;
 use crate::storage::exact::{self, is_full};
 use crate::storage::{OpenMode, Storage, StorageFile};
 use crate::sync::lock_std as lock;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Blocks are given back in multiples of this: no file system that is in use has larger ones by default.
 const BLOCK_BYTES: u64 = 4 * 1024;
 /// A quota that has to grow takes up to this much more than it must, so that it seldom has to.
 const GROW_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Where no quota should hold more than this, nobody looks whether the files are there that it is for.
+const BELIEVED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// What a part of the reserve is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +69,8 @@ pub(crate) struct Reserve {
     short: AtomicBool,
     /// Held by whoever changes a file, across its I/O. Alone in the lock order.
     files: Mutex<Files>,
+    /// What files lack of what the manifest says, once that was looked at.
+    shorter: OnceLock<Shorter>,
 }
 
 #[derive(Debug, Default)]
@@ -85,12 +91,30 @@ impl Reserve {
             held: Default::default(),
             short: AtomicBool::new(false),
             files: Mutex::default(),
+            shorter: OnceLock::new(),
         }
     }
 
     /// How much a quota should hold from now on. Memory only: [`Reserve::refill`] takes what is missing.
     pub(crate) fn want(&self, quota: Quota, bytes: u64) {
         self.wanted[quota.at()].store(bytes, Ordering::Relaxed);
+    }
+
+    /// What a store holds, as [`Held::of`] says: as far as the manifest is believed, or the files were looked at.
+    pub(crate) fn held_by(&self, manifest: &Manifest, end: u64, unit_bytes: u64) -> Held {
+        let unlooked = Shorter::default();
+        let shorter = self.shorter.get().unwrap_or(&unlooked);
+        Held::of(manifest, shorter, end, unit_bytes)
+    }
+
+    /// Looks at the files that a manifest names, if much is to be kept for them. It may be an enemy's: the reserve of a store
+    /// of a few files must not fill the disk. What becomes of the store after that is its own. Blocks.
+    pub(crate) fn look_at_files(&self, manifest: &Manifest) {
+        let most = Quota::ALL.into_iter().map(|quota| self.wanted(quota)).max();
+        if most.is_some_and(|most| most > BELIEVED_BYTES_MAX) {
+            let look = || Shorter::of(&*self.storage, &self.directory, manifest);
+            self.shorter.get_or_init(look);
+        }
     }
 
     /// The same for all quotas of a store that holds so much.

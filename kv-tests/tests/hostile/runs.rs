@@ -11,8 +11,6 @@ use std::ops::ControlFlow;
 
 /// Bytes of varints, kinds, flags and lengths.
 const BYTES: [u8; 6] = [0, 1, 0x1f, 0x7f, 0x80, 0xff];
-/// Several times what the store takes.
-const DISK_BYTES: u64 = 4 * 1024 * 1024;
 /// One number of so many is tried: the others take their turn where `KVLOG_HOSTILE_EVERY` says 1.
 const EVERY: usize = 9;
 const HEAD: usize = 16;
@@ -53,8 +51,6 @@ fn attempt(disk: &SimDisk, files: &[(&str, &[u8])], tried: &mut Tried, what: &st
             refused = true;
         };
         let served = disk.fork();
-        // What a store keeps for a full disk follows what the manifest says is there: the disk has an end, as real ones have.
-        served.set_capacity(Some(DISK_BYTES));
         match Engine::open(STORE, options_of(&served, 4)) {
             Ok(store) => {
                 for number in 0..41 {
