@@ -250,13 +250,13 @@ impl Published {
     }
 
     /// The exchange: `next` makes the new point of the current one, in a moment. What was there is let go of behind the
-    /// lock; if no reader holds it, it is freed here.
+    /// lock; of what no reader holds a few nodes are freed here, and the rest is left to whoever may take the time.
     fn exchange(&self, next: impl FnOnce(&Point) -> Point) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let next = Arc::new(next(&current));
         let replaced = std::mem::replace(&mut *current, next);
         drop(current);
-        drop(replaced);
+        let_go(&self.retired, replaced);
     }
 
     /// What memory says of a full key, with a pin on what is to be read for the rest; `Err`: the store was closed. Neither
@@ -404,6 +404,8 @@ impl Published {
                 ..current.clone()
             }
         });
+        // What was frozen before this one: it was let go of when this one was frozen, by a leader with writers behind it.
+        self.retired.release(RELEASED_AT_ONCE);
     }
 
     /// Other runs from now on, with segments that come and go; by chores. What is taken out is returned: the last who hold

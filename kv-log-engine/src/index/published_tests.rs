@@ -258,3 +258,21 @@ fn a_memtable_that_runs_have_answers_for_versions_and_no_more_for_values() {
     let version = published.remembered(&full_key(0, b"00000001"));
     assert_eq!(version, Remembered::Version(None), "forgotten by the next");
 }
+
+/// Every caller of a group waits for the leader that freezes, and the memtable that was frozen before may be large.
+#[test]
+fn a_leader_that_freezes_does_not_free_what_was_frozen_before() {
+    let published = published();
+    put_all(&published, 1, || ());
+    published.freeze(checkpoint(1));
+    published.install(no_levels());
+    assert!(
+        published.retired.is_empty(),
+        "versions are asked of it until the next one"
+    );
+    publish(&published, put(b"00000001", 2));
+    published.freeze(checkpoint(2));
+    assert!(!published.retired.is_empty(), "freed by the leader");
+    published.install(no_levels());
+    assert!(published.retired.is_empty(), "left by the checkpoint");
+}
