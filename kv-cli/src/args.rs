@@ -263,9 +263,11 @@ pub(crate) enum Command {
     /// Takes the store's lock, as the other commands do, but needs no permission to write: where it has it, it leaves its
     /// name in the file LOCK.
     ///
-    /// With --json: `{"clean", "segments", "frames", "records", "keys", "torn_tail", "foreign": [NAME],
-    /// "debris": [NAME], "damages": [{"path", "offset", "end", "cause", "records", "keys_at_risk": [{"key": KEY}],
-    /// "more_keys", "unnamed_records"}], "more_damages"}`; the torn tail is null or `{"path", "offset", "bytes", "cause"}`.
+    /// With --json: `{"clean", "segments", "value_segments", "runs", "levels", "bytes", "separated_values", "frames",
+    /// "records", "keys", "torn_tail", "foreign": [NAME], "debris": [NAME], "damages": [{"path", "offset", "end", "cause",
+    /// "records", "keys_at_risk": [{"key": KEY}], "more_keys", "unnamed_records"}], "more_damages"}`; the torn tail is null or
+    /// `{"path", "offset", "bytes", "cause"}`. `bytes` is what segments and runs take; the frames and records are those that
+    /// runs do not have.
     Verify,
     /// Do all background work that there is to do, so that the store takes as little as it can.
     ///

@@ -4,7 +4,7 @@ use super::{DAMAGED, Outcome, cut_short, options, path};
 use crate::args::Args;
 use crate::failure::Failure;
 use crate::output::{Output, at_path, put_bytes};
-use crate::text::counted;
+use crate::text::{counted, grouped, size};
 use kv_log_engine::{Damage, VerifyReport, verify};
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
@@ -58,13 +58,7 @@ fn show_report(args: &Args, report: &VerifyReport) -> Result<(), Failure> {
         ))?;
     }
     if !args.quiet {
-        let read = [
-            counted(report.segments, "segment"),
-            counted(report.frames, "batch"),
-            counted(report.records, "record"),
-            counted(report.live_keys, "key"),
-        ]
-        .join(", ");
+        let read = what_was_read(report);
         if report.is_clean() {
             output.line(&format!("good: {read}"))?;
         } else {
@@ -78,6 +72,31 @@ fn show_report(args: &Args, report: &VerifyReport) -> Result<(), Failure> {
     output.finish()
 }
 
+/// Counts. Of a store without runs nothing is said of them.
+fn what_was_read(report: &VerifyReport) -> String {
+    let mut segments = counted(report.segments, "segment");
+    if report.value_segments > 0 {
+        segments += &format!(" ({} of values)", grouped(report.value_segments));
+    }
+    let mut read = vec![segments];
+    if report.runs > 0 {
+        let levels = counted(report.levels, "level");
+        read.push(format!("{} in {levels}", counted(report.runs, "run")));
+    }
+    if report.bytes > 0 {
+        read.push(size(report.bytes));
+    }
+    if report.separated_values > 0 {
+        read.push(counted(report.separated_values, "separated value"));
+    }
+    read.extend([
+        counted(report.frames, "batch"),
+        counted(report.records, "record"),
+        counted(report.live_keys, "key"),
+    ]);
+    read.join(", ")
+}
+
 fn report_json(report: &VerifyReport) -> Value {
     let torn = report.torn_tail.as_ref().map(|torn| {
         at_path(
@@ -89,6 +108,11 @@ fn report_json(report: &VerifyReport) -> Value {
     json!({
         "clean": report.is_clean(),
         "segments": report.segments,
+        "value_segments": report.value_segments,
+        "runs": report.runs,
+        "levels": report.levels,
+        "bytes": report.bytes,
+        "separated_values": report.separated_values,
         "frames": report.frames,
         "records": report.records,
         "keys": report.live_keys,

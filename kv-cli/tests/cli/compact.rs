@@ -57,7 +57,8 @@ fn compact_gives_back_what_was_replaced_and_says_how_much() {
     assert!(bytes("disk_bytes_after") < most, "{report}");
     assert!(bytes("levels_after") <= 1, "{report}");
     assert_eq!(bench.good(&["export"]), records);
-    bench.good(&["verify"]);
+    let verified = text(&bench.good(&["verify"]));
+    assert!(verified.contains(" in 1 level, "), "{verified}");
     let stats = json(&bench.good(&["stats", "--json"]));
     assert!(stats["disk_bytes"].as_u64().unwrap() < most, "{stats}");
     assert_eq!(stats["levels"].as_array().unwrap().len(), 1);

@@ -289,7 +289,7 @@ fn damage_is_exit_code_3_from_every_command_that_meets_it() {
     );
     assert!(
         report
-            .ends_with("; keys at risk: \"k\"\ndamaged: 1 place; what can be read: 1 segment, 0 batches, 0 records, 0 keys; \
+            .ends_with("; keys at risk: \"k\"\ndamaged: 1 place; what can be read: 1 segment, 4.1 KiB, 0 batches, 0 records, 0 keys; \
                         keep the files as they are, and restore a backup\n"),
         "{report}"
     );
@@ -343,7 +343,7 @@ fn names_that_do_not_belong_are_noted_and_are_no_damage() {
         text(&bench.good(&["verify"])),
         "note: notes.txt is not the store's; it is left alone\n\
          note: nothing refers to 00000077.seg; the next write deletes it\n\
-         good: 1 segment, 0 batches, 0 records, 0 keys\n"
+         good: 1 segment, 4.1 KiB, 0 batches, 0 records, 0 keys\n"
     );
     let report: Value = serde_json::from_slice(&bench.good(&["verify", "--json"])).unwrap();
     assert_eq!(

@@ -15,6 +15,8 @@ pub struct VerifyReport {
     pub runs: u64,
     /// Levels that the runs are in.
     pub levels: u64,
+    /// Bytes of the files of all of them.
+    pub bytes: u64,
     /// Values that runs refer to and segments keep: all were read.
     pub separated_values: u64,
     /// Batches of the log that were read: those that runs do not cover.

@@ -18,7 +18,7 @@ use crate::index::source::{Direction, Interval, Item};
 use crate::log::files::{Segment, SegmentFiles};
 use crate::log::values::{self, Met};
 use crate::storage::window::Window;
-use crate::storage::{StorageFile, exact};
+use crate::storage::{OpenMode, StorageFile, exact};
 use kv_trait::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -47,6 +47,7 @@ pub(super) fn verify_named(
     let levels = Levels::open(&manifest.runs, store_id, Arc::clone(files), cache);
     report.runs = manifest.runs.len() as u64;
     report.levels = levels.len() as u64;
+    report.bytes = bytes_of_files(files, manifest)?;
     let mut reading = Reading {
         files,
         manifest,
@@ -76,6 +77,23 @@ pub(super) fn verify_named(
         report.live_keys += live_keys(&reading.levels, is_newer)?;
     }
     Ok(())
+}
+
+/// What the files take that are there.
+fn bytes_of_files(files: &SegmentFiles, manifest: &Manifest) -> Result<u64> {
+    let segments = manifest.segments.iter();
+    let segments = segments.map(|segment| files.path(segment.id));
+    let runs = manifest.runs.iter().map(|run| files.run_path(run.id));
+    let mut bytes = 0;
+    for path in segments.chain(runs) {
+        let opened = files.storage().open(&path, OpenMode::Read);
+        bytes += match opened.and_then(|file| file.len()) {
+            // Told where it is looked for.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            length => length.map_err(|source| fault::io("look at", &path, source))?,
+        };
+    }
+    Ok(bytes)
 }
 
 /// How many keys hold a value of which nothing newer than the runs knows, as far as it can be read.

@@ -257,6 +257,10 @@ fn a_whole_store_of_runs_is_clean_and_counted() {
     // Ten in the log, ten in the value segment, four that are older.
     assert_eq!((report.separated_values, report.live_keys), (24, 30));
     assert_eq!((report.segments, report.records), (2, 0));
+    let files = disk.files().into_iter();
+    let files = files.filter(|file| file.ends_with(".seg") || file.ends_with(".run"));
+    let bytes = files.map(|file| disk.read_file(&file).unwrap().len() as u64);
+    assert_eq!(report.bytes, bytes.sum::<u64>());
     let store = Engine::open(STORE, options(&disk)).unwrap();
     for number in 0..30 {
         let found = store.get(&key(number)).unwrap();
