@@ -11,10 +11,6 @@ mod header;
 pub(crate) mod ids;
 pub(crate) mod manifest;
 pub(crate) mod record;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "nothing names a run yet: checkpoints will")
-)]
 pub(crate) mod run;
 pub(crate) mod segment;
 

@@ -6,10 +6,6 @@ pub(crate) mod files;
 pub(crate) mod kept;
 pub(crate) mod names;
 pub(crate) mod scan;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "nothing is merged yet: checkpoints come first")
-)]
 pub(crate) mod values;
 #[cfg(test)]
 mod values_tests;

@@ -118,11 +118,6 @@ impl ValueWriter {
         })
     }
 
-    /// Whether nothing was copied: then there is nothing to finish.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.records == 0
-    }
-
     /// The file's length so far, with what is not written yet.
     pub(crate) const fn file_bytes(&self) -> u64 {
         self.written + self.buffer.len() as u64

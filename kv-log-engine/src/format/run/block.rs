@@ -39,6 +39,7 @@ impl<V> Version<V> {
     }
 
     /// The same, with a value that is borrowed.
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) const fn as_ref(&self) -> Version<&V> {
         let held = match &self.held {
             Held::Here(value) => Held::Here(value),
