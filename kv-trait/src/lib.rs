@@ -1,6 +1,7 @@
 //! The contract of a durable key-value store for async Rust.
 //!
-//! [`KVStore`] is what a store offers. Around it stand what every store shares: the [`Error`] with its
+//! [`KVStore`] is what every store offers, and [`capability`] what only some can do: batches, scans, versions, updates,
+//! snapshots, transactions, expiry, watching, keyspaces. Around them stands what every store shares: the [`Error`] with its
 //! [effect](Effect), the [`Runtime`] seam, the [limits](KEY_BYTES_MAX), the order-preserving encoding of [keys](key),
 //! the [value codecs](codec) and the [`Fingerprint`] that keeps a store from being read with the wrong types.
 //! No I/O happens here, no thread is started, and no executor is named.
@@ -20,9 +21,12 @@
 //!   room: nothing happened. Dropped later: the operation finishes or fails as if it had been awaited, whole; only
 //!   its answer is lost. It never harms other callers.
 //!
+//! - **Point**: a place in the order of writes. What is read at one point shows all writes before it and none behind.
+//!
 //! The first three are never synonyms. For a store that keeps the contract, acknowledged implies durable, and visible
 //! implies durable.
 
+pub mod capability;
 pub mod codec;
 mod error;
 pub mod fingerprint;
@@ -33,6 +37,11 @@ mod shape;
 mod store;
 mod version;
 
+pub use capability::{
+    Batches, Capability, Change, Changes, Closing, Condition, Event, Expiry, Items, KeyRange,
+    Keyspaces, Query, RangeDeletes, Scans, Snapshot, Snapshots, Transaction, Transactions, Update,
+    Updates, Versions, Watches, Written,
+};
 pub use codec::{Codec, Json, Postcard, Probed, Raw};
 pub use error::{Effect, Error, ErrorKind, Result};
 pub use fingerprint::{CodecId, Fingerprint};
@@ -45,3 +54,5 @@ pub use version::{Version, Versioned};
 
 /// Re-exported so that an implementor of [`KVStore`] writes the attribute of the same version as the trait.
 pub use async_trait::async_trait;
+/// Re-exported for the same reason.
+pub use futures_core::Stream;

@@ -1,10 +1,14 @@
 //! The contract itself: what every store offers, whatever stands behind it.
 //!
 //! [`KVStore`] is small on purpose. Its five methods work on a map in memory, on one machine's disk and across a
-//! network alike; what only some stores can do (batches, scans, snapshots) belongs into traits of its own.
+//! network alike; what only some stores can do (batches, scans, snapshots) is in traits of its own
+//! ([`capability`](crate::capability)), and `KVStore` tells which of them a store has.
 //! The words *acknowledged*, *durable*, *visible*, *effect* and *cancel safe* are those of the crate documentation.
 
-use crate::{Effect, Result};
+use crate::{
+    Batches, Capability, Closing, Effect, Expiry, Keyspaces, RangeDeletes, Result, Scans,
+    Snapshots, Transactions, Updates, Versions, Watches,
+};
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -162,6 +166,81 @@ where
     async fn remove(&self, key: &K) -> Result<()> {
         forget_prior(self.delete(key).await)
     }
+
+    /// Ends it on purpose, if this store has that.
+    fn closing(&self) -> Option<&dyn Closing> {
+        None
+    }
+
+    /// Several changes as one write, if this store has that.
+    fn batches(&self) -> Option<&dyn Batches<K, V>> {
+        None
+    }
+
+    /// Its keys in their order, if this store has that.
+    fn scans(&self) -> Option<&dyn Scans<K, V>> {
+        None
+    }
+
+    /// Removing many keys as one write, if this store has that.
+    fn range_deletes(&self) -> Option<&dyn RangeDeletes> {
+        None
+    }
+
+    /// Conditional writes, if this store has that.
+    fn versions(&self) -> Option<&dyn Versions<K, V>> {
+        None
+    }
+
+    /// Reading, deciding and writing as one step, if this store has that.
+    fn updates(&self) -> Option<&dyn Updates<K, V>> {
+        None
+    }
+
+    /// Many reads of one point, if this store has that.
+    fn snapshots(&self) -> Option<&dyn Snapshots<K, V>> {
+        None
+    }
+
+    /// Serializable transactions, if this store has that.
+    fn transactions(&self) -> Option<&dyn Transactions<K, V>> {
+        None
+    }
+
+    /// Values that go by themselves, if this store has that.
+    fn expiry(&self) -> Option<&dyn Expiry<K, V>> {
+        None
+    }
+
+    /// Following what is written, if this store has that.
+    fn watches(&self) -> Option<&dyn Watches<K, V>> {
+        None
+    }
+
+    /// Several maps in one store, if this store has that.
+    fn keyspaces(&self) -> Option<&dyn Keyspaces<K, V>> {
+        None
+    }
+
+    /// What this store can do beyond the methods above: those of the eleven that are not `None`.
+    fn capabilities(&self) -> Vec<Capability> {
+        use Capability as C;
+        let all = [
+            (C::Closing, self.closing().is_some()),
+            (C::Batches, self.batches().is_some()),
+            (C::Scans, self.scans().is_some()),
+            (C::RangeDeletes, self.range_deletes().is_some()),
+            (C::Versions, self.versions().is_some()),
+            (C::Updates, self.updates().is_some()),
+            (C::Snapshots, self.snapshots().is_some()),
+            (C::Transactions, self.transactions().is_some()),
+            (C::Expiry, self.expiry().is_some()),
+            (C::Watches, self.watches().is_some()),
+            (C::Keyspaces, self.keyspaces().is_some()),
+        ];
+        let there = all.into_iter().filter(|(_, there)| *there);
+        there.map(|(capability, _)| capability).collect()
+    }
 }
 
 /// Drops the prior value, and with it the error that says only that it could not be produced.
@@ -172,7 +251,7 @@ fn forget_prior<V>(outcome: Result<Option<V>>) -> Result<()> {
     }
 }
 
-/// All five methods are forwarded: a default here would undo an implementor's cheaper `put` and `remove`.
+/// All methods are forwarded: a default here would undo an implementor's cheaper `put` and `remove`, and hide what it can do.
 macro_rules! forward {
     ($($pointer:ty),+) => {$(
         #[async_trait]
@@ -200,6 +279,54 @@ macro_rules! forward {
 
             async fn remove(&self, key: &K) -> Result<()> {
                 (**self).remove(key).await
+            }
+
+            fn closing(&self) -> Option<&dyn Closing> {
+                (**self).closing()
+            }
+
+            fn batches(&self) -> Option<&dyn Batches<K, V>> {
+                (**self).batches()
+            }
+
+            fn scans(&self) -> Option<&dyn Scans<K, V>> {
+                (**self).scans()
+            }
+
+            fn range_deletes(&self) -> Option<&dyn RangeDeletes> {
+                (**self).range_deletes()
+            }
+
+            fn versions(&self) -> Option<&dyn Versions<K, V>> {
+                (**self).versions()
+            }
+
+            fn updates(&self) -> Option<&dyn Updates<K, V>> {
+                (**self).updates()
+            }
+
+            fn snapshots(&self) -> Option<&dyn Snapshots<K, V>> {
+                (**self).snapshots()
+            }
+
+            fn transactions(&self) -> Option<&dyn Transactions<K, V>> {
+                (**self).transactions()
+            }
+
+            fn expiry(&self) -> Option<&dyn Expiry<K, V>> {
+                (**self).expiry()
+            }
+
+            fn watches(&self) -> Option<&dyn Watches<K, V>> {
+                (**self).watches()
+            }
+
+            fn keyspaces(&self) -> Option<&dyn Keyspaces<K, V>> {
+                (**self).keyspaces()
+            }
+
+            fn capabilities(&self) -> Vec<Capability> {
+                (**self).capabilities()
             }
         }
     )+};
