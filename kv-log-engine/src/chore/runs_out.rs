@@ -60,7 +60,8 @@ impl RunsOut {
     fn current(&mut self, ground: &Ground, files: &mut NewFiles) -> Result<&mut RunOutput> {
         if self.current.is_none() {
             let run = RunOutput::begin(ground, files, self.from.clone())?;
-            self.level.get_or_insert(LevelId(run.id().get()));
+            let id = run.id();
+            self.level.get_or_insert_with(|| LevelId(id.get()));
             self.current = Some(run);
         }
         Ok(self.current.as_mut().expect("it was begun"))
