@@ -1,10 +1,11 @@
 //! Batches: records that the caller makes atomic, and what the caller is told when they are durable.
 
 use crate::budgets::SEPARATION_BYTES_MAX;
+use crate::clock::check_expiry;
 use crate::format::frame::{FRAME_BODY_BYTES_MAX, FrameBuffer};
 use crate::format::ids::Seqno;
-use crate::format::record::{KEYSPACE_DEFAULT, RecordKind};
-use crate::index::Lookup;
+use crate::format::record::{Head, KEYSPACE_DEFAULT, RecordKind};
+use crate::index::{Known, Lookup};
 use kv_trait::{Effect, Error, ErrorKind, KEY_BYTES_MAX, Result, VALUE_BYTES_MAX};
 
 /// The conditions of one batch take at most this much memory: the leader looks each of them up while everybody waits.
@@ -54,6 +55,8 @@ pub struct Batch {
     pub(crate) freezes: bool,
     /// One of its records is a value.
     puts: bool,
+    /// One of its records expires.
+    expires: bool,
     longest_key: usize,
     /// What its records take in a memtable, at most.
     memtable_bytes: u64,
@@ -65,7 +68,7 @@ pub struct Batch {
 pub(crate) struct Looked {
     pub(crate) at: Seqno,
     /// One for each condition, in order.
-    pub(crate) versions: Vec<Option<Seqno>>,
+    pub(crate) versions: Vec<Option<Known>>,
 }
 
 /// A key must have exactly this version when the batch's turn comes, or the batch is refused.
@@ -96,6 +99,7 @@ impl Batch {
             wants_priors: false,
             freezes: false,
             puts: false,
+            expires: false,
             longest_key: 0,
             memtable_bytes: 0,
         }
@@ -123,6 +127,33 @@ impl Batch {
         self.push(RecordKind::Put, key, value)
     }
 
+    /// Adds: `key` holds `value` until this moment, in milliseconds since 1970 as the store's clock counts them, and is
+    /// absent from then on, for reads, prior values and conditions, as if it had been deleted. A moment that has passed is no
+    /// error. Any later record of the key ends that: after a [`Batch::put`] the value stays.
+    ///
+    /// ```
+    /// use kv_log_engine::{Batch, Engine, Options, SimHost, storage::sim::SimDisk};
+    /// # fn main() -> kv_trait::Result<()> {
+    /// let host = std::sync::Arc::new(SimHost::new(1)); // without it: the system's clock
+    /// # let options = Options::new().storage(SimDisk::new().storage());
+    /// # let store = Engine::open("/db", options.host(host.clone()))?;
+    /// host.set_unix_ms(1_000);
+    /// let mut batch = Batch::new();
+    /// batch.put_until(b"session", b"alive", 2_000)?;
+    /// store.write(batch)?;
+    /// assert!(store.get(b"session")?.is_some());
+    /// host.set_unix_ms(2_000);
+    /// assert!(store.get(b"session")?.is_none());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `TooLarge`, as for [`Batch::put`]; `InvalidInput`: 2^64 - 1, which stands for never.
+    pub fn put_until(&mut self, key: &[u8], value: &[u8], expiry_ms: u64) -> Result<()> {
+        check_expiry(expiry_ms)?;
+        self.push(Head::put_until(Some(expiry_ms)), key, value)
+    }
+
     /// Adds: `key` is absent. Whether it was there before does not matter.
     ///
     /// # Errors
@@ -137,33 +168,51 @@ impl Batch {
         key: &[u8],
         encode: impl FnOnce(&mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
+        self.push_with(RecordKind::Put.into(), key, encode)
+    }
+
+    /// The same, until that moment.
+    pub(crate) fn put_until_with(
+        &mut self,
+        key: &[u8],
+        expiry_ms: u64,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        check_expiry(expiry_ms)?;
+        self.push_with(Head::put_until(Some(expiry_ms)), key, encode)
+    }
+
+    fn push_with(
+        &mut self,
+        head: Head,
+        key: &[u8],
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
         check_length("key", key.len(), KEY_BYTES_MAX)?;
         let before = self.frame.bytes().len() + key.len();
-        self.frame.push_with(
-            RecordKind::Put,
-            (self.keyspace, key),
-            encode,
-            |frame, value_bytes| {
+        self.frame
+            .push_with(head, (self.keyspace, key), encode, |frame, value_bytes| {
                 check_length("value", value_bytes, VALUE_BYTES_MAX)?;
                 Self::check_room(frame, key.len(), value_bytes)
-            },
-        )?;
+            })?;
         let value_bytes = self.frame.bytes().len().saturating_sub(before);
-        self.note(RecordKind::Put, key, value_bytes);
+        self.note(head, key, value_bytes);
         Ok(())
     }
 
-    fn push(&mut self, kind: RecordKind, key: &[u8], value: &[u8]) -> Result<()> {
+    fn push(&mut self, head: impl Into<Head>, key: &[u8], value: &[u8]) -> Result<()> {
+        let head = head.into();
         check_length("key", key.len(), KEY_BYTES_MAX)?;
         check_length("value", value.len(), VALUE_BYTES_MAX)?;
         Self::check_room(&self.frame, key.len(), value.len())?;
-        self.frame.push(kind, self.keyspace, key, value);
-        self.note(kind, key, value.len());
+        self.frame.push(head, self.keyspace, key, value);
+        self.note(head, key, value.len());
         Ok(())
     }
 
-    fn note(&mut self, kind: RecordKind, key: &[u8], value_bytes: usize) {
-        self.puts |= kind == RecordKind::Put;
+    fn note(&mut self, head: Head, key: &[u8], value_bytes: usize) {
+        self.puts |= head.kind == RecordKind::Put;
+        self.expires |= head.expiry_ms.is_some();
         let value_bytes = if value_bytes < SEPARATION_BYTES_MAX as usize {
             value_bytes
         } else {
@@ -236,6 +285,11 @@ impl Batch {
     /// Whether it leads to room and takes none that lasts: a full disk lets it in.
     pub(crate) const fn only_deletes(&self) -> bool {
         !self.puts
+    }
+
+    /// Whether one of its records expires.
+    pub(crate) const fn expires(&self) -> bool {
+        self.expires
     }
 
     /// The length of its longest key.

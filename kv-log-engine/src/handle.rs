@@ -6,6 +6,7 @@ use crate::chore::Chores;
 use crate::chore::ground::Ground;
 use crate::chore::tuning::Tuning;
 use crate::chore::visible::Visible;
+use crate::clock::Clock;
 use crate::commit::CommitQueue;
 use crate::commit::active::Active;
 use crate::commit::group::LogWriter;
@@ -15,6 +16,7 @@ use crate::commit::rotate::Rotation;
 use crate::commit::upkeep::{LogTail, Upkeep};
 use crate::fault;
 use crate::format::ids::Seqno;
+use crate::format::manifest::RunEntry;
 use crate::host::Host;
 use crate::index::Published;
 use crate::index::cache::PieceCache;
@@ -48,6 +50,7 @@ pub(crate) struct Handle {
     pub(crate) views: Arc<Views>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) host: Arc<dyn Host>,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) tail: Arc<LogTail>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) poison: Poison,
@@ -127,12 +130,18 @@ impl Handle {
             Arc::clone(&cache),
         );
         let covered = manifest.checkpoint.map_or(Seqno::ZERO, |c| c.seqno);
+        let clock = Arc::new(Clock::new(Arc::clone(&options.host), manifest.clock_ms));
+        let expires = |run: &RunEntry| run.expiring.is_some();
+        if recovered.memtable.expires() || manifest.runs.iter().any(expires) {
+            clock.note_use();
+        }
         let published = Arc::new(Published::new(
             recovered.memtable,
             covered,
             active.end.next_seqno.previous(),
             levels,
             recovered.segments,
+            Arc::clone(&clock),
         ));
         let tail = Arc::new(LogTail::new(recovered.replayed_bytes));
         let counters = Arc::new(Counters::default());
@@ -150,6 +159,7 @@ impl Handle {
             poison: poison.clone(),
             lock: Arc::downgrade(&lock),
             host: Arc::clone(&options.host),
+            clock: Arc::clone(&clock),
             tuning: Tuning::of(&budgets),
             process_id: options.host.process_id(),
             counters: Arc::clone(&counters.chores),
@@ -202,6 +212,7 @@ impl Handle {
             views,
             catalog,
             host: options.host,
+            clock,
             tail,
             counters,
             poison,

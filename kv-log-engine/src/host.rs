@@ -13,7 +13,8 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// Time since some fixed moment; never goes back.
     fn now(&self) -> Duration;
 
-    /// Milliseconds since 1970 began (UTC), as the wall clock says. Used for information only.
+    /// Milliseconds since 1970 began (UTC), as the wall clock says. What expires goes by it; it may go back,
+    /// and values that have been seen to be gone stay gone.
     fn unix_ms(&self) -> u64;
 
     /// The number of this process: another one in a forked child.
@@ -92,10 +93,12 @@ impl Host for OsHost {
     }
 }
 
-/// A machine for tests: time moves by one microsecond at each look, random bits follow from a seed.
+/// A machine for tests: time moves by one microsecond at each look, the wall clock when it is set, random bits follow from
+/// a seed.
 #[derive(Debug)]
 pub struct SimHost {
     ticks: AtomicU64,
+    unix_ms: AtomicU64,
     random: AtomicU64,
     process_id: AtomicU64,
 }
@@ -106,6 +109,7 @@ impl SimHost {
     pub const fn new(seed: u64) -> Self {
         Self {
             ticks: AtomicU64::new(0),
+            unix_ms: AtomicU64::new(1_700_000_000_000),
             random: AtomicU64::new(seed),
             process_id: AtomicU64::new(1),
         }
@@ -116,7 +120,12 @@ impl SimHost {
         self.process_id.store(process_id.into(), Ordering::SeqCst);
     }
 
-    /// Lets this much time pass, in whole microseconds.
+    /// Sets the wall clock, to the past as well.
+    pub fn set_unix_ms(&self, unix_ms: u64) {
+        self.unix_ms.store(unix_ms, Ordering::SeqCst);
+    }
+
+    /// Lets this much time pass, in whole microseconds; the wall clock stays.
     pub fn advance(&self, by: Duration) {
         let micros = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
         self.ticks.fetch_add(micros, Ordering::SeqCst);
@@ -141,7 +150,7 @@ impl Host for SimHost {
     }
 
     fn unix_ms(&self) -> u64 {
-        1_700_000_000_000
+        self.unix_ms.load(Ordering::SeqCst)
     }
 
     fn process_id(&self) -> u32 {

@@ -118,6 +118,12 @@ faults! {
     TombstoneOverHoleLost,
     /// A unit that ends inside an input takes all of it away.
     InputCutWhole,
+    /// A merge forgets when values expire.
+    ExpiryForgotten,
+    /// What has expired goes in every merge.
+    ExpiredDroppedEarly,
+    /// The clock that a merge dropped values by is not recorded.
+    ClockNotRecorded,
     /// Copied values are not synced before an edit names them.
     ValuesNotSynced,
     /// What a merge cannot read is left out.

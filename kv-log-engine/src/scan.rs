@@ -222,8 +222,9 @@ impl Walks {
             interval,
             view,
         } = self;
-        let walk = walks[end as usize]
-            .get_or_insert_with(|| view.walk(interval, end.direction(), Yield::Live));
+        let walk = walks[end as usize].get_or_insert_with(|| {
+            view.walk(interval, end.direction(), Yield::Live(view.now_ms()))
+        });
         let item = match walk.next() {
             Ok(None) => return None,
             Ok(Some(merged)) => merged.item,

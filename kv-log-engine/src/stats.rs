@@ -61,6 +61,8 @@ pub struct Stats {
     pub checkpoints: u64,
     /// Units of merges made durable.
     pub merge_units: u64,
+    /// Values that merges dropped because their time had passed.
+    pub values_expired: u64,
     /// Segments let go.
     pub segments_released: u64,
     /// Groups made durable.
@@ -263,6 +265,8 @@ pub(crate) struct ChoreCounters {
     pub(crate) value_bytes: AtomicU64,
     pub(crate) checkpoint_entries: AtomicU64,
     pub(crate) merge_entries: AtomicU64,
+    /// Values that units ended because their time had passed.
+    pub(crate) expired: AtomicU64,
     pub(crate) unlinked: AtomicU64,
     pub(crate) failures: AtomicU64,
     /// The position in [`ChoreKind::ALL`] and one more; 0: none.
@@ -315,6 +319,7 @@ impl Counters {
             entries_written: read(&chores.checkpoint_entries) + read(&chores.merge_entries),
             checkpoints: read(&chores.checkpoints),
             merge_units: read(&chores.units),
+            values_expired: read(&chores.expired),
             segments_released: read(&chores.released),
             chore: chores.under_way(),
             last_chore_error: lock_std(&chores.last_error).clone(),

@@ -1,6 +1,7 @@
 //! What chores stand on: the files, the manifest, what is visible; and whether they may go on at all.
 
 use super::tuning::Tuning;
+use crate::clock::Clock;
 use crate::commit::poison::Poison;
 use crate::fault;
 use crate::format::ids::SegmentId;
@@ -62,6 +63,7 @@ pub(crate) struct Ground {
     /// The owner's, who frees it: a slice holds it as long as it takes.
     pub(crate) lock: Weak<StoreLock>,
     pub(crate) host: Arc<dyn Host>,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) tuning: Tuning,
     /// The process that opened the store.
     pub(crate) process_id: u32,

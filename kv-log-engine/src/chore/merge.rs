@@ -13,6 +13,10 @@
 //! stays between the unit's bounds, so that it fits between the runs that its level keeps. Dropped, failed or killed before
 //! the edit, nothing has happened but for the time that it took.
 //!
+//! What has expired at the unit's reading of the store's clock is a tombstone, above the bottom too: the edit records that
+//! reading, so that no later one, of another process either, is below it. Without that, of two values that expired together
+//! the one that was not merged yet would come back where a clock does.
+//!
 //! Values that lie in victims are copied, verified and otherwise unchanged, and the output names the copies; what a newer
 //! layer has superseded in the meantime is copied too, and costs only space. The victims themselves go by the rule of
 //! release and no other.
@@ -76,6 +80,9 @@ pub(super) struct Merging {
     values: Values,
     files: NewFiles,
     last_key: Vec<u8>,
+    /// The reading of the store's clock that all of it goes by, and the values that it ended.
+    now_ms: u64,
+    expired: u64,
     /// Bytes and entries that were taken of the inputs, about.
     taken_bytes: u64,
     entries: u64,
@@ -149,6 +156,8 @@ impl Merging {
             stage: Stage::Walking,
             files: NewFiles::default(),
             last_key: Vec::new(),
+            now_ms: ground.clock.reading_ms(),
+            expired: 0,
             taken_bytes: 0,
             entries: 0,
             end: None,
@@ -260,6 +269,17 @@ impl Merging {
         };
         self.taken_bytes += (entry.key.len() + value_bytes) as u64 + ENTRY_BYTES;
         self.entries += 1;
+        if entry.version.has_expired(self.now_ms) && !entry.version.is_tombstone() {
+            self.expired += 1;
+            if planted!(ExpiredDroppedEarly) {
+                return Ok(());
+            }
+            entry.version.expiry_ms = None;
+            entry.version.held = Held::Tombstone;
+        }
+        if planted!(ExpiryForgotten) {
+            entry.version.expiry_ms = None;
+        }
         let bottom = self.unit.bottom && !planted!(TombstoneKept);
         if (bottom || planted!(TombstoneDroppedEarly)) && entry.version.is_tombstone() {
             self.runs.push_absent(&entry.key, &entry.version)?;
@@ -280,10 +300,10 @@ impl Merging {
         if !self.unit.victims.contains(&location.segment) {
             return Ok(());
         }
-        let seqno = entry.version.seqno;
+        let written = (entry.version.seqno, entry.version.expiry_ms);
         let copied = self
             .values
-            .copy(ground, &mut self.files, &entry.key, seqno, location)?;
+            .copy(ground, &mut self.files, &entry.key, written, location)?;
         match copied {
             Copied::To(location) => entry.version.held = Held::Separated(location),
             Copied::Stays(error) => {
@@ -318,6 +338,9 @@ impl Merging {
                 .retain(|victim| !self.outcome.spared.contains(victim));
         }
         edit.passes(&pass_entries(&passes));
+        if self.expired > 0 && !planted!(ClockNotRecorded) {
+            edit.clock(self.now_ms);
+        }
         if planted!(UnlinkedBeforeEdit) {
             let storage = ground.files.storage();
             gone.iter()
@@ -339,6 +362,7 @@ impl Merging {
             self.runs.entries().iter().map(|run| run.entries).sum(),
         );
         add(&counters.value_bytes, self.values.bytes());
+        add(&counters.expired, self.expired);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use super::Chores;
 use super::ground::{Frozen, Ground, Layers};
 use super::machine::Progress;
 use super::tuning::Tuning;
+use crate::clock::Clock;
 use crate::commit::poison::Poison;
 
 use crate::format::ids::{Entry as Located, Location, SegmentId, Seqno};
@@ -396,7 +397,7 @@ impl Small {
             log_bytes: AtomicU64::new(0),
             panic_at_install: AtomicBool::new(false),
         });
-        let next_id = manifest.next_file_id;
+        let (next_id, clock_ms) = (manifest.next_file_id, manifest.clock_ms);
         let catalog = Arc::new(Catalog::new(storage, DB.into(), manifest, next_id));
         let poison = Poison::default();
         let chores = Chores::new(Ground {
@@ -408,6 +409,7 @@ impl Small {
             poison: poison.clone(),
             lock: Arc::downgrade(&owner),
             process_id: host.process_id(),
+            clock: Arc::new(Clock::new(Arc::clone(&host) as Arc<dyn Host>, clock_ms)),
             host: Arc::clone(&host) as Arc<dyn Host>,
             tuning,
             counters: Arc::default(),

@@ -62,7 +62,7 @@ impl Values {
         self.bytes
     }
 
-    /// Copies a value, with its key and seqno, and only if it verifies.
+    /// Copies a value, with its key, seqno and expiry, and only if it verifies.
     ///
     /// # Errors
     /// What keeps the copy from being written. What keeps the value from being read is no error, but for a process that may
@@ -72,7 +72,7 @@ impl Values {
         ground: &Ground,
         files: &mut NewFiles,
         full_key: &[u8],
-        seqno: Seqno,
+        (seqno, expiry_ms): (Seqno, Option<u64>),
         location: Location,
     ) -> Result<Copied> {
         let before = self.victims.get(&location.segment).copied();
@@ -93,7 +93,7 @@ impl Values {
         self.bytes += record_bytes;
         if record_bytes > self.segment_bytes / LARGE_PART {
             let mut alone = begin(ground, files)?;
-            let location = alone.copy(full_key, seqno, &value)?;
+            let location = alone.copy(full_key, seqno, expiry_ms, &value)?;
             self.done.push(alone.finish()?);
             return Ok(Copied::To(location));
         }
@@ -108,7 +108,7 @@ impl Values {
             None => begin(ground, files)?,
         };
         let open = self.open.entry(before).or_insert(open);
-        Ok(Copied::To(open.copy(full_key, seqno, &value)?))
+        Ok(Copied::To(open.copy(full_key, seqno, expiry_ms, &value)?))
     }
 
     /// Finishes and syncs all of them.

@@ -8,7 +8,7 @@ use crate::format::ids::{Location, SegmentId, Seqno};
 use crate::format::record::RecordKind;
 use crate::format::run::full_key;
 use crate::index::memtable::{Change, Value};
-use crate::index::{Lookup, Published, Remembered};
+use crate::index::{Known, Lookup, Published, Remembered};
 use crate::log::scan::Boundary;
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::collections::BTreeMap;
@@ -24,6 +24,8 @@ pub(super) struct Group {
     members: Vec<(Batch, Plan)>,
     /// END when it was planned: where its first frame goes.
     start: Boundary,
+    /// The reading of the store's clock that all of it is judged by.
+    now_ms: u64,
 }
 
 /// What becomes of one batch of a group.
@@ -42,8 +44,10 @@ enum Plan {
 impl Group {
     /// Judges conditions, against the index and what the group changes before them, and gives out seqnos.
     pub(super) fn plan(batches: Vec<Batch>, end: Boundary, index: &Published) -> Self {
+        let now_ms = index.group_reading_ms(batches.iter().any(Batch::expires));
         let mut versions = Versions {
             index,
+            now_ms,
             changed: BTreeMap::new(),
             conditional: batches.iter().any(|batch| !batch.conditions.is_empty()),
         };
@@ -65,6 +69,7 @@ impl Group {
         Self {
             members: batches.into_iter().zip(plans).collect(),
             start: end,
+            now_ms,
         }
     }
 
@@ -77,6 +82,11 @@ impl Group {
             batch
         });
         batches.collect()
+    }
+
+    /// The reading of the store's clock that all of it is judged by.
+    pub(super) const fn now_ms(&self) -> u64 {
+        self.now_ms
     }
 
     /// Where its first frame goes.
@@ -167,6 +177,7 @@ impl Group {
                     key: record.key,
                     seqno,
                     location,
+                    expiry_ms: record.expiry_ms,
                     value: (record.kind == RecordKind::Put).then_some(Value {
                         bytes: record.value,
                         len: record.value.len(),
@@ -219,6 +230,7 @@ impl Group {
 /// The version of each key at one point of a group.
 struct Versions<'a> {
     index: &'a Published,
+    now_ms: u64,
     /// By the group, so far, by keyspace and key; `None`: absent.
     changed: BTreeMap<(u32, &'a [u8]), Option<Seqno>>,
     /// Somebody asks.
@@ -242,7 +254,8 @@ impl<'a> Versions<'a> {
         if let Some(changed) = self.changed.get(&(*keyspace, &**key)) {
             return Some(*changed);
         }
-        match self.index.remembered(&full_key(*keyspace, key)) {
+        let full_key = full_key(*keyspace, key);
+        match self.index.remembered(&full_key, self.now_ms) {
             Remembered::Version(version) => Some(version),
             Remembered::UnchangedSince(since) => {
                 let looked = batch
@@ -250,7 +263,8 @@ impl<'a> Versions<'a> {
                     .as_ref()
                     .filter(|looked| looked.at >= since || planted!(LookBelieved));
                 let looked = looked?;
-                looked.versions.get(number).copied()
+                let known = looked.versions.get(number)?;
+                Some(known.and_then(|known| known.version(self.now_ms)))
             }
         }
     }
@@ -270,7 +284,12 @@ impl<'a> Versions<'a> {
     fn change(&mut self, batch: &'a Batch, first: Seqno) -> Seqno {
         let mut next = first;
         for (_, record, _) in batch.frame.records().filter(|_| self.conditional) {
-            let version = (record.kind == RecordKind::Put).then_some(next);
+            let known = Known {
+                seqno: next,
+                expiry_ms: record.expiry_ms,
+            };
+            let put = (record.kind == RecordKind::Put).then_some(known);
+            let version = put.and_then(|known| known.version(self.now_ms));
             self.changed.insert((record.keyspace, record.key), version);
             next = next.next();
         }

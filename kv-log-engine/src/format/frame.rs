@@ -5,7 +5,7 @@
 //! *digest* that binds the body. Its own check is keyed by the segment's salt and bound to the frame's offset.
 
 use super::cursor::Cursor;
-use super::record::{self, RECORD_HEADER_BYTES, Record, RecordHeader};
+use super::record::{self, Head, OPTIONS_BYTES_MAX, RECORD_HEADER_BYTES, Record, RecordHeader};
 use super::{Defect, Salt, hold_check};
 use crate::format::Class;
 use crate::format::ids::{EditNumber, Seqno};
@@ -34,7 +34,7 @@ const _: () = assert!(FOOTER_FRAME_BYTES.is_multiple_of(FRAME_ALIGN));
 const _: () = assert!(CLEAN_MARK_FRAME_BYTES.is_multiple_of(FRAME_ALIGN));
 const _: () = assert!(FRAME_BODY_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(
-    kv_trait::KEY_BYTES_MAX + kv_trait::VALUE_BYTES_MAX + RECORD_HEADER_BYTES
+    kv_trait::KEY_BYTES_MAX + kv_trait::VALUE_BYTES_MAX + RECORD_HEADER_BYTES + OPTIONS_BYTES_MAX
         <= FRAME_BODY_BYTES_MAX
 );
 
@@ -220,22 +220,16 @@ impl FrameBuffer {
         }
     }
 
-    /// Whether one more record of this size stays within the limit of a body.
+    /// Whether one more record of this size stays within the limit of a body, whatever its fields.
     pub(crate) const fn has_room(&self, key_bytes: usize, value_bytes: usize) -> bool {
-        self.body_bytes as usize + RECORD_HEADER_BYTES + key_bytes + value_bytes
-            <= FRAME_BODY_BYTES_MAX
+        let head_bytes = RECORD_HEADER_BYTES + OPTIONS_BYTES_MAX;
+        self.body_bytes as usize + head_bytes + key_bytes + value_bytes <= FRAME_BODY_BYTES_MAX
     }
 
     /// Appends a record. The caller has checked its lengths and [`FrameBuffer::has_room`].
-    pub(crate) fn push(
-        &mut self,
-        kind: record::RecordKind,
-        keyspace: u32,
-        key: &[u8],
-        value: &[u8],
-    ) {
+    pub(crate) fn push(&mut self, head: impl Into<Head>, keyspace: u32, key: &[u8], value: &[u8]) {
         self.unpad();
-        record::encode(&mut self.bytes, kind, keyspace, key, value);
+        record::encode(&mut self.bytes, head, keyspace, key, value);
         self.count_record();
     }
 
@@ -246,14 +240,15 @@ impl FrameBuffer {
     /// Those of `encode` and `check`.
     pub(crate) fn push_with<E>(
         &mut self,
-        kind: record::RecordKind,
+        head: impl Into<Head>,
         (keyspace, key): (u32, &[u8]),
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
         check: impl FnOnce(&Self, usize) -> Result<(), E>,
     ) -> Result<(), E> {
         self.unpad();
+        let head = head.into();
         let start = self.bytes.len();
-        record::begin(&mut self.bytes, key);
+        record::begin(&mut self.bytes, head, key);
         let value_at = self.bytes.len();
         let encoded = encode(&mut self.bytes).and_then(|()| {
             // Whoever encodes has no business in front of its value.
@@ -264,7 +259,7 @@ impl FrameBuffer {
         }
         match encoded {
             Ok(()) => {
-                record::end(&mut self.bytes[start..], kind, keyspace, key);
+                record::end(&mut self.bytes[start..], head, keyspace, key);
                 self.count_record();
             }
             Err(_) => {

@@ -9,7 +9,7 @@ use super::{Defect, Salt};
 use crate::format::ids::Seqno;
 use kv_trait::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
-/// Bytes before a record's optional fields, of which there are none yet, and its key.
+/// Bytes before a record's optional fields and its key.
 pub(crate) const RECORD_HEADER_BYTES: usize = 28;
 const CRC_AT: usize = 0;
 const SUMMED_AT: usize = 4;
@@ -25,11 +25,17 @@ pub(crate) const KEYSPACE_END: u32 = u32::MAX;
 
 /// How many bytes of optional fields each flag stands for, from the lowest bit on: expiry, codec, key id, and four that
 /// have no meaning yet. So a record of a later version has a length here, too, and is refused by name.
-const OPTION_BYTES: [usize; 8] = [8, 4, 4, 8, 8, 8, 8, 0];
+const OPTION_BYTES: [usize; 8] = [EXPIRY_BYTES, 4, 4, 8, 8, 8, 8, 0];
+/// The flag of a record that expires, and the field that says when.
+const FLAG_EXPIRES: u8 = 1;
+const EXPIRY_BYTES: usize = 8;
+/// The optional fields of a record that this version writes, at most.
+pub(crate) const OPTIONS_BYTES_MAX: usize = EXPIRY_BYTES;
 
 /// What a record with a key and a value of these lengths takes.
-pub(crate) const fn bytes_of(key_bytes: usize, value_bytes: usize) -> u64 {
-    (RECORD_HEADER_BYTES + key_bytes + value_bytes) as u64
+pub(crate) const fn bytes_of(expires: bool, key_bytes: usize, value_bytes: usize) -> u64 {
+    let options = if expires { EXPIRY_BYTES } else { 0 };
+    (RECORD_HEADER_BYTES + options + key_bytes + value_bytes) as u64
 }
 
 fn option_bytes(flags: u8) -> usize {
@@ -53,6 +59,46 @@ impl RecordKind {
         match self {
             Self::Put => 1,
             Self::Tombstone => 2,
+        }
+    }
+}
+
+/// What a record says besides its key and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) kind: RecordKind,
+    /// From this moment on, in milliseconds since 1970, the key is absent. Of puts only.
+    pub(crate) expiry_ms: Option<u64>,
+}
+
+impl Head {
+    /// A put until that moment.
+    pub(crate) const fn put_until(expiry_ms: Option<u64>) -> Self {
+        Self {
+            kind: RecordKind::Put,
+            expiry_ms,
+        }
+    }
+
+    const fn flags(self) -> u8 {
+        match self.expiry_ms {
+            Some(_) => FLAG_EXPIRES,
+            None => 0,
+        }
+    }
+
+    /// Bytes before the key.
+    fn bytes(self) -> usize {
+        RECORD_HEADER_BYTES + option_bytes(self.flags())
+    }
+}
+
+impl From<RecordKind> for Head {
+    /// For ever.
+    fn from(kind: RecordKind) -> Self {
+        Self {
+            kind,
+            expiry_ms: None,
         }
     }
 }
@@ -89,14 +135,23 @@ impl RecordHeader {
         })
     }
 
+    /// Header and optional fields: where the key begins.
+    pub(crate) fn head_bytes(&self) -> usize {
+        RECORD_HEADER_BYTES + option_bytes(self.flags)
+    }
+
     /// Header, optional fields, key and value.
     pub(crate) fn record_bytes(&self) -> usize {
-        RECORD_HEADER_BYTES + option_bytes(self.flags) + self.key_bytes + self.value_bytes
+        self.head_bytes() + self.key_bytes + self.value_bytes
+    }
+
+    const fn expires(&self) -> bool {
+        self.flags & FLAG_EXPIRES != 0
     }
 
     /// What the record does; what this version does not know is named.
     pub(crate) fn judge(&self) -> Result<RecordKind, Defect> {
-        if self.flags != 0 {
+        if self.flags & !FLAG_EXPIRES != 0 {
             return Err(Defect::Unsupported {
                 what: "record flags",
                 found: self.flags.into(),
@@ -116,6 +171,10 @@ impl RecordHeader {
         }
         match self.kind {
             1 => Ok(RecordKind::Put),
+            2 if self.expires() => Err(Defect::Field {
+                what: "tombstone's flags",
+                found: self.flags.into(),
+            }),
             2 if self.value_bytes == 0 => Ok(RecordKind::Tombstone),
             2 => Err(Defect::Field {
                 what: "tombstone's value length",
@@ -145,6 +204,8 @@ pub(crate) struct Record<'a> {
     pub(crate) kind: RecordKind,
     pub(crate) seqno: Seqno,
     pub(crate) keyspace: u32,
+    /// From this moment on, in milliseconds since 1970, its key is absent.
+    pub(crate) expiry_ms: Option<u64>,
     pub(crate) key: &'a [u8],
     pub(crate) value: &'a [u8],
 }
@@ -152,29 +213,40 @@ pub(crate) struct Record<'a> {
 /// Appends a record without a seqno: its sum still lacks salt, offset and seqno ([`finish`]).
 ///
 /// The caller has checked the lengths against the limits.
-pub(crate) fn encode(out: &mut Vec<u8>, kind: RecordKind, keyspace: u32, key: &[u8], value: &[u8]) {
+pub(crate) fn encode(
+    out: &mut Vec<u8>,
+    head: impl Into<Head>,
+    keyspace: u32,
+    key: &[u8],
+    value: &[u8],
+) {
+    let head = head.into();
     let start = out.len();
-    out.reserve(RECORD_HEADER_BYTES + key.len() + value.len());
-    begin(out, key);
+    out.reserve(head.bytes() + key.len() + value.len());
+    begin(out, head, key);
     out.extend_from_slice(value);
-    end(&mut out[start..], kind, keyspace, key);
+    end(&mut out[start..], head, keyspace, key);
 }
 
-/// Appends room for the header, and the key. The value comes next, and then [`end`].
-pub(crate) fn begin(out: &mut Vec<u8>, key: &[u8]) {
-    out.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
+/// Appends room for the header and its fields, and the key. The value comes next, and then [`end`].
+pub(crate) fn begin(out: &mut Vec<u8>, head: Head, key: &[u8]) {
+    out.extend_from_slice(&[0; RECORD_HEADER_BYTES + OPTIONS_BYTES_MAX][..head.bytes()]);
     out.extend_from_slice(key);
 }
 
 /// Writes the header of the record that `record` is, and sums it unless it is long.
-pub(crate) fn end(record: &mut [u8], kind: RecordKind, keyspace: u32, key: &[u8]) {
-    let value_bytes = record.len() - RECORD_HEADER_BYTES - key.len();
+pub(crate) fn end(record: &mut [u8], head: Head, keyspace: u32, key: &[u8]) {
+    let key_at = head.bytes();
+    let value_bytes = record.len() - key_at - key.len();
     debug_assert!(key.len() <= KEY_BYTES_MAX && value_bytes <= VALUE_BYTES_MAX);
-    record[SUMMED_AT..8].copy_from_slice(&[kind.code(), 0, 0, 0]); // flags, reserved
+    record[SUMMED_AT..8].copy_from_slice(&[head.kind.code(), head.flags(), 0, 0]); // reserved
     record[8..12].copy_from_slice(&keyspace.to_le_bytes());
     record[12..16].copy_from_slice(&length_field(key.len()));
     record[16..SEQNO_AT].copy_from_slice(&length_field(value_bytes));
-    record[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + key.len()].copy_from_slice(key);
+    if let Some(expiry) = head.expiry_ms {
+        record[RECORD_HEADER_BYTES..key_at].copy_from_slice(&expiry.to_le_bytes());
+    }
+    record[key_at..key_at + key.len()].copy_from_slice(key);
     if !is_summed_late(record.len()) {
         let crc = content_crc(record);
         record[CRC_AT..SUMMED_AT].copy_from_slice(&crc.to_le_bytes());
@@ -268,6 +340,11 @@ pub(crate) fn split(bytes: &[u8]) -> Result<(RecordHeader, Record<'_>), Defect> 
     let kind = header.judge()?;
     let mut cursor = Cursor::new(bytes);
     cursor.take(RECORD_HEADER_BYTES)?;
+    let expiry_ms = if header.expires() {
+        Some(cursor.u64()?)
+    } else {
+        None
+    };
     let key = cursor.take(header.key_bytes)?;
     let value = cursor.take(header.value_bytes)?;
     Ok((
@@ -276,6 +353,7 @@ pub(crate) fn split(bytes: &[u8]) -> Result<(RecordHeader, Record<'_>), Defect> 
             kind,
             seqno: header.seqno,
             keyspace: header.keyspace,
+            expiry_ms,
             key,
             value,
         },

@@ -40,11 +40,16 @@ pub(crate) struct Below {
     key: Box<[u8]>,
     levels: Arc<Levels>,
     segments: Arc<Segments>,
+    /// By this reading of the store's clock.
+    now_ms: u64,
 }
 
 impl Lookup {
-    /// What a memtable's answer comes to.
-    pub(super) fn of(key: &[u8], found: &Found<'_>, segments: &Segments) -> Self {
+    /// What a memtable's answer comes to at this reading of the store's clock.
+    pub(super) fn of(key: &[u8], found: &Found<'_>, segments: &Segments, now_ms: u64) -> Self {
+        if found.version.has_expired(now_ms) {
+            return Self::Absent;
+        }
         match found.version.held {
             Held::Here(value) => Self::Value(found.version.seqno, value.into()),
             Held::Tombstone => Self::Absent,
@@ -65,7 +70,12 @@ impl Lookup {
     }
 
     /// What is left to be asked where no memtable knows the key.
-    pub(super) fn below(key: &[u8], levels: &Arc<Levels>, segments: &Arc<Segments>) -> Self {
+    pub(super) fn below(
+        key: &[u8],
+        levels: &Arc<Levels>,
+        segments: &Arc<Segments>,
+        now_ms: u64,
+    ) -> Self {
         if levels.is_empty() {
             return Self::Absent;
         }
@@ -73,6 +83,7 @@ impl Lookup {
             key: key.into(),
             levels: Arc::clone(levels),
             segments: Arc::clone(segments),
+            now_ms,
         })
     }
 
@@ -167,7 +178,8 @@ enum Value {
 
 impl Below {
     fn look_up(&self) -> Result<Option<Version<Shared>>> {
-        self.levels.get(&self.key)
+        let found = self.levels.get(&self.key)?;
+        Ok(found.filter(|version| version.is_visible(self.now_ms)))
     }
 
     fn held(&self, version: Version<Shared>) -> Result<Option<Value>> {

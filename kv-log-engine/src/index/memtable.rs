@@ -19,6 +19,8 @@ pub(crate) struct Change<'a> {
     pub(crate) seqno: Seqno,
     /// Where its record lies.
     pub(crate) location: Location,
+    /// From this moment on, in milliseconds since 1970, its key is absent.
+    pub(crate) expiry_ms: Option<u64>,
     /// `None`: a tombstone. Of a value that stays where it is only the length is looked at.
     pub(crate) value: Option<Value<'a>>,
 }
@@ -38,6 +40,8 @@ pub(crate) struct Memtable {
     live: usize,
     /// Bytes of records whose values it shows, by segment.
     live_bytes: BTreeMap<SegmentId, u64>,
+    /// One of them expires, or one that was replaced did.
+    expires: bool,
     /// Values of at least so many bytes stay where they were written.
     separation_bytes: usize,
 }
@@ -76,6 +80,11 @@ impl Memtable {
     pub(crate) const fn tombstones(&self) -> usize {
         // A store that is closed has kept its numbers and no tree.
         self.tree.len().saturating_sub(self.live)
+    }
+
+    /// Whether something that was written to it expires.
+    pub(crate) const fn expires(&self) -> bool {
+        self.expires
     }
 
     pub(crate) const fn approximate_bytes(&self) -> usize {
@@ -149,7 +158,7 @@ impl<'m> Filler<'m> {
         let found = Found {
             version: Version {
                 seqno: change.seqno,
-                expiry_ms: None,
+                expiry_ms: change.expiry_ms,
                 held,
             },
             segment: change.location.segment,
@@ -159,8 +168,10 @@ impl<'m> Filler<'m> {
             tree,
             live,
             live_bytes,
+            expires,
             ..
         } = memtable;
+        *expires |= found.version.expiry_ms.is_some();
         if !found.version.is_tombstone() {
             *live += 1;
             *live_bytes.entry(found.segment).or_default() += found.live_bytes(key_bytes);

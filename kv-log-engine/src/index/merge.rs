@@ -15,8 +15,9 @@ use std::collections::binary_heap::PeekMut;
 /// What a merge yields of a key that has several versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Yield {
-    /// The newest version, unless it is a tombstone or hidden: what a scan shows.
-    Live,
+    /// The newest version, unless it is a tombstone, hidden, or expired at this reading of the store's clock: what a scan
+    /// shows.
+    Live(u64),
     /// The newest version, tombstones included: what a merge above the bottom keeps.
     Newest,
     /// Every version of every source, the newest first, hidden ones too: for checks.
@@ -194,7 +195,10 @@ impl Merge {
         if repeated || self.hidden(age, &entry.key) {
             return false;
         }
-        self.wanted == Yield::Newest || !entry.version.is_tombstone()
+        match self.wanted {
+            Yield::Live(now_ms) => entry.version.is_visible(now_ms),
+            Yield::Newest | Yield::All => true,
+        }
     }
 
     /// Whether a hole of a newer source covers the key. Holes that the walk has left are forgotten.

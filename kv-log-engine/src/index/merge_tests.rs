@@ -116,7 +116,7 @@ proptest! {
                 entries
             };
             prop_assert_eq!(entries(&merge(Yield::Newest)), turned(newest.clone()));
-            prop_assert_eq!(entries(&merge(Yield::Live)), turned(live.clone()));
+            prop_assert_eq!(entries(&merge(Yield::Live(0))), turned(live.clone()));
             let mut sorted = every.clone();
             sorted.sort_by(|a, b| {
                 let keys = a.1.key.cmp(&b.1.key);

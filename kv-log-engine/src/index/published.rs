@@ -12,8 +12,10 @@ use super::memtable::{Change, Filler, Memtable};
 use super::merge::{Merge, Yield};
 use super::retired::Retired;
 use super::slot::Found;
+use crate::clock::Clock;
 use crate::format::ids::{SegmentId, Seqno};
 use crate::format::manifest::Checkpoint;
+use crate::format::run::block::Version;
 use crate::index::source::{Direction, Interval, Source};
 use crate::log::files::Segment;
 use kv_trait::Result;
@@ -57,6 +59,8 @@ struct Point {
     segments: Arc<Segments>,
     /// The last record that shows.
     last: Seqno,
+    /// The reading of the store's clock that its last group was judged by: nobody sees this point by an earlier one.
+    now_ms: u64,
     /// There is nothing because the store was closed, not because it holds nothing.
     closed: bool,
 }
@@ -72,18 +76,18 @@ impl Point {
     }
 
     /// The version of a key as far as memory goes back: the frozen memtable tells it also when runs have it.
-    fn remembered(&self, key: &[u8]) -> Option<Option<Seqno>> {
+    fn remembered(&self, key: &[u8], now_ms: u64) -> Option<Option<Known>> {
         let found = self.memtable.get(key).or_else(|| {
             let state = self.frozen.as_ref()?;
             state.frozen.memtable.get(key)
         });
-        found.map(|found| (!found.version.is_tombstone()).then_some(found.version.seqno))
+        found.map(|found| Known::of(&found.version, now_ms))
     }
 
-    fn lookup(&self, key: &[u8]) -> Lookup {
+    fn lookup(&self, key: &[u8], now_ms: u64) -> Lookup {
         match self.in_memory(key) {
-            Some(found) => Lookup::of(key, &found, &self.segments),
-            None => Lookup::below(key, &self.levels, &self.segments),
+            Some(found) => Lookup::of(key, &found, &self.segments, now_ms),
+            None => Lookup::below(key, &self.levels, &self.segments, now_ms),
         }
     }
 
@@ -97,6 +101,31 @@ impl Point {
     fn unwritten(&self) -> Option<&Arc<Frozen>> {
         let state = self.frozen.as_ref().filter(|state| !state.written)?;
         Some(&state.frozen)
+    }
+}
+
+/// The version of a key that holds a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// The place of its record in the order of writes.
+    pub(crate) seqno: Seqno,
+    /// From this moment on, in milliseconds since 1970, the key is absent.
+    pub(crate) expiry_ms: Option<u64>,
+}
+
+impl Known {
+    /// `None`: absent at this reading of the store's clock.
+    fn of<V>(version: &Version<V>, now_ms: u64) -> Option<Self> {
+        version.is_visible(now_ms).then_some(Self {
+            seqno: version.seqno,
+            expiry_ms: version.expiry_ms,
+        })
+    }
+
+    /// Its seqno, if the key is still there at a later reading.
+    pub(crate) fn version(self, now_ms: u64) -> Option<Seqno> {
+        let is_over = self.expiry_ms.is_some_and(|expiry_ms| expiry_ms <= now_ms);
+        (!is_over).then_some(self.seqno)
     }
 }
 
@@ -114,6 +143,8 @@ pub(crate) enum Remembered {
 pub(crate) struct View {
     /// `None` only while this is being dropped.
     point: Option<Arc<Point>>,
+    /// By this reading of the store's clock.
+    now_ms: u64,
     retired: Arc<Retired>,
 }
 
@@ -129,6 +160,11 @@ impl View {
         self.point().last
     }
 
+    /// The reading of the store's clock that it is seen by, however long it is kept.
+    pub(crate) const fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
     /// What it shows of an interval, one way. To be dropped before the view, which knows where to leave nodes.
     pub(crate) fn walk(&self, interval: &Interval, direction: Direction, wanted: Yield) -> Merge {
         let point = self.point();
@@ -141,18 +177,21 @@ impl View {
         Merge::new(sources, direction, wanted)
     }
 
-    /// The version of a key: the place of its record in the order of writes; `None`: absent. Reads runs where no memtable
-    /// knows the key.
+    /// The version of a full key; `None`: absent. Reads runs where no memtable knows the key.
     ///
     /// # Errors
     /// `Io`, `Corrupt`.
-    pub(crate) fn version(&self, key: &[u8]) -> Result<Option<Seqno>> {
-        let point = self.point();
-        if let Some(remembered) = point.remembered(key) {
+    pub(crate) fn version(&self, key: &[u8]) -> Result<Option<Known>> {
+        if let Some(remembered) = self.remembered(key) {
             return Ok(remembered);
         }
-        let found = point.levels.get(key)?;
-        Ok(found.and_then(|version| (!version.is_tombstone()).then_some(version.seqno)))
+        let found = self.point().levels.get(key)?;
+        Ok(found.and_then(|version| Known::of(&version, self.now_ms)))
+    }
+
+    /// The same as far as memory tells.
+    pub(crate) fn remembered(&self, key: &[u8]) -> Option<Option<Known>> {
+        self.point().remembered(key, self.now_ms)
     }
 
     /// The last record that runs have.
@@ -219,6 +258,7 @@ pub(crate) struct Published {
     /// Held for a clone or an exchange of the `Arc`; alone.
     current: RwLock<Arc<Point>>,
     retired: Arc<Retired>,
+    clock: Arc<Clock>,
 }
 
 impl Published {
@@ -229,6 +269,7 @@ impl Published {
         last: Seqno,
         levels: Levels,
         segments: Segments,
+        clock: Arc<Clock>,
     ) -> Self {
         let point = Point {
             memtable,
@@ -237,11 +278,13 @@ impl Published {
             levels: Arc::new(levels),
             segments: Arc::new(segments),
             last,
+            now_ms: 0,
             closed: false,
         };
         Self {
             current: RwLock::new(Arc::new(point)),
             retired: Arc::default(),
+            clock,
         }
     }
 
@@ -262,19 +305,30 @@ impl Published {
     /// What memory says of a full key, with a pin on what is to be read for the rest; `Err`: the store was closed. Neither
     /// waits nor frees more than a few nodes.
     pub(crate) fn lookup(&self, key: &[u8]) -> Result<Lookup, Closed> {
+        // The time before the point: a value that was renewed in between is found, and not that it was about to go.
+        let now_ms = self.clock.reading_ms();
         let point = self.point();
-        let found = point.lookup(key);
+        let found = point.lookup(key, now_ms.max(point.now_ms));
         let closed = point.closed;
         let_go(&self.retired, point);
         if closed { Err(Closed) } else { Ok(found) }
     }
 
-    /// What memory knows of the version of a full key: for the leader, which reads no disk and is not there any more after a
-    /// close.
-    pub(crate) fn remembered(&self, key: &[u8]) -> Remembered {
+    /// The reading of the store's clock that a group is judged by: its conditions, and what was there before it. `expires`:
+    /// one of its records does.
+    pub(crate) fn group_reading_ms(&self, expires: bool) -> u64 {
+        if expires {
+            self.clock.note_use();
+        }
+        self.clock.reading_ms()
+    }
+
+    /// What memory knows of the version of a full key, at a reading of the store's clock: for the leader, which reads no disk
+    /// and is not there any more after a close.
+    pub(crate) fn remembered(&self, key: &[u8], now_ms: u64) -> Remembered {
         let point = self.point();
-        let known = match point.remembered(key) {
-            Some(version) => Remembered::Version(version),
+        let known = match point.remembered(key, now_ms) {
+            Some(known) => Remembered::Version(known.map(|known| known.seqno)),
             None if point.levels.is_empty() => Remembered::Version(None),
             None => Remembered::UnchangedSince(point.remembers_above()),
         };
@@ -284,8 +338,11 @@ impl Published {
 
     /// A consistent point.
     pub(crate) fn view(&self) -> View {
+        let now_ms = self.clock.reading_ms(); // as for a lookup
+        let point = self.point();
         View {
-            point: Some(self.point()),
+            now_ms: now_ms.max(point.now_ms),
+            point: Some(point),
             retired: Arc::clone(&self.retired),
         }
     }
@@ -303,11 +360,12 @@ impl Published {
         self.exchange(added);
     }
 
-    /// Makes the records of a group visible, in one step for every reader; by the leader. Returns what was there before, for
-    /// the changes that ask for it, in order. If `changes` panics, nothing is visible.
+    /// Makes the records of a group visible, in one step for every reader; by the leader. Returns what was there before, at
+    /// the group's reading of the clock, for the changes that ask for it, in order. If `changes` panics, nothing is visible.
     pub(crate) fn publish<'a>(
         &self,
         changes: impl Iterator<Item = (Change<'a>, bool)>,
+        now_ms: u64,
     ) -> Vec<Lookup> {
         let view = self.view();
         let before_group = view.point();
@@ -323,12 +381,12 @@ impl Published {
             let key = filler.apply(&change, |key, before| {
                 if wants_prior {
                     // The segment of an entry that the group has made is one of this point: segments come first.
-                    known = Some(Lookup::of(key, before, &before_group.segments));
+                    known = Some(Lookup::of(key, before, &before_group.segments, now_ms));
                 }
             });
             if wants_prior {
                 let known = known.filter(|_| !planted!(WrongPrior));
-                replaced.push(known.unwrap_or_else(|| before_group.lookup(key)));
+                replaced.push(known.unwrap_or_else(|| before_group.lookup(key, now_ms)));
             }
         }
         if records == 0 {
@@ -337,6 +395,7 @@ impl Published {
         self.exchange(|current| Point {
             memtable,
             last,
+            now_ms: now_ms.max(current.now_ms),
             ..current.clone()
         });
         drop(view);

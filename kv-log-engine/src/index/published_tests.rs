@@ -4,6 +4,7 @@ use super::*;
 use crate::format::ids::Location;
 use crate::format::run::full_key;
 use crate::format::{Salt, StoreId};
+use crate::host::SimHost;
 use crate::index::cache::PieceCache;
 use crate::index::memtable::Value;
 use crate::index::source::Item;
@@ -33,6 +34,7 @@ fn published() -> Published {
         Seqno::ZERO,
         no_levels(),
         segments,
+        Arc::new(Clock::new(Arc::new(SimHost::new(1)), 0)),
     )
 }
 
@@ -57,6 +59,7 @@ fn delete(key: &[u8], seqno: u64) -> Change<'_> {
             offset: seqno,
             record_bytes: 40,
         },
+        expiry_ms: None,
         value: None,
     }
 }
@@ -79,7 +82,7 @@ fn put_all(published: &Published, seqno: u64, mut between: impl FnMut()) -> Vec<
         between();
         (put(key, seqno), true)
     });
-    let replaced = published.publish(changes);
+    let replaced = published.publish(changes, 0);
     replaced.into_iter().map(seqno_in).collect()
 }
 
@@ -93,7 +96,7 @@ fn live_bytes(published: &Published) -> u64 {
 }
 
 fn count(view: &View, direction: Direction) -> u64 {
-    let mut walk = view.walk(&Interval::ALL, direction, Yield::Live);
+    let mut walk = view.walk(&Interval::ALL, direction, Yield::Live(view.now_ms()));
     let mut count = 0;
     while let Some(merged) = walk.next().unwrap() {
         assert!(matches!(merged.item, Item::Entry(_)));
@@ -178,7 +181,7 @@ fn the_last_reader_of_a_replaced_tree_leaves_it_to_the_leader() {
     assert_eq!(count(&view, Direction::Forward), MANY);
     drop(view);
     assert!(!published.retired.is_empty(), "freed by a reader");
-    published.publish([(delete(b"absent", 3), false)].into_iter());
+    published.publish([(delete(b"absent", 3), false)].into_iter(), 0);
     assert!(published.retired.is_empty(), "left by the leader");
 }
 
@@ -216,7 +219,7 @@ fn a_closed_index_says_so_and_is_freed_but_for_what_readers_hold() {
 }
 
 fn publish(published: &Published, change: Change<'_>) -> Lookup {
-    published.publish([(change, true)].into_iter()).remove(0)
+    published.publish([(change, true)].into_iter(), 0).remove(0)
 }
 
 #[test]
@@ -252,10 +255,10 @@ fn a_memtable_that_runs_have_answers_for_versions_and_no_more_for_values() {
     assert_eq!(seqno_of(&published, 1), None, "these runs hold nothing");
     assert_eq!(count(&before, Direction::Forward), 1, "an older view does");
     assert_eq!(count(&published.view(), Direction::Forward), 0);
-    let version = published.remembered(&full_key(0, b"00000001"));
+    let version = published.remembered(&full_key(0, b"00000001"), 0);
     assert_eq!(version, Remembered::Version(Some(Seqno::new(1))));
     published.freeze(checkpoint(1));
-    let version = published.remembered(&full_key(0, b"00000001"));
+    let version = published.remembered(&full_key(0, b"00000001"), 0);
     assert_eq!(version, Remembered::Version(None), "forgotten by the next");
 }
 

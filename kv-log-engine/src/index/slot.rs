@@ -8,6 +8,8 @@ use crate::format::run::block::{Held, Version};
 const HERE: u8 = 0;
 const TOMBSTONE: u8 = 1;
 const SEPARATED: u8 = 2;
+/// Beside the kind: a number says when it expires.
+const EXPIRES: u8 = 0x80;
 
 /// What a memtable says of a key, and which segment's record said so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +23,10 @@ impl Found<'_> {
     /// Bytes of the record that holds the value, of a key with so many bytes; a tombstone holds none.
     pub(crate) fn live_bytes(&self, key_bytes: usize) -> u64 {
         match self.version.held {
-            Held::Here(value) => crate::format::record::bytes_of(key_bytes, value.len()),
+            Held::Here(value) => {
+                let expires = self.version.expiry_ms.is_some();
+                crate::format::record::bytes_of(expires, key_bytes, value.len())
+            }
             Held::Tombstone => 0,
             Held::Separated(location) => location.record_bytes.into(),
         }
@@ -42,9 +47,13 @@ impl Slot {
             Held::Tombstone => TOMBSTONE,
             Held::Separated(_) => SEPARATED,
         };
-        self.bytes.push(kind);
+        let expiry_ms = found.version.expiry_ms;
+        self.bytes.push(kind | expiry_ms.map_or(0, |_| EXPIRES));
         self.push_number(found.version.seqno.get());
         self.push_number(found.segment.get());
+        if let Some(expiry_ms) = expiry_ms {
+            self.push_number(expiry_ms);
+        }
         match found.version.held {
             Held::Here(value) => self.bytes.extend_from_slice(value),
             Held::Tombstone => {}
@@ -68,7 +77,8 @@ pub(super) fn found(bytes: &[u8]) -> Found<'_> {
     let mut at = 1;
     let seqno = Seqno::new(number_at(bytes, &mut at));
     let segment = SegmentId::new(number_at(bytes, &mut at));
-    let held = match bytes[0] {
+    let expiry_ms = (bytes[0] & EXPIRES != 0).then(|| number_at(bytes, &mut at));
+    let held = match bytes[0] & !EXPIRES {
         HERE => Held::Here(&bytes[at..]),
         TOMBSTONE => Held::Tombstone,
         _ => {
@@ -84,7 +94,7 @@ pub(super) fn found(bytes: &[u8]) -> Found<'_> {
     };
     let version = Version {
         seqno,
-        expiry_ms: None,
+        expiry_ms,
         held,
     };
     Found { version, segment }

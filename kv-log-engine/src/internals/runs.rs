@@ -110,7 +110,7 @@ impl MicroRuns {
     /// What the file system says, or `Corrupt`.
     pub fn walk(&self) -> Result<u64> {
         let sources = self.levels.sources(&Interval::ALL, Direction::Forward);
-        let mut merge = Merge::new(sources, Direction::Forward, Yield::Live);
+        let mut merge = Merge::new(sources, Direction::Forward, Yield::Live(0));
         let mut count = 0;
         while let Some(merged) = merge.next()? {
             count += u64::from(matches!(merged.item, Item::Entry(_)));
@@ -124,7 +124,7 @@ impl MicroRuns {
     /// What the file system says, or `Corrupt`.
     pub fn merge(&mut self) -> Result<(u64, u64)> {
         let sources = self.levels.sources(&Interval::ALL, Direction::Forward);
-        let mut merge = Merge::new(sources, Direction::Forward, Yield::Live);
+        let mut merge = Merge::new(sources, Direction::Forward, Yield::Live(0));
         let header = self.header();
         let mut writer = RunWriter::begin(&self.files, header, self.layout)?;
         let mut count = 0;

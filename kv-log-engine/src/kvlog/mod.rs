@@ -7,6 +7,7 @@
 //! Here: the type, its opening and closing, and how a batch is written and a value read. What a caller does with keys is in
 //! the files below, each of one subject.
 
+mod expiry;
 mod point;
 mod store;
 

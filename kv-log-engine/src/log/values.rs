@@ -1,6 +1,6 @@
 //! Value segments: records that a merge copies out of segments that are to go, one behind the other.
 //!
-//! A copy is the record that was written first, key, seqno and value, in another place: it is read by [`Segment`], as those
+//! A copy is the record that was written first, key, seqno, expiry and value, in another place: it is read by [`Segment`], as those
 //! of the log are. Nothing replays it. The header is synced before anything else, so that what a power cut leaves is
 //! known for this store's; the rest in steps of a few MiB, so that no sync takes long. Until [`ValueWriter::finish`]
 //! returns, and the directory is synced, nothing may refer to the file. After an error it is worth nothing; whoever made
@@ -12,7 +12,7 @@ use super::files::SegmentFiles;
 use crate::fault;
 use crate::format::ids::{Location, Seqno};
 use crate::format::manifest::{SegmentEntry, SegmentState};
-use crate::format::record::{self, RECORD_HEADER_BYTES, Record, RecordHeader, RecordKind};
+use crate::format::record::{self, Head, RECORD_HEADER_BYTES, Record, RecordHeader, RecordKind};
 use crate::format::run::split_key;
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
 use crate::format::{Defect, Salt};
@@ -96,12 +96,19 @@ impl ValueWriter {
     ///
     /// # Errors
     /// What the file system says. `Corrupt`: that is no full key.
-    pub(crate) fn copy(&mut self, full_key: &[u8], seqno: Seqno, value: &[u8]) -> Result<Location> {
+    pub(crate) fn copy(
+        &mut self,
+        full_key: &[u8],
+        seqno: Seqno,
+        expiry_ms: Option<u64>,
+        value: &[u8],
+    ) -> Result<Location> {
         let (keyspace, key) = split_key(full_key)
             .ok_or_else(|| fault::corrupt(&self.path, "a key without a keyspace"))?;
         let offset = self.file_bytes();
         let start = self.buffer.len();
-        record::encode(&mut self.buffer, RecordKind::Put, keyspace, key, value);
+        let head = Head::put_until(expiry_ms);
+        record::encode(&mut self.buffer, head, keyspace, key, value);
         record::finish(&mut self.buffer[start..], &self.header.salt, offset, seqno);
         let record_bytes = u32::try_from(self.buffer.len() - start)
             .expect("the limits of keys and values fit 32 bits");

@@ -55,6 +55,12 @@ fn sample() -> Vec<(Vec<u8>, Seqno, Vec<u8>)> {
     numbered.collect()
 }
 
+/// Some of them expire.
+fn expiry_of(seqno: Seqno) -> Option<u64> {
+    let seqno = seqno.get();
+    seqno.is_multiple_of(3).then_some(1000 * seqno)
+}
+
 fn write(disk: &SimDisk, layout: ValueLayout) -> Result<(SegmentEntry, Vec<Location>)> {
     let mut writer = ValueWriter::create(&files(disk), header(), layout)?;
     let mut locations = Vec::new();
@@ -63,7 +69,7 @@ fn write(disk: &SimDisk, layout: ValueLayout) -> Result<(SegmentEntry, Vec<Locat
             writer.file_bytes(),
             SEGMENT_HEADER_BYTES + bytes(&locations)
         );
-        locations.push(writer.copy(&full_key(0, &key), seqno, &value)?);
+        locations.push(writer.copy(&full_key(0, &key), seqno, expiry_of(seqno), &value)?);
     }
     Ok((writer.finish()?, locations))
 }
@@ -112,6 +118,7 @@ fn met(disk: &SimDisk, end: u64) -> (Vec<Vec<u8>>, Vec<(u64, u64)>) {
             let known = sample().into_iter().find(|(key, ..)| *key == record.key);
             let (key, seqno, value) = known.unwrap();
             assert_eq!((record.seqno, record.value), (seqno, &*value));
+            assert_eq!(record.expiry_ms, expiry_of(seqno));
             keys.push(key);
         }
         Met::Damage { start, end, .. } => damage.push((start, end)),
@@ -234,13 +241,13 @@ fn a_long_value_is_synced_on_the_way() {
     let mut writer = ValueWriter::create(&files(&disk), header(), TINY).unwrap();
     let before = disk.calls()[&OpKind::Sync];
     writer
-        .copy(&full_key(0, b"key"), Seqno::new(1), &[b'v'; 7000])
+        .copy(&full_key(0, b"key"), Seqno::new(1), None, &[b'v'; 7000])
         .unwrap();
     assert_eq!(disk.calls()[&OpKind::Sync] - before, 10);
     let disk = SimDisk::new();
     let mut writer = ValueWriter::create(&files(&disk), header(), TINY).unwrap();
     writer
-        .copy(&full_key(0, b"key"), Seqno::new(1), b"short")
+        .copy(&full_key(0, b"key"), Seqno::new(1), None, b"short")
         .unwrap();
     assert_eq!(disk.calls()[&OpKind::Sync], 1); // that of the header
 }

@@ -239,6 +239,7 @@ struct Replay {
 struct Gathered {
     kind: RecordKind,
     seqno: Seqno,
+    expiry_ms: Option<u64>,
     location: Location,
     /// Of the value; if it is not gathered, only its length counts.
     value_bytes: usize,
@@ -262,6 +263,7 @@ impl Replay {
         let gathered = Gathered {
             kind: record.kind,
             seqno: record.seqno,
+            expiry_ms: record.expiry_ms,
             location: Location {
                 segment,
                 offset,
@@ -289,6 +291,7 @@ impl Replay {
                 key,
                 seqno: record.seqno,
                 location: record.location,
+                expiry_ms: record.expiry_ms,
                 value: (record.kind == RecordKind::Put).then_some(Value {
                     bytes: value,
                     len: record.value_bytes,

@@ -190,7 +190,7 @@ fn run(id: u64) -> RunEntry {
         tombstones: 0,
         lowest: Seqno::ZERO,
         highest: Seqno::ZERO,
-        earliest_expiry_ms: None,
+        expiring: None,
         referred: std::collections::BTreeMap::new(),
     }
 }

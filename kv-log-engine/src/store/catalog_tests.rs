@@ -70,7 +70,7 @@ fn run(id: SegmentId) -> RunEntry {
         tombstones: 0,
         lowest: Seqno::new(1),
         highest: Seqno::new(99),
-        earliest_expiry_ms: None,
+        expiring: None,
         referred: std::iter::once((SegmentId::FIRST, Referred::default())).collect(),
     }
 }

@@ -327,9 +327,10 @@ impl Survey {
                     if end > range.1 || !(expected..missing.1).contains(&header.seqno) {
                         break;
                     }
-                    let head = RECORD_HEADER_BYTES + header.key_bytes;
+                    let key_at = header.head_bytes();
+                    let head = key_at + header.key_bytes;
                     let bytes = log.window.up_to(record_at, head)?;
-                    let key = full_key(header.keyspace, &bytes[RECORD_HEADER_BYTES..]);
+                    let key = full_key(header.keyspace, &bytes[key_at..]);
                     self.damages.put_at_risk(found, &key, header.seqno);
                     expected = header.seqno.next();
                     record_at = end;

@@ -128,7 +128,7 @@ fn value_segment(
             .read_value(entry, &full_key(0, &key(*number)))
             .unwrap();
         entry.location = writer
-            .copy(&full_key(0, &key(*number)), entry.seqno, &value)
+            .copy(&full_key(0, &key(*number)), entry.seqno, None, &value)
             .unwrap();
     }
     // Nothing refers to the last one.
@@ -136,6 +136,7 @@ fn value_segment(
         .copy(
             &full_key(0, b"a dead one"),
             Seqno::new(1),
+            None,
             b"superseded long ago",
         )
         .unwrap();

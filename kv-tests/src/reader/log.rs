@@ -10,6 +10,8 @@ const RECORD_HEADER: usize = 28;
 pub(super) struct ReadRecord {
     pub(super) key: Vec<u8>,
     pub(super) seqno: u64,
+    /// From when on its key is absent.
+    pub(super) expiry: Option<u64>,
     /// `None`: a tombstone.
     pub(super) value: Option<Vec<u8>>,
 }
@@ -344,17 +346,26 @@ pub(super) fn record_at(
     if sum != file.u32(at)? {
         return Ok(None);
     }
-    if file.bytes[at + 5..at + 12] != [0; 7] {
+    if flags & !1 != 0 || file.bytes[at + 6..at + 12] != [0; 6] {
         return file.wrong(at + 5, "flags or a keyspace of a later version");
     }
+    let expiry = match flags {
+        0 => None,
+        _ => Some(file.u64(summed_at)?),
+    };
     let value = file.range(key_at + key_bytes, value_bytes)?;
     let value = match file.bytes[at + 4] {
         1 => Some(value.to_vec()),
-        2 => None,
+        2 if value.is_empty() && expiry.is_none() => None,
         _ => return file.wrong(at + 4, "a record of a later version"),
     };
-    let key = file.range(key_at, key_bytes)?.to_vec();
-    Ok(Some((ReadRecord { key, seqno, value }, behind)))
+    let record = ReadRecord {
+        key: file.range(key_at, key_bytes)?.to_vec(),
+        seqno,
+        expiry,
+        value,
+    };
+    Ok(Some((record, behind)))
 }
 
 /// The whole of a segment of values: records, and nothing else.

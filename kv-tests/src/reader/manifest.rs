@@ -41,8 +41,8 @@ pub(super) struct Facts {
     pub(super) tombstones: u64,
     pub(super) lowest: u64,
     pub(super) highest: u64,
-    /// `None`: nothing expires.
-    pub(super) expiry: Option<u64>,
+    /// Of what expires: the earliest and the latest moment, and how many entries. `None`: nothing does.
+    pub(super) expiry: Option<(u64, u64, u64)>,
     /// For each segment that is referred to: records, and their length.
     pub(super) referred: BTreeMap<u64, (u64, u64)>,
 }
@@ -80,6 +80,7 @@ pub(super) struct Manifest {
     pub(super) incarnation: [u8; 16],
     pub(super) next_seqno: u64,
     pub(super) next_file_id: u64,
+    pub(super) clock: u64,
     pub(super) fingerprint: String,
     pub(super) segments: BTreeMap<u64, Named>,
     pub(super) checkpoint: Option<Checkpoint>,
@@ -141,6 +142,7 @@ impl Manifest {
                 return Some("a run above the checkpoint");
             }
             if facts.tombstones > facts.entries
+                || facts.expiry.is_some_and(|(.., some)| some > facts.entries)
                 || run.taken > facts.entries
                 || facts.lowest > facts.highest
                 || run.to.as_ref().is_some_and(|to| *to < run.from)
@@ -432,6 +434,7 @@ fn apply_item(manifest: &mut Manifest, kind: u16, body: &mut Fields<'_>) -> Read
             });
         }
         11 => manifest.passes = passes(body)?,
+        13 => manifest.clock = manifest.clock.max(body.u64()?),
         _ => return Ok(false),
     }
     Ok(true)
@@ -457,17 +460,34 @@ fn segment(body: &mut Fields<'_>) -> Read<Named> {
     })
 }
 
+/// Of what expires in a run: the earliest and the latest moment, and how many entries.
+pub(super) fn expiring(body: &mut Fields<'_>, some: bool) -> Read<Option<(u64, u64, u64)>> {
+    let earliest = body.u64()?;
+    if !some {
+        return match earliest {
+            u64::MAX => Ok(None),
+            _ => body.wrong("a moment at which nothing expires"),
+        };
+    }
+    let (latest, entries) = (body.u64()?, body.u64()?);
+    if entries == 0 || latest < earliest {
+        return body.wrong("moments that make no sense");
+    }
+    Ok(Some((earliest, latest, entries)))
+}
+
 fn run(body: &mut Fields<'_>) -> Read<NamedRun> {
     let (id, salt, level) = (body.u64()?, body.array()?, body.u64()?);
     let flags = body.u32()?;
-    if flags > 1 {
+    if flags > 3 {
         return body.wrong("a run of a later version");
     }
     let (taken, length) = (body.u64()?, body.long()?);
     let (entries, tombstones) = (body.u64()?, body.u64()?);
-    let (lowest, highest, expiry) = (body.u64()?, body.u64()?, body.u64()?);
+    let (lowest, highest) = (body.u64()?, body.u64()?);
+    let expiry = expiring(body, flags & 2 != 0)?;
     let from = body.bytes(BOUND_MAX)?;
-    let to = match flags {
+    let to = match flags & 1 {
         0 => None,
         _ => Some(body.bytes(BOUND_MAX)?),
     };
@@ -493,7 +513,7 @@ fn run(body: &mut Fields<'_>) -> Read<NamedRun> {
             tombstones,
             lowest,
             highest,
-            expiry: Some(expiry).filter(|expiry| *expiry != u64::MAX),
+            expiry,
             referred,
         },
     })

@@ -31,8 +31,12 @@ const FOOTER_FRAME: usize = 128;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FileContents {
-    /// Every key that is not deleted, with its value as it was encoded.
+    /// Every key that is not deleted, with its value as it was encoded. Whether one has expired is for a clock to say.
     pub live: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// When those of them expire that do, in milliseconds since 1970.
+    pub expires: BTreeMap<Vec<u8>, u64>,
+    /// The clock of an engine reads no less.
+    pub clock_ms: u64,
     /// Ranges of keys, from the first to below the second, of which a merge has lost what no newer layer has.
     pub holes: Vec<(Vec<u8>, Vec<u8>)>,
     /// The fingerprint text of the store.
@@ -66,6 +70,7 @@ pub struct FileContents {
 /// The newest that is known of a key, while layers are read from the newest on.
 struct Newest {
     seqno: u64,
+    expiry: Option<u64>,
     /// `None`: it is deleted.
     value: Option<Vec<u8>>,
 }
@@ -86,6 +91,7 @@ pub fn read(directory: &Path) -> Read<FileContents> {
             segments: manifest.segments.len() as u64,
             runs: manifest.runs.len() as u64,
             edit: manifest.edit,
+            clock_ms: manifest.clock,
             carried: manifest.carried.clone(),
             unnamed: unnamed(directory, &manifest)?,
             ..FileContents::default()
@@ -103,10 +109,15 @@ pub fn read(directory: &Path) -> Read<FileContents> {
         mut contents,
         ..
     } = store;
-    let live = newest.into_iter();
-    contents.live = live
-        .filter_map(|(key, newest)| newest.value.map(|value| (key, value)))
-        .collect();
+    for (key, newest) in newest {
+        let Some(value) = newest.value else {
+            continue;
+        };
+        if let Some(expiry) = newest.expiry {
+            contents.expires.insert(key.clone(), expiry);
+        }
+        contents.live.insert(key, value);
+    }
     Ok(contents)
 }
 
@@ -198,8 +209,12 @@ impl Store<'_> {
             start,
             &mut |record| {
                 contents.records += 1;
-                let (seqno, value) = (record.seqno, record.value);
-                newest.insert(record.key, Newest { seqno, value });
+                let known = Newest {
+                    seqno: record.seqno,
+                    expiry: record.expiry,
+                    value: record.value,
+                };
+                newest.insert(record.key, known);
             },
             &mut |_| (),
         )
@@ -231,13 +246,18 @@ impl Store<'_> {
             };
             let key = key.to_vec();
             let value = self.value(&file, &entry, &key)?;
-            let seqno = entry.seqno;
+            let (seqno, expiry) = (entry.seqno, entry.expiry);
+            let known = Newest {
+                seqno,
+                expiry,
+                value,
+            };
             match self.newest.get(&key) {
                 Some(newest) if newest.seqno <= seqno => {
                     return file.wrong(0, "a version that is not older than one of a newer layer");
                 }
                 Some(_) => {}
-                None => drop(self.newest.insert(key, Newest { seqno, value })),
+                None => drop(self.newest.insert(key, known)),
             }
         }
         for hole in run.holes {
@@ -252,9 +272,6 @@ impl Store<'_> {
 
     /// The value that an entry leads to, whether a newer layer has the key or not; `None`: a tombstone.
     fn value(&mut self, file: &File, entry: &RunEntry, key: &[u8]) -> Read<Option<Vec<u8>>> {
-        if entry.expiry.is_some() {
-            return file.wrong(0, "an entry that expires, which version 0 does not write");
-        }
         let (segment, offset, length) = match &entry.held {
             Held::Here(value) => return Ok(Some(value.clone())),
             Held::Tombstone => return Ok(None),
@@ -273,6 +290,7 @@ impl Store<'_> {
                 if behind == end
                     && behind - offset == length
                     && record.seqno == entry.seqno
+                    && record.expiry == entry.expiry
                     && record.key == key
                     && record.value.is_some() =>
             {

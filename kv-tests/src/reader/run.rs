@@ -3,7 +3,7 @@
 use super::SEGMENT_HEADER;
 use super::file::{Fields, File, Read, crc, siphash};
 use super::log::header;
-use super::manifest::{Facts, Manifest, NamedRun};
+use super::manifest::{Facts, Manifest, NamedRun, expiring};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -242,11 +242,13 @@ fn footer(file: &File, manifest: &Manifest, named: &NamedRun) -> Read<Footer> {
     if whose != (manifest.store_id, named.salt, named.id) {
         return file.wrong(0, "the footer of another run");
     }
-    if fields.u64()? != 0 {
+    let flags = fields.u64()?;
+    if flags > 1 {
         return file.wrong(40, "a run of a later version");
     }
     let (entries, tombstones) = (fields.u64()?, fields.u64()?);
-    let (lowest, highest, expiry) = (fields.u64()?, fields.u64()?, fields.u64()?);
+    let (lowest, highest) = (fields.u64()?, fields.u64()?);
+    let expiry = expiring(&mut fields, flags == 1)?;
     let content = fields.u64()?;
     let (smallest, largest) = (fields.bytes(KEY_MAX + 1)?, fields.bytes(KEY_MAX + 1)?);
     let mut referred = BTreeMap::new();
@@ -286,7 +288,7 @@ fn footer(file: &File, manifest: &Manifest, named: &NamedRun) -> Read<Footer> {
             tombstones,
             lowest,
             highest,
-            expiry: Some(expiry).filter(|expiry| *expiry != u64::MAX),
+            expiry,
             referred,
         },
         content,
@@ -395,12 +397,16 @@ pub(super) fn read_run(file: &File, manifest: &Manifest, named: &NamedRun) -> Re
 
 /// What a footer says of entries and holes, against them.
 fn check_sums(file: &File, footer: &Footer, entries: &[RunEntry]) -> Read<()> {
+    let moments = entries.iter().filter_map(|entry| entry.expiry);
+    let (earliest, latest) = (moments.clone().min(), moments.clone().max());
     let mut facts = Facts {
         entries: entries.len() as u64,
         tombstones: 0,
         lowest: entries.iter().map(|entry| entry.seqno).min().unwrap_or(0),
         highest: entries.iter().map(|entry| entry.seqno).max().unwrap_or(0),
-        expiry: entries.iter().filter_map(|entry| entry.expiry).min(),
+        expiry: earliest
+            .zip(latest)
+            .map(|(earliest, latest)| (earliest, latest, moments.count() as u64)),
         referred: BTreeMap::new(),
     };
     let mut content = 0;

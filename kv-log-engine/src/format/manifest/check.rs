@@ -74,7 +74,9 @@ impl Manifest {
             }
             let covered = self.checkpoint.is_some_and(|c| run.highest <= c.seqno);
             let interval = run.to.as_ref().is_none_or(|to| run.from <= *to);
-            let numbers = run.tombstones <= run.entries && run.taken <= run.entries;
+            let expiring = run.expiring.map_or(0, |expiring| expiring.entries);
+            let parts = [run.tombstones, run.taken, expiring];
+            let numbers = parts.iter().all(|part| *part <= run.entries);
             if !covered || !interval || !numbers || run.lowest > run.highest {
                 return malformed("run in the manifest", run.id.get());
             }

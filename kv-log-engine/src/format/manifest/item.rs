@@ -19,6 +19,7 @@ pub(super) const ITEM_CUT: u16 = 8;
 pub(super) const ITEM_CHECKPOINT: u16 = 9;
 // 10 is reserved for the table of keyspaces.
 pub(super) const ITEM_PASSES: u16 = 11;
+pub(super) const ITEM_CLOCK: u16 = 13;
 
 /// A change of the manifest: items, encoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,6 +112,13 @@ impl Edit {
     /// The merges that are under way from now on.
     pub(crate) fn passes(&mut self, passes: &[PassEntry]) {
         self.item(ITEM_PASSES, |item| encode_passes(item, passes));
+    }
+
+    /// What expires goes by readings of a clock that are not below this one from now on.
+    pub(crate) fn clock(&mut self, now_ms: u64) {
+        self.item(ITEM_CLOCK, |item| {
+            item.extend_from_slice(&now_ms.to_le_bytes());
+        });
     }
 
     /// Whoever does not know one of the kinds of version 0 cannot make sense of a store: all of them are incompatible.

@@ -22,8 +22,8 @@ use crate::format::ids::{EditNumber, SegmentId, Seqno};
 use crate::format::run::RunId;
 use crate::format::{Class, Defect, StoreId};
 use item::{
-    ITEM_CHECKPOINT, ITEM_COUNTERS, ITEM_CUT, ITEM_GONE, ITEM_HEADER_BYTES, ITEM_KEYSPACE,
-    ITEM_PASSES, ITEM_RUN, ITEM_SEGMENT, ITEM_SETTINGS, ITEM_STORE,
+    ITEM_CHECKPOINT, ITEM_CLOCK, ITEM_COUNTERS, ITEM_CUT, ITEM_GONE, ITEM_HEADER_BYTES,
+    ITEM_KEYSPACE, ITEM_PASSES, ITEM_RUN, ITEM_SEGMENT, ITEM_SETTINGS, ITEM_STORE,
 };
 use run::{Cut, RUN_BODY_BYTES_MAX};
 use segment::SEGMENT_BODY_BYTES;
@@ -58,7 +58,7 @@ pub(crate) struct Features {
 /// What an image takes at most: beside its items, and for each of them with its head.
 const IMAGE_HEAD_BYTES: usize = 512;
 const SEGMENT_ITEM_BYTES: usize = SEGMENT_BODY_BYTES + 16;
-const RUN_ITEM_BYTES: usize = 144;
+const RUN_ITEM_BYTES: usize = 160;
 /// A segment that a run refers to: three short numbers.
 const REFERRED_BYTES: usize = 20;
 
@@ -76,6 +76,8 @@ pub(crate) struct Manifest {
     pub(crate) next_seqno: Seqno,
     /// Above every id whose file may have got a byte.
     pub(crate) next_file_id: SegmentId,
+    /// What merges have dropped by: in milliseconds since 1970, the store's clock reads no less. 0: they have not.
+    pub(crate) clock_ms: u64,
     pub(crate) keyspaces: Vec<KeyspaceEntry>,
     /// Ascending by id; exactly one is active.
     pub(crate) segments: Vec<SegmentEntry>,
@@ -112,6 +114,7 @@ impl Manifest {
             segment_bytes,
             next_seqno: Seqno::ZERO,
             next_file_id: SegmentId::FIRST,
+            clock_ms: 0,
             keyspaces: Vec::new(),
             segments: Vec::new(),
             checkpoint: None,
@@ -150,6 +153,9 @@ impl Manifest {
         }
         if !self.passes.is_empty() {
             items.passes(&self.passes);
+        }
+        if self.clock_ms > 0 {
+            items.clock(self.clock_ms);
         }
         items.carried(&self.carried);
         items.into_content()
@@ -254,6 +260,7 @@ impl Manifest {
             ITEM_RUN => self.put_run(RunEntry::decode(&mut cursor)?)?,
             ITEM_CUT => self.cut_run(Cut::decode(&mut cursor)?)?,
             ITEM_CHECKPOINT => self.checkpoint = Some(Checkpoint::decode(&mut cursor)?),
+            ITEM_CLOCK => self.clock_ms = self.clock_ms.max(cursor.u64()?),
             ITEM_PASSES => self.passes = run::decode_passes(&mut cursor)?,
             unknown => {
                 match Class::of(class) {

@@ -2,7 +2,7 @@
 
 use crate::format::cursor::Cursor;
 use crate::format::ids::{LevelId, SegmentId, Seqno};
-use crate::format::run::footer::Referred;
+use crate::format::run::footer::{Expiring, Referred};
 use crate::format::run::{FULL_KEY_BYTES_MAX, RunId, push_varint};
 use crate::format::{Defect, Salt};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,10 +12,11 @@ pub(crate) const SEPARATOR_BYTES_MAX: usize = 256;
 /// The longest that is read: above the longest key.
 const BOUND_BYTES_MAX: usize = FULL_KEY_BYTES_MAX + 1;
 /// A run's item without its head, and without the segments that it refers to.
-pub(super) const RUN_BODY_BYTES_MAX: usize = 96 + 2 * (4 + SEPARATOR_BYTES_MAX);
+pub(super) const RUN_BODY_BYTES_MAX: usize = 112 + 2 * (4 + SEPARATOR_BYTES_MAX);
 /// The interval ends before the last key of all.
 const FLAG_BOUNDED: u32 = 1;
-const NO_EXPIRY: u64 = u64::MAX;
+/// Entries of the run expire.
+const FLAG_EXPIRES: u32 = 2;
 
 /// How far runs cover the log: what has this seqno or a lower one is in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +79,7 @@ pub(crate) struct RunEntry {
     pub(crate) tombstones: u64,
     pub(crate) lowest: Seqno,
     pub(crate) highest: Seqno,
-    pub(crate) earliest_expiry_ms: Option<u64>,
+    pub(crate) expiring: Option<Expiring>,
     pub(crate) referred: BTreeMap<SegmentId, Referred>,
 }
 
@@ -86,7 +87,8 @@ impl RunEntry {
     pub(super) fn encode(&self, body: &mut Vec<u8>) {
         push_numbers(body, &[self.id.get()]);
         body.extend_from_slice(&self.salt.0);
-        let flags = if self.to.is_some() { FLAG_BOUNDED } else { 0 };
+        let bounded = self.to.as_ref().map_or(0, |_| FLAG_BOUNDED);
+        let flags = bounded | self.expiring.map_or(0, |_| FLAG_EXPIRES);
         push_numbers(body, &[self.level.0]);
         body.extend_from_slice(&flags.to_le_bytes());
         let numbers = [
@@ -96,9 +98,9 @@ impl RunEntry {
             self.tombstones,
             self.lowest.get(),
             self.highest.get(),
-            self.earliest_expiry_ms.unwrap_or(NO_EXPIRY),
         ];
         push_numbers(body, &numbers);
+        Expiring::encode(self.expiring, body);
         push_key(body, &self.from);
         if let Some(to) = &self.to {
             push_key(body, to);
@@ -118,7 +120,7 @@ impl RunEntry {
         let salt = Salt(cursor.array()?);
         let level = LevelId(cursor.u64()?);
         let flags = cursor.u32()?;
-        if flags & !FLAG_BOUNDED != 0 {
+        if flags & !(FLAG_BOUNDED | FLAG_EXPIRES) != 0 {
             return Err(Defect::Unsupported {
                 what: "flags of a run in the manifest",
                 found: flags.into(),
@@ -134,7 +136,7 @@ impl RunEntry {
             tombstones: cursor.u64()?,
             lowest: Seqno::new(cursor.u64()?),
             highest: Seqno::new(cursor.u64()?),
-            earliest_expiry_ms: Some(cursor.u64()?).filter(|expiry| *expiry != NO_EXPIRY),
+            expiring: Expiring::decode(cursor, flags & FLAG_EXPIRES != 0)?,
             from: take_key(cursor)?,
             to: if flags & FLAG_BOUNDED == 0 {
                 None

@@ -4,7 +4,7 @@
 use super::*;
 use crate::format::Salt;
 use crate::format::ids::{LevelId, Seqno};
-use crate::format::run::footer::Referred;
+use crate::format::run::footer::{Expiring, Referred};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -42,7 +42,7 @@ fn run(id: u64, level: u64, from: &str, to: Option<&str>, referred: &[u64]) -> R
         tombstones: 20,
         lowest: Seqno::new(2),
         highest: Seqno::new(30),
-        earliest_expiry_ms: None,
+        expiring: None,
         referred: referred.collect(),
     }
 }
@@ -109,7 +109,7 @@ prop_compose! {
         salt in any::<[u8; 16]>(),
         from in key(),
         to in option::of(key()),
-        expiry in option::of(0..u64::MAX),
+        expiring in option::of((1..u64::MAX, any::<u64>(), any::<u64>())),
         referred in btree_map(1_u64.., any::<(u64, u64)>(), 0..5),
     ) -> RunEntry {
         let [id, level, taken, file_bytes, entries, tombstones, lowest, highest, _] = numbers;
@@ -128,7 +128,11 @@ prop_compose! {
             tombstones,
             lowest: Seqno::new(lowest),
             highest: Seqno::new(highest),
-            earliest_expiry_ms: expiry,
+            expiring: expiring.map(|(entries, one, other)| Expiring {
+                entries,
+                earliest_ms: one.min(other),
+                latest_ms: one.max(other),
+            }),
             referred: referred.collect(),
         }
     }
@@ -383,7 +387,7 @@ fn flags_and_lengths_of_a_later_version_are_unsupported() {
     let edit = edited(|edit| edit.run(&run(14, 14, "b", None, &[])));
     let body = &edit.content()[ITEM_HEADER_BYTES..];
     let mut flagged = body.to_vec();
-    flagged[32] = 2;
+    flagged[32] = 4;
     let mut longer = body.to_vec();
     longer.push(0);
     for later in [flagged, longer] {

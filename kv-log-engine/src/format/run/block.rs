@@ -38,6 +38,19 @@ impl<V> Version<V> {
         matches!(self.held, Held::Tombstone)
     }
 
+    /// Whether its time has passed at this reading of the store's clock.
+    pub(crate) const fn has_expired(&self, now_ms: u64) -> bool {
+        match self.expiry_ms {
+            Some(expiry_ms) => expiry_ms <= now_ms,
+            None => false,
+        }
+    }
+
+    /// Whether whoever has this reading of the store's clock finds a value.
+    pub(crate) const fn is_visible(&self, now_ms: u64) -> bool {
+        !self.is_tombstone() && !self.has_expired(now_ms)
+    }
+
     /// The same, with a value that is borrowed.
     #[cfg(any(test, feature = "internals"))]
     pub(crate) const fn as_ref(&self) -> Version<&V> {

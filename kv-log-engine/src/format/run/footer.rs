@@ -18,6 +18,8 @@ pub(crate) const COPY_GAP_BYTES: u64 = COPY_GAP.len() as u64;
 pub(crate) const COPY_GAP: [u8; 4096] = [0; 4096];
 const TRAILER_MAGIC: &[u8; 8] = b"KVLOGEND";
 const NO_EXPIRY: u64 = u64::MAX;
+/// Entries of the run expire.
+const FLAG_EXPIRES: u64 = 1;
 /// The longest bound of a hole: the successor of the longest key.
 const BOUND_BYTES_MAX: usize = FULL_KEY_BYTES_MAX + 1;
 /// The longest cause of a hole.
@@ -46,6 +48,65 @@ pub(crate) struct Referred {
     pub(crate) bytes: u64,
 }
 
+/// The entries of a run that expire: how many, and between which moments, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expiring {
+    pub(crate) entries: u64,
+    pub(crate) earliest_ms: u64,
+    pub(crate) latest_ms: u64,
+}
+
+impl Expiring {
+    /// Counts one more.
+    pub(crate) fn add(this: &mut Option<Self>, expiry_ms: u64) {
+        let known = this.get_or_insert(Self {
+            entries: 0,
+            earliest_ms: expiry_ms,
+            latest_ms: expiry_ms,
+        });
+        known.entries += 1;
+        known.earliest_ms = known.earliest_ms.min(expiry_ms);
+        known.latest_ms = known.latest_ms.max(expiry_ms);
+    }
+
+    /// The same fields in a footer and in the manifest, which say elsewhere whether there is more than the first.
+    pub(in crate::format) fn encode(this: Option<Self>, out: &mut Vec<u8>) {
+        let earliest_ms = this.map_or(NO_EXPIRY, |expiring| expiring.earliest_ms);
+        out.extend_from_slice(&earliest_ms.to_le_bytes());
+        if let Some(expiring) = this {
+            out.extend_from_slice(&expiring.latest_ms.to_le_bytes());
+            out.extend_from_slice(&expiring.entries.to_le_bytes());
+        }
+    }
+
+    pub(in crate::format) fn decode(
+        cursor: &mut Cursor<'_>,
+        expires: bool,
+    ) -> Result<Option<Self>, Defect> {
+        let earliest_ms = cursor.u64()?;
+        let malformed = Err(Defect::Field {
+            what: "expiry of a run",
+            found: earliest_ms,
+        });
+        if !expires {
+            return if earliest_ms == NO_EXPIRY {
+                Ok(None)
+            } else {
+                malformed
+            };
+        }
+        let expiring = Self {
+            earliest_ms,
+            latest_ms: cursor.u64()?,
+            entries: cursor.u64()?,
+        };
+        if expiring.entries == 0 || expiring.latest_ms < earliest_ms {
+            return malformed;
+        }
+        Ok(Some(expiring))
+    }
+}
+
 /// The numbers of a run, collected while it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RunFacts {
@@ -54,7 +115,7 @@ pub(crate) struct RunFacts {
     /// [`Seqno::ZERO`] and [`Seqno::ZERO`] without entries.
     pub(crate) lowest: Seqno,
     pub(crate) highest: Seqno,
-    pub(crate) earliest_expiry_ms: Option<u64>,
+    pub(crate) expiring: Option<Expiring>,
     /// Keys, and the values that stand with them.
     pub(crate) content_bytes: u64,
     pub(crate) smallest: Vec<u8>,
@@ -105,20 +166,19 @@ pub(crate) fn encode(
     let mut out = Vec::with_capacity(256 + top_level.len());
     out.extend_from_slice(&store_id.0);
     out.extend_from_slice(&salt.0);
-    let expiry = facts.earliest_expiry_ms.unwrap_or(NO_EXPIRY);
     let numbers = [
         id.get(),
-        0,
+        facts.expiring.map_or(0, |_| FLAG_EXPIRES),
         facts.entries,
         facts.tombstones,
         facts.lowest.get(),
         facts.highest.get(),
-        expiry,
-        facts.content_bytes,
     ];
     for number in numbers {
         out.extend_from_slice(&number.to_le_bytes());
     }
+    Expiring::encode(facts.expiring, &mut out);
+    out.extend_from_slice(&facts.content_bytes.to_le_bytes());
     push_bytes(&mut out, &facts.smallest);
     push_bytes(&mut out, &facts.largest);
     out.extend_from_slice(&count_field(facts.referred.len()));
@@ -151,13 +211,13 @@ impl Footer {
         let salt = Salt(cursor.array()?);
         let id = RunId::new(cursor.u64()?);
         let flags = cursor.u64()?;
-        if flags != 0 {
+        if flags & !FLAG_EXPIRES != 0 {
             return Err(Defect::Unsupported {
                 what: "flags of a run",
                 found: flags,
             });
         }
-        let facts = decode_facts(&mut cursor)?;
+        let facts = decode_facts(&mut cursor, flags & FLAG_EXPIRES != 0)?;
         let top_level = take_bytes(&mut cursor, CONTENT_BYTES_MAX, "length of the top level")?;
         if cursor.remaining() != 0 {
             return Err(Defect::Field {
@@ -208,7 +268,7 @@ impl Footer {
     }
 }
 
-fn decode_facts(cursor: &mut Cursor<'_>) -> Result<RunFacts, Defect> {
+fn decode_facts(cursor: &mut Cursor<'_>, expires: bool) -> Result<RunFacts, Defect> {
     let (entries, tombstones) = (cursor.u64()?, cursor.u64()?);
     let (lowest, highest) = (Seqno::new(cursor.u64()?), Seqno::new(cursor.u64()?));
     if tombstones > entries || lowest > highest {
@@ -217,7 +277,7 @@ fn decode_facts(cursor: &mut Cursor<'_>) -> Result<RunFacts, Defect> {
             found: tombstones,
         });
     }
-    let earliest_expiry_ms = Some(cursor.u64()?).filter(|expiry| *expiry != NO_EXPIRY);
+    let expiring = Expiring::decode(cursor, expires)?;
     let content_bytes = cursor.u64()?;
     let smallest = take_bytes(cursor, BOUND_BYTES_MAX, "length of the smallest key")?.to_vec();
     let largest = take_bytes(cursor, BOUND_BYTES_MAX, "length of the largest key")?.to_vec();
@@ -254,7 +314,7 @@ fn decode_facts(cursor: &mut Cursor<'_>) -> Result<RunFacts, Defect> {
         tombstones,
         lowest,
         highest,
-        earliest_expiry_ms,
+        expiring,
         content_bytes,
         smallest,
         largest,

@@ -5,7 +5,7 @@
 use super::block::{self, Held, Stored, Version};
 use super::fence::{Part, Place, separator};
 use super::filter::{Filter, KeyHash};
-use super::footer::{self, Footer, Hole, Referred, RunFacts, TRAILER_BYTES, Trailer};
+use super::footer::{self, Expiring, Footer, Hole, Referred, RunFacts, TRAILER_BYTES, Trailer};
 use super::header::{RUN_HEADER_BYTES, RunHeader, file_name, parse_file_name};
 use super::piece::{self, PIECE_HEAD_BYTES, PieceKind, Sealer};
 use super::table::{Entries, Payload, Table, TableBuilder};
@@ -339,7 +339,11 @@ fn facts() -> RunFacts {
         tombstones: 1,
         lowest: Seqno::new(4),
         highest: Seqno::new(9),
-        earliest_expiry_ms: Some(77),
+        expiring: Some(Expiring {
+            entries: 2,
+            earliest_ms: 77,
+            latest_ms: 78,
+        }),
         content_bytes: 100,
         smallest: b"\0\0\0\0a".to_vec(),
         largest: b"\0\0\0\0z".to_vec(),

@@ -97,6 +97,9 @@ impl Run {
             Some((name, found, said)) => {
                 format!("the footer says {found} {name}, and the manifest {said}")
             }
+            None if facts.expiring != entry.expiring => {
+                "the footer and the manifest do not agree on what expires".to_owned()
+            }
             None if facts.referred != entry.referred => {
                 "the footer and the manifest name other segments that it refers to".to_owned()
             }

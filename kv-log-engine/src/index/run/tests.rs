@@ -6,7 +6,7 @@ use super::testing::{
 use super::writer::{HOLES_MAX, RunLayout};
 use crate::format::ids::{Location, SegmentId, Seqno};
 use crate::format::run::block::{Held, Version};
-use crate::format::run::footer::Hole;
+use crate::format::run::footer::{Expiring, Hole};
 use crate::format::run::tests::note;
 use crate::format::run::{FULL_KEY_BYTES_MAX, full_key, successor};
 use crate::index::cache::PieceCache;
@@ -109,7 +109,9 @@ proptest! {
         }
         let said: BTreeMap<_, _> = facts.referred.iter().map(|(id, referred)| (*id, referred.bytes)).collect();
         prop_assert_eq!(said, referred);
-        prop_assert_eq!(facts.earliest_expiry_ms, model.values().filter_map(|version| version.expiry_ms).min().filter(|ms| *ms < u64::MAX));
+        let mut expiring = None;
+        model.values().filter_map(|version| version.expiry_ms).for_each(|ms| Expiring::add(&mut expiring, ms));
+        prop_assert_eq!(facts.expiring, expiring);
     }
 }
 

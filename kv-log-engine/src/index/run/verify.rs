@@ -7,7 +7,7 @@ use crate::format::run::block::{Held, Stored};
 use crate::format::run::fence::{Part, Place};
 use crate::format::run::filter::{Filter, KeyHash};
 use crate::format::run::footer::{
-    COPY_GAP, COPY_GAP_BYTES, Footer, Referred, TRAILER_BYTES, Trailer,
+    COPY_GAP, COPY_GAP_BYTES, Expiring, Footer, Referred, TRAILER_BYTES, Trailer,
 };
 use crate::format::run::header::{RUN_HEADER_BYTES, RunHeader};
 use crate::format::run::piece::PieceKind;
@@ -150,6 +150,7 @@ struct Counted {
     entries: u64,
     tombstones: u64,
     seqnos: Option<(Seqno, Seqno)>,
+    expiring: Option<Expiring>,
     referred: BTreeMap<SegmentId, Referred>,
 }
 
@@ -159,6 +160,9 @@ impl Counted {
         let seqno = stored.seqno;
         let (lowest, highest) = self.seqnos.unwrap_or((seqno, seqno));
         self.seqnos = Some((lowest.min(seqno), highest.max(seqno)));
+        if let Some(expiry_ms) = stored.expiry_ms {
+            Expiring::add(&mut self.expiring, expiry_ms);
+        }
         match stored.held {
             Held::Here(_) => {}
             Held::Tombstone => self.tombstones += 1,
@@ -177,6 +181,7 @@ impl Counted {
             && self.tombstones == facts.tombstones
             && lowest == facts.lowest
             && highest == facts.highest
+            && self.expiring == facts.expiring
             && self.referred == facts.referred;
         if !agree {
             let what = "the footer says other numbers than the entries do";

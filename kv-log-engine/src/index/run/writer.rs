@@ -12,7 +12,9 @@ use crate::format::manifest::RunEntry;
 use crate::format::run::block::{self, Held, Version};
 use crate::format::run::fence::{Part, Place, push_place, separator};
 use crate::format::run::filter::{BITS_PER_KEY, Filter, KeyHash};
-use crate::format::run::footer::{self, CAUSE_BYTES_MAX, COPY_GAP, Hole, RunFacts, Trailer};
+use crate::format::run::footer::{
+    self, CAUSE_BYTES_MAX, COPY_GAP, Expiring, Hole, RunFacts, Trailer,
+};
 use crate::format::run::header::RunHeader;
 use crate::format::run::piece::{PieceKind, Sealer};
 use crate::format::run::table::TableBuilder;
@@ -106,7 +108,7 @@ impl Written {
             tombstones: facts.tombstones,
             lowest: facts.lowest,
             highest: facts.highest,
-            earliest_expiry_ms: facts.earliest_expiry_ms,
+            expiring: facts.expiring,
             referred: facts.referred.clone(),
         }
     }
@@ -159,7 +161,7 @@ impl RunWriter {
                 tombstones: 0,
                 lowest: Seqno::ZERO,
                 highest: Seqno::ZERO,
-                earliest_expiry_ms: None,
+                expiring: None,
                 content_bytes: 0,
                 smallest: Vec::new(),
                 largest: Vec::new(),
@@ -231,8 +233,7 @@ impl RunWriter {
         facts.highest = facts.highest.max(version.seqno);
         facts.content_bytes += key.len() as u64;
         if let Some(expiry) = version.expiry_ms {
-            let earliest = facts.earliest_expiry_ms.unwrap_or(expiry);
-            facts.earliest_expiry_ms = Some(earliest.min(expiry));
+            Expiring::add(&mut facts.expiring, expiry);
         }
         match version.held {
             Held::Here(value) => facts.content_bytes += value.len() as u64,
