@@ -12,7 +12,7 @@ use crate::format::record::KEYSPACE_DEFAULT;
 use crate::format::run::full_key;
 use crate::handle::Handle;
 use crate::index::source::Interval;
-use crate::index::{Closed, Lookup, Published};
+use crate::index::{Closed, Lookup, Published, View};
 use crate::open;
 use crate::options::Options;
 use crate::overview;
@@ -20,7 +20,7 @@ use crate::recovery::RecoveryReport;
 use crate::scan::Scan;
 use crate::stats::Stats;
 use kv_trait::{Effect, Error, ErrorKind, Fingerprint, KEY_BYTES_MAX, Result};
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -128,6 +128,16 @@ impl Engine {
         let full_key = full_key(self.keyspace, key);
         let found = self.handle.published.lookup(&full_key);
         found.map_err(|Closed| fault::closed())
+    }
+
+    /// The current view of an open store.
+    pub(crate) fn view(&self) -> Result<View> {
+        self.handle.check_open()?;
+        let view = self.handle.published.view();
+        if view.is_closed() {
+            return Err(fault::closed());
+        }
+        Ok(view)
     }
 
     /// Stores `value` under `key`; returns the value that was there before.
@@ -262,34 +272,12 @@ impl Engine {
     /// # Errors
     /// `Closed`.
     pub fn scan(&self, range: impl RangeBounds<[u8]>) -> Result<Scan> {
-        self.handle.check_open()?;
-        let view = self.handle.published.view();
-        if view.is_closed() {
-            return Err(fault::closed());
-        }
-        let full = |bound: Bound<&[u8]>| bound.map(|key| full_key(self.keyspace, key));
-        let of_keyspace = Interval {
-            lower: match full(range.start_bound()) {
-                Bound::Unbounded => Bound::Included(full_key(self.keyspace, &[])),
-                bound => bound,
-            },
-            upper: match full(range.end_bound()) {
-                Bound::Unbounded => Bound::Excluded(full_key(self.keyspace + 1, &[])),
-                bound => bound,
-            },
-        };
+        let view = self.view()?;
+        let interval = Interval::of_keyspace(self.keyspace, &range);
         let handle = &*self.handle;
-        let now = handle.host.now();
-        let age_max = handle.background.chores().view_age_max();
-        let until = age_max.map(|max| (Arc::clone(&handle.host), now.saturating_add(max)));
+        let (now, until) = handle.view_terms();
         let path = handle.path.clone();
-        Ok(Scan::new(
-            view,
-            of_keyspace,
-            path,
-            (&handle.views, now),
-            until,
-        ))
+        Ok(Scan::new(view, interval, path, (&handle.views, now), until))
     }
 
     /// Counters and sizes now.

@@ -27,6 +27,7 @@ use crate::log::writer::SegmentWriter;
 use crate::open::Opened;
 use crate::options::Options;
 use crate::recovery::{RecoveryReport, settle};
+use crate::scan::Deadline;
 use crate::stats::{Counters, read};
 use crate::store::catalog::Catalog;
 use crate::store::lock::{self, OpeningId};
@@ -35,6 +36,7 @@ use kv_trait::{Effect, Error, ErrorKind, Fingerprint, Result};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// A log that holds no more than this beside what runs have is not worth a new segment.
 const WORTH_A_SEGMENT: u64 = 64 * 1024;
@@ -235,6 +237,14 @@ impl Handle {
         } else {
             Ok(())
         }
+    }
+
+    /// The moment at which a view is opened now, and by the options its last one.
+    pub(crate) fn view_terms(&self) -> (Duration, Option<Deadline>) {
+        let now = self.host.now();
+        let age_max = self.background.chores().view_age_max();
+        let until = age_max.map(|max| (Arc::clone(&self.host), now.saturating_add(max)));
+        (now, until)
     }
 
     /// Freezes the memtable, so that a checkpoint writes what it holds now, unless one is frozen already; the log goes on in

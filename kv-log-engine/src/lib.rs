@@ -65,6 +65,7 @@ mod overview;
 pub mod planted;
 mod recovery;
 mod scan;
+mod snapshot;
 mod stats;
 pub mod storage;
 mod store;
@@ -86,6 +87,7 @@ pub use kvlog::KVLog;
 pub use options::{Create, Options, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use recovery::{RecoveryReport, TornTail};
 pub use scan::Scan;
+pub use snapshot::Snapshot;
 pub use stats::{
     ChoreKind, LevelStats, Pressure, SegmentKind, SegmentStats, Stats, ViewStats, Written,
 };

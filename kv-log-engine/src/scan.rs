@@ -52,9 +52,12 @@ pub struct Scan {
     pins: Arc<Pins>,
     directory: PathBuf,
     /// How long it may be open, by the host's clock: nobody else may be there to end it.
-    until: Option<(Arc<dyn Host>, Duration)>,
+    until: Option<Deadline>,
     entry: Registration,
 }
+
+/// By whose clock it ends, and when.
+pub(crate) type Deadline = (Arc<dyn Host>, Duration);
 
 /// What a scan holds, until it is dropped or has to let go of it.
 #[derive(Debug)]
@@ -128,7 +131,7 @@ impl Scan {
         interval: Interval,
         directory: PathBuf,
         (views, now): (&Arc<Views>, Duration),
-        until: Option<(Arc<dyn Host>, Duration)>,
+        until: Option<Deadline>,
     ) -> Self {
         let walks = Walks {
             walks: [None, None],
@@ -170,7 +173,7 @@ impl Scan {
             },
             Held::Expired => {
                 *held = Held::Ended;
-                Some(Err(too_old()))
+                Some(Err(too_old("scan")))
             }
             Held::Ended => None,
         }
@@ -208,8 +211,11 @@ impl Scan {
     }
 }
 
-fn too_old() -> Error {
-    let message = "the scan was ended, because it kept too much of the disk or was open for too long; begin a new one";
+/// It was ended from outside, or by its age.
+pub(crate) fn too_old(what: &str) -> Error {
+    let message = format!(
+        "the {what} was ended, because it kept too much of the disk or was open for too long; begin a new one"
+    );
     Error::new(ErrorKind::TooOld, message)
 }
 

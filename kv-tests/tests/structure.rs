@@ -36,6 +36,7 @@ const LAYERS: &[&[&str]] = &[
         "options",
         "overview",
         "scan",
+        "snapshot",
         "verify",
     ],
 ];

@@ -155,6 +155,20 @@ impl View {
             .expect("a view has its point until it is dropped")
     }
 
+    /// The same point once more.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            point: self.point.clone(),
+            now_ms: self.now_ms,
+            retired: Arc::clone(&self.retired),
+        }
+    }
+
+    /// What memory says of a full key, with a pin on what is to be read for the rest.
+    pub(crate) fn lookup(&self, key: &[u8]) -> Lookup {
+        self.point().lookup(key, self.now_ms)
+    }
+
     /// The last record that it shows.
     pub(crate) fn last(&self) -> Seqno {
         self.point().last

@@ -6,10 +6,10 @@
 use crate::fault;
 use crate::format::run::block::Version;
 use crate::format::run::footer::Hole;
-use crate::format::run::{name_range, successor};
+use crate::format::run::{full_key, name_range, successor};
 use kv_trait::{Error, ErrorKind, Result};
 use std::cmp::Ordering;
-use std::ops::{Bound, Deref, Range};
+use std::ops::{Bound, Deref, Range, RangeBounds};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -145,6 +145,22 @@ impl Interval {
         lower: Bound::Unbounded,
         upper: Bound::Unbounded,
     };
+
+    /// A range of the keys of a keyspace.
+    pub(crate) fn of_keyspace(keyspace: u32, range: &impl RangeBounds<[u8]>) -> Self {
+        let full = |bound: Bound<&[u8]>| bound.map(|key| full_key(keyspace, key));
+        Self {
+            lower: match full(range.start_bound()) {
+                Bound::Unbounded => Bound::Included(full_key(keyspace, &[])),
+                bound => bound,
+            },
+            upper: match full(range.end_bound()) {
+                // No keyspace has the last number.
+                Bound::Unbounded => Bound::Excluded(full_key(keyspace.saturating_add(1), &[])),
+                bound => bound,
+            },
+        }
+    }
 
     pub(crate) fn is_above(&self, key: &[u8]) -> bool {
         match &self.lower {

@@ -1,7 +1,7 @@
-//! The scans that are open: how old they are, and their end where they hold too much.
+//! The scans and snapshots that are open: how old they are, and their end where they hold too much.
 //!
-//! A scan pins the files that it may read. One that is forgotten would hold the disk for ever; so whoever lets files go may
-//! end the oldest, which then answers *too old*, never something wrong.
+//! Each pins the files that it may read. One that is forgotten would hold the disk for ever; so whoever lets files go may
+//! end the oldest, which then answers *too old*, never something wrong. A scan of a snapshot is as old as that.
 
 use crate::sync::lock_std as lock;
 use std::collections::BTreeMap;
@@ -28,20 +28,17 @@ pub(crate) struct Views {
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    open: BTreeMap<u64, Open>,
+    open: BTreeMap<Age, Weak<dyn Pinning>>,
 }
 
-#[derive(Clone, Debug)]
-struct Open {
-    since: Duration,
-    pinning: Weak<dyn Pinning>,
-}
+/// When something was opened, and how many were before.
+type Age = (Duration, u64);
 
 /// An entry, taken out when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Registration {
     views: Arc<Views>,
-    number: u64,
+    age: Age,
 }
 
 impl Registration {
@@ -49,11 +46,16 @@ impl Registration {
     pub(crate) fn is_closed(&self) -> bool {
         self.views.closed.load(Ordering::Acquire)
     }
+
+    /// Where this one is entered, and when it was opened: for what is opened in its stead.
+    pub(crate) const fn origin(&self) -> (&Arc<Views>, Duration) {
+        (&self.views, self.age.0)
+    }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        lock(&self.views.state).open.remove(&self.number);
+        lock(&self.views.state).open.remove(&self.age);
     }
 }
 
@@ -65,13 +67,13 @@ impl Views {
         pinning: Weak<dyn Pinning>,
     ) -> Registration {
         let mut state = lock(&self.state);
-        let number = state.next;
+        let age = (since, state.next);
         state.next += 1;
-        state.open.insert(number, Open { since, pinning });
+        state.open.insert(age, pinning);
         drop(state);
         Registration {
             views: Arc::clone(self),
-            number,
+            age,
         }
     }
 
@@ -83,27 +85,22 @@ impl Views {
     /// When the oldest was opened.
     pub(crate) fn oldest(&self) -> Option<Duration> {
         let state = lock(&self.state);
-        state.open.first_key_value().map(|(_, open)| open.since)
+        state.open.first_key_value().map(|((since, _), _)| *since)
     }
 
     /// Ends the oldest, if it was opened before this moment. Whether one was ended.
     pub(crate) fn expire_oldest(&self, before: Duration) -> bool {
         let oldest = {
             let state = lock(&self.state);
-            state
-                .open
-                .first_key_value()
-                .map(|(number, open)| (*number, open.clone()))
+            let oldest = state.open.first_key_value();
+            oldest.map(|(age, pinning)| (*age, Weak::clone(pinning)))
         };
-        let Some((number, open)) = oldest.filter(|(_, open)| open.since < before) else {
+        let Some((age, pinning)) = oldest.filter(|((since, _), _)| *since < before) else {
             return false;
         };
-        let ended = open
-            .pinning
-            .upgrade()
-            .is_none_or(|pinning| pinning.expire());
+        let ended = pinning.upgrade().is_none_or(|pinning| pinning.expire());
         if ended {
-            lock(&self.state).open.remove(&number);
+            lock(&self.state).open.remove(&age);
         }
         ended
     }

@@ -78,6 +78,12 @@ impl Life {
         self.store = Some(self.try_open(&self.disk).unwrap());
     }
 
+    /// Opens a store that was closed otherwise than usual.
+    pub(crate) fn open_with(&mut self, options: Options) {
+        self.store = None;
+        self.store = Some(Engine::open(STORE, options).unwrap());
+    }
+
     /// The process dies, and another one opens the store.
     pub(crate) fn die(&mut self) {
         self.disk.kill_process();

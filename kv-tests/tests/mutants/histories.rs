@@ -8,6 +8,7 @@ macro_rules! tests {
 #[path = "../histories/checkpoints.rs"]
 #[expect(dead_code, reason = "not every history has a fault of its own")]
 pub(crate) mod checkpoints;
+#[expect(dead_code, reason = "not every history has a fault of its own")]
 #[path = "../histories/life.rs"]
 mod life;
 #[path = "../histories/merges.rs"]
