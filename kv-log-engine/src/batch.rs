@@ -53,10 +53,14 @@ pub struct Batch {
     pub(crate) wants_priors: bool,
     /// The memtable is to be frozen behind it, if that may be.
     pub(crate) freezes: bool,
-    /// One of its records is a value.
+    /// One of its records is a value, or makes a keyspace.
     puts: bool,
     /// One of its records expires.
     expires: bool,
+    /// One of its records is about no single key.
+    pub(crate) changes_tables: bool,
+    /// Keyspaces that its records and conditions go to, beside the default one.
+    pub(crate) keyspaces: Vec<u32>,
     longest_key: usize,
     /// What its records take in a memtable, at most.
     memtable_bytes: u64,
@@ -100,6 +104,8 @@ impl Batch {
             freezes: false,
             puts: false,
             expires: false,
+            changes_tables: false,
+            keyspaces: Vec::new(),
             longest_key: 0,
             memtable_bytes: 0,
         }
@@ -200,6 +206,12 @@ impl Batch {
         Ok(())
     }
 
+    /// Adds: there is a keyspace of that number, name and fingerprint.
+    pub(crate) fn create_keyspace(&mut self, id: u32, name: &str, fingerprint: &str) -> Result<()> {
+        self.keyspace = id;
+        self.push(RecordKind::Create, name.as_bytes(), fingerprint.as_bytes())
+    }
+
     fn push(&mut self, head: impl Into<Head>, key: &[u8], value: &[u8]) -> Result<()> {
         let head = head.into();
         check_length("key", key.len(), KEY_BYTES_MAX)?;
@@ -211,8 +223,12 @@ impl Batch {
     }
 
     fn note(&mut self, head: Head, key: &[u8], value_bytes: usize) {
-        self.puts |= head.kind == RecordKind::Put;
         self.expires |= head.expiry_ms.is_some();
+        self.puts |= matches!(head.kind, RecordKind::Put | RecordKind::Create);
+        self.changes_tables |= !head.kind.is_of_key();
+        if head.kind != RecordKind::Create {
+            self.note_keyspace();
+        }
         let value_bytes = if value_bytes < SEPARATION_BYTES_MAX as usize {
             value_bytes
         } else {
@@ -220,6 +236,13 @@ impl Batch {
         };
         self.memtable_bytes += (key.len() + value_bytes) as u64 + ENTRY_BYTES;
         self.longest_key = self.longest_key.max(key.len());
+    }
+
+    /// The leader has to see whether it is there.
+    fn note_keyspace(&mut self) {
+        if self.keyspace != KEYSPACE_DEFAULT && !self.keyspaces.contains(&self.keyspace) {
+            self.keyspaces.push(self.keyspace);
+        }
     }
 
     fn check_room(frame: &FrameBuffer, key_bytes: usize, value_bytes: usize) -> Result<()> {
@@ -252,6 +275,7 @@ impl Batch {
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
         self.condition_bytes = condition_bytes;
+        self.note_keyspace();
         self.conditions.push(Condition {
             keyspace: self.keyspace,
             key: key.into(),

@@ -12,7 +12,7 @@ use crate::format::record::KEYSPACE_DEFAULT;
 use crate::format::run::full_key;
 use crate::handle::Handle;
 use crate::index::source::Interval;
-use crate::index::{Closed, Lookup, Published, View};
+use crate::index::{Lookup, Published, View};
 use crate::open;
 use crate::options::Options;
 use crate::overview;
@@ -60,6 +60,8 @@ use std::sync::Arc;
 pub struct Engine {
     handle: Arc<Handle>,
     keyspace: u32,
+    /// That of a keyspace with a name.
+    fingerprint: Option<Arc<Fingerprint>>,
 }
 
 impl Engine {
@@ -74,6 +76,7 @@ impl Engine {
         Ok(Self {
             handle,
             keyspace: KEYSPACE_DEFAULT,
+            fingerprint: None,
         })
     }
 
@@ -94,7 +97,7 @@ impl Engine {
     /// The value of `key`, or `None`. Never a value that a power cut at this instant could take back.
     ///
     /// # Errors
-    /// `TooLarge`, `Closed`, `Io`, `Corrupt`.
+    /// `TooLarge`, `Closed`, `Io`, `Corrupt`; `NotFound`: this keyspace was dropped.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         self.lookup(key)?.read()
     }
@@ -126,11 +129,13 @@ impl Engine {
         check_length("key", key.len(), KEY_BYTES_MAX)?;
         self.handle.check_open()?;
         let full_key = full_key(self.keyspace, key);
-        let found = self.handle.published.lookup(&full_key);
-        found.map_err(|Closed| fault::closed())
+        self.handle.published.lookup(&full_key)
     }
 
-    /// The current view of an open store.
+    /// A consistent point of the store.
+    ///
+    /// # Errors
+    /// `Closed`.
     pub(crate) fn view(&self) -> Result<View> {
         self.handle.check_open()?;
         let view = self.handle.published.view();
@@ -138,6 +143,28 @@ impl Engine {
             return Err(fault::closed());
         }
         Ok(view)
+    }
+
+    /// The same, of a store that has this handle's keyspace.
+    ///
+    /// # Errors
+    /// `Closed`, `NotFound`.
+    pub(crate) fn view_of_keyspace(&self) -> Result<View> {
+        let view = self.view()?;
+        if view.tables().keyspaces.has(self.keyspace) {
+            Ok(view)
+        } else {
+            Err(fault::dropped_keyspace(self.keyspace))
+        }
+    }
+
+    /// A handle to another keyspace of the same store.
+    pub(crate) fn with_keyspace(&self, id: u32, fingerprint: Fingerprint) -> Self {
+        Self {
+            handle: Arc::clone(&self.handle),
+            keyspace: id,
+            fingerprint: Some(Arc::new(fingerprint)),
+        }
     }
 
     /// Stores `value` under `key`; returns the value that was there before.
@@ -184,7 +211,8 @@ impl Engine {
     /// Writes a batch, whole or not at all. Blocks until it is durable and visible.
     ///
     /// # Errors
-    /// `StorageFull`, `Poisoned`, `Closed`, `Io`: see [`Error::effect`].
+    /// `StorageFull`, `Poisoned`, `Closed`, `Io`: see [`Error::effect`]. `Conflict`: a condition does not hold; `NotFound`: a
+    /// keyspace of the batch was dropped: effect *nothing*.
     pub fn write(&self, batch: Batch) -> Result<Receipt> {
         self.handle.queue.refuse_if_leading()?;
         self.submit(batch)?.wait()
@@ -270,9 +298,9 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// `Closed`.
+    /// `Closed`; `NotFound`: this keyspace was dropped. A scan that was begun before goes on.
     pub fn scan(&self, range: impl RangeBounds<[u8]>) -> Result<Scan> {
-        let view = self.view()?;
+        let view = self.view_of_keyspace()?;
         let interval = Interval::of_keyspace(self.keyspace, &range);
         let handle = &*self.handle;
         let (now, until) = handle.view_terms();
@@ -292,10 +320,11 @@ impl Engine {
         &self.handle.report
     }
 
-    /// The codecs that the store records.
+    /// The codecs that the store records for this handle's keyspace.
     #[must_use]
     pub fn fingerprint(&self) -> &Fingerprint {
-        &self.handle.fingerprint
+        let own = self.fingerprint.as_deref();
+        own.unwrap_or(&self.handle.fingerprint)
     }
 
     /// The store's directory, absolute.

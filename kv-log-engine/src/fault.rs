@@ -64,6 +64,12 @@ pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the store is closed")
 }
 
+/// The keyspace of a handle is not there any more.
+pub(crate) fn dropped_keyspace(id: u32) -> Error {
+    let message = format!("the keyspace of this handle, number {id}, was dropped");
+    Error::new(ErrorKind::NotFound, message)
+}
+
 /// Keys in messages are cut after this many bytes: a message is for people.
 const SHOWN_KEY_BYTES_MAX: usize = 64;
 

@@ -143,6 +143,7 @@ impl Handle {
             active.end.next_seqno.previous(),
             levels,
             recovered.segments,
+            recovered.tables,
             Arc::clone(&clock),
         ));
         let tail = Arc::new(LogTail::new(recovered.replayed_bytes));

@@ -56,6 +56,7 @@ mod index;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
+mod keyspaces;
 mod kvlog;
 mod log;
 mod open;
@@ -83,6 +84,7 @@ pub use compact::{CompactProgress, CompactReport};
 pub use engine::{Engine, Submitted};
 pub use format::ids::{SegmentId, Seqno};
 pub use host::{Host, OsHost, SimHost};
+pub use keyspaces::KeyspaceInfo;
 pub use kvlog::KVLog;
 pub use options::{Create, Options, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use recovery::{RecoveryReport, TornTail};

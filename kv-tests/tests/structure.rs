@@ -35,6 +35,7 @@ const LAYERS: &[&[&str]] = &[
         "open",
         "options",
         "overview",
+        "keyspaces",
         "scan",
         "snapshot",
         "verify",

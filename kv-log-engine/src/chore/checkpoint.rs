@@ -6,7 +6,7 @@
 //! | a file is made, its header synced | and a file below the bound that nothing names: debris |
 //! | entries in slices, then the end of the file, synced; the next file, where one is long enough | the same |
 //! | the directory is synced | the same, durably |
-//! | one edit names the runs, C and replay start | the old state or the new one, whole |
+//! | one edit names the runs, C and replay start, with keyspaces and erasures as of C | the old state or the new one, whole |
 //! | the view changes: runs in, frozen memtable out | the new state |
 //!
 //! The log up to C is durable before: no group is visible that is not. What fails before the edit changes nothing: the
@@ -18,6 +18,7 @@ use super::output::NewFiles;
 use super::runs_out::RunsOut;
 use super::slice::Slice;
 use crate::format::manifest::{Checkpoint, Edit, Manifest, RunEntry};
+use crate::format::tables::Tables;
 use crate::index::source::{Item, Source, hidden};
 use crate::stats::add;
 use kv_trait::Result;
@@ -184,6 +185,7 @@ impl Checkpointing {
                 }),
                 _ => edit.checkpoint(&checkpoint),
             }
+            name_tables(&mut edit, &manifest.tables, self.frozen.tables());
             edit.counters(
                 manifest.next_seqno.max(checkpoint.seqno.next()),
                 manifest.next_file_id.max(raised),
@@ -208,5 +210,15 @@ impl Checkpointing {
         } else {
             ground.layers.install(levels);
         }
+    }
+}
+
+/// What the log says of keyspaces and erasures is not replayed any more.
+fn name_tables(edit: &mut Edit, before: &Tables, now: &Tables) {
+    if now.keyspaces != before.keyspaces {
+        edit.keyspaces(&now.keyspaces);
+    }
+    if now.erasures != before.erasures {
+        edit.erasures(&now.erasures);
     }
 }

@@ -6,6 +6,7 @@ use crate::commit::poison::Poison;
 use crate::fault;
 use crate::format::ids::SegmentId;
 use crate::format::manifest::Checkpoint;
+use crate::format::tables::Tables;
 use crate::host::Host;
 use crate::index::levels::Levels;
 use crate::index::source::Source;
@@ -27,6 +28,8 @@ pub(crate) trait Frozen: Debug + Send + Sync {
     fn source(&self) -> Box<dyn Source>;
     /// The end of the group up to which it has everything.
     fn checkpoint(&self) -> Checkpoint;
+    /// Keyspaces and erasures as they are there.
+    fn tables(&self) -> &Tables;
 }
 
 /// What is visible, as far as chores change it. Each change is one step for every reader, and replaces these parts of the

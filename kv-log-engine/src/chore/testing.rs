@@ -14,6 +14,7 @@ use crate::format::record::{self, RecordKind};
 use crate::format::run::block::{Held, Version};
 use crate::format::run::{full_key, split_key};
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
+use crate::format::tables::Tables;
 use crate::format::{Salt, StoreId};
 use crate::host::{Host, SimHost};
 use crate::index::cache::PieceCache;
@@ -67,6 +68,7 @@ type Known = BTreeMap<Vec<u8>, Version<Shared>>;
 pub(super) struct FakeFrozen {
     known: Known,
     checkpoint: Checkpoint,
+    tables: Tables,
 }
 
 struct InOrder(std::vec::IntoIter<Entry>);
@@ -96,6 +98,10 @@ impl Frozen for FakeFrozen {
 
     fn checkpoint(&self) -> Checkpoint {
         self.checkpoint
+    }
+
+    fn tables(&self) -> &Tables {
+        &self.tables
     }
 }
 
@@ -521,6 +527,7 @@ impl Small {
         view.frozen = Some(Arc::new(FakeFrozen {
             known: std::mem::take(&mut view.memtable),
             checkpoint,
+            tables: Tables::default(),
         }));
         drop(view);
         self.layers.log_bytes.store(0, Ordering::Relaxed);

@@ -4,6 +4,7 @@ use super::ground::{Frozen, Layers};
 use crate::commit::upkeep::LogTail;
 use crate::format::ids::SegmentId;
 use crate::format::manifest::Checkpoint;
+use crate::format::tables::Tables;
 use crate::index::levels::Levels;
 use crate::index::source::Source;
 use crate::index::{Frozen as FrozenMemtable, Published};
@@ -28,6 +29,10 @@ impl Frozen for FrozenMemtable {
 
     fn checkpoint(&self) -> Checkpoint {
         self.checkpoint
+    }
+
+    fn tables(&self) -> &Tables {
+        &self.tables
     }
 }
 

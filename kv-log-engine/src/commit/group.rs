@@ -208,8 +208,8 @@ impl LogWriter {
 
     /// Readers see the group, in one step. Returns what was there before, for the changes that ask for it.
     fn publish(&self, group: &Group) -> Vec<Lookup> {
-        let changes = group.changes(self.active.segment.segment().id);
-        self.published.publish(changes, group.now_ms())
+        let steps = group.steps(self.active.segment.segment().id);
+        self.published.publish(steps, group.now_ms())
     }
 
     /// Freezes the memtable at this group's end, if it is time and the one before is written: what it holds, how far the

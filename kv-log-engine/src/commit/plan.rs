@@ -7,8 +7,9 @@ use crate::format::frame::Place;
 use crate::format::ids::{Location, SegmentId, Seqno};
 use crate::format::record::RecordKind;
 use crate::format::run::full_key;
+use crate::format::tables::Tables;
 use crate::index::memtable::{Change, Value};
-use crate::index::{Known, Lookup, Published, Remembered};
+use crate::index::{Known, Lookup, Published, Remembered, Step};
 use crate::log::scan::Boundary;
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::collections::BTreeMap;
@@ -50,12 +51,14 @@ impl Group {
             now_ms,
             changed: BTreeMap::new(),
             conditional: batches.iter().any(|batch| !batch.conditions.is_empty()),
+            tables: None,
         };
         let mut next = end.next_seqno;
         let mut plans = Vec::with_capacity(batches.len());
         for batch in &batches {
-            plans.push(match versions.judge(batch) {
+            plans.push(match versions.judge(batch, next) {
                 Judged::Broken(condition, found) => Plan::Refuse(conflict(condition, found)),
+                Judged::Refused(error) => Plan::Refuse(error),
                 Judged::Unknown => Plan::LookAgain,
                 Judged::Holds if batch.is_empty() => Plan::Empty,
                 Judged::Holds => {
@@ -152,8 +155,8 @@ impl Group {
         pieces.filter(|piece| !piece.is_empty())
     }
 
-    /// What readers see of it, in order, and for each change whether its batch asks for what was there before.
-    pub(super) fn changes(&self, segment: SegmentId) -> impl Iterator<Item = (Change<'_>, bool)> {
+    /// What readers see of it, in order, and for each step whether its batch asks for what was there before.
+    pub(super) fn steps(&self, segment: SegmentId) -> impl Iterator<Item = (Step<'_>, bool)> {
         let mut frame_at = self.start.offset;
         let frames = self.written().map(move |(batch, first)| {
             let at = frame_at;
@@ -167,6 +170,9 @@ impl Group {
                 next = next.next();
                 #[cfg(test)]
                 assert_ne!(record.key, PANICS, "planned");
+                if !record.kind.is_of_key() {
+                    return (Step::Tables(record, seqno), batch.wants_priors);
+                }
                 let location = Location {
                     segment,
                     offset: frame_at + at,
@@ -183,7 +189,7 @@ impl Group {
                         len: record.value.len(),
                     }),
                 };
-                (change, batch.wants_priors)
+                (Step::Key(change), batch.wants_priors)
             })
         })
     }
@@ -235,6 +241,8 @@ struct Versions<'a> {
     changed: BTreeMap<(u32, &'a [u8]), Option<Seqno>>,
     /// Somebody asks.
     conditional: bool,
+    /// Keyspaces and erasures with what the group does to them; looked at where a batch depends on them.
+    tables: Option<Tables>,
 }
 
 /// What the conditions of a batch come to.
@@ -242,6 +250,8 @@ enum Judged<'a> {
     Holds,
     /// The first one that does not hold, and the version that was found.
     Broken(&'a Condition, Option<Seqno>),
+    /// It goes to a keyspace that is not there any more, or more would be erased at once than can be.
+    Refused(Error),
     /// Memory cannot tell, and neither can what the submitter has found.
     Unknown,
 }
@@ -269,7 +279,42 @@ impl<'a> Versions<'a> {
         }
     }
 
-    fn judge(&self, batch: &'a Batch) -> Judged<'a> {
+    fn tables(&mut self) -> &mut Tables {
+        self.tables.get_or_insert_with(|| self.index.tables())
+    }
+
+    /// Judges a batch whose first record would have seqno `first`.
+    fn judge(&mut self, batch: &'a Batch, first: Seqno) -> Judged<'a> {
+        for keyspace in &batch.keyspaces {
+            if !self.tables().keyspaces.has(*keyspace) {
+                return Judged::Refused(fault::dropped_keyspace(*keyspace));
+            }
+        }
+        match self.judge_conditions(batch) {
+            Judged::Holds if batch.changes_tables => self.change_tables(batch, first),
+            judged => judged,
+        }
+    }
+
+    /// Does what the records of a batch say that are about no single key, if all of it can be done.
+    fn change_tables(&mut self, batch: &'a Batch, first: Seqno) -> Judged<'a> {
+        let mut tables = self.tables().clone();
+        let mut next = first;
+        for (_, record, _) in batch.frame.records() {
+            if let Err(refused) = tables.has_room_for(&record) {
+                return Judged::Refused(refused);
+            }
+            // Whoever makes a keyspace has seen others than there are by now.
+            if tables.apply(&record, next).is_err() {
+                return Judged::Unknown;
+            }
+            next = next.next();
+        }
+        self.tables = Some(tables);
+        Judged::Holds
+    }
+
+    fn judge_conditions(&self, batch: &'a Batch) -> Judged<'a> {
         for (number, condition) in batch.conditions.iter().enumerate() {
             match self.of(batch, number, condition) {
                 None => return Judged::Unknown,

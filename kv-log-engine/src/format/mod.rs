@@ -6,13 +6,16 @@
 
 mod cursor;
 pub(crate) mod edit;
+pub(crate) mod erasures;
 pub(crate) mod frame;
 mod header;
 pub(crate) mod ids;
+pub(crate) mod keyspaces;
 pub(crate) mod manifest;
 pub(crate) mod record;
 pub(crate) mod run;
 pub(crate) mod segment;
+pub(crate) mod tables;
 
 use std::fmt;
 use std::hash::Hasher;

@@ -1,4 +1,4 @@
-//! One record: a put or a tombstone. FORMAT.md, "Record".
+//! One record: a put, a tombstone, or what is about more than one key. FORMAT.md, "Record".
 //!
 //! The caller's thread encodes a record and sums its bytes, unless they are many; the leader, who knows salt, offset and
 //! seqno, fills in the seqno and continues the same sum over the three. No byte is summed twice, and a record is valid only in the
@@ -52,6 +52,12 @@ pub(crate) enum RecordKind {
     Put,
     /// The key is absent from now on.
     Tombstone,
+    /// There is a keyspace from now on: its name in place of the key, the text of its fingerprint in place of the value.
+    Create,
+    /// There is that keyspace no more, and nothing of what was written to it.
+    Drop,
+    /// All keys from the key on and below the value are absent; where that is empty, to the last of the keyspace.
+    Erase,
 }
 
 impl RecordKind {
@@ -59,7 +65,15 @@ impl RecordKind {
         match self {
             Self::Put => 1,
             Self::Tombstone => 2,
+            Self::Create => 3,
+            Self::Drop => 4,
+            Self::Erase => 5,
         }
+    }
+
+    /// Whether it is about one key, and not about which keyspaces there are or what is erased.
+    pub(crate) const fn is_of_key(self) -> bool {
+        matches!(self, Self::Put | Self::Tombstone)
     }
 }
 
@@ -180,6 +194,17 @@ impl RecordHeader {
                 what: "tombstone's value length",
                 found: self.value_bytes as u64,
             }),
+            3 | 4 if self.keyspace == KEYSPACE_DEFAULT => Err(Defect::Field {
+                what: "keyspace that is made or dropped",
+                found: self.keyspace.into(),
+            }),
+            3 => Ok(RecordKind::Create),
+            4 if self.key_bytes == 0 && self.value_bytes == 0 => Ok(RecordKind::Drop),
+            4 => Err(Defect::Field {
+                what: "length of a record that drops a keyspace",
+                found: self.record_bytes() as u64,
+            }),
+            5 => Ok(RecordKind::Erase),
             other => Err(Defect::Unsupported {
                 what: "record kind",
                 found: other.into(),

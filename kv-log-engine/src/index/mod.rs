@@ -47,6 +47,6 @@ pub(crate) mod views;
 pub(crate) use gather::Gather;
 pub(crate) use lookup::Lookup;
 pub(crate) use memtable::Memtable;
-pub(crate) use published::{Closed, Frozen, Known, Published, Remembered, View};
+pub(crate) use published::{Frozen, Known, Published, Remembered, Step, View};
 #[cfg(feature = "internals")]
 pub(crate) use tree::Tree;

@@ -13,9 +13,13 @@ use super::merge::{Merge, Yield};
 use super::retired::Retired;
 use super::slot::Found;
 use crate::clock::Clock;
+use crate::fault;
 use crate::format::ids::{SegmentId, Seqno};
 use crate::format::manifest::Checkpoint;
+use crate::format::record::Record;
 use crate::format::run::block::Version;
+use crate::format::run::split_key;
+use crate::format::tables::Tables;
 use crate::index::source::{Direction, Interval, Source};
 use crate::log::files::Segment;
 use kv_trait::Result;
@@ -34,8 +38,19 @@ pub(crate) struct Frozen {
     pub(crate) memtable: Memtable,
     /// What the manifest says once the run that it becomes is named.
     pub(crate) checkpoint: Checkpoint,
+    /// What the manifest says then, too.
+    pub(crate) tables: Tables,
     /// Every record above this one, and up to the checkpoint's, is in it.
     above: Seqno,
+}
+
+/// What one record of a group does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step<'a> {
+    /// A key has another version.
+    Key(Change<'a>),
+    /// Keyspaces or erasures are others, from this seqno on.
+    Tables(Record<'a>, Seqno),
 }
 
 /// A frozen memtable, and what has become of it.
@@ -55,6 +70,8 @@ struct Point {
     above: Seqno,
     frozen: Option<FrozenState>,
     levels: Arc<Levels>,
+    /// Keyspaces and erasures.
+    tables: Tables,
     /// Holds every segment that a memtable points into, and those that runs do, as far as the store has them.
     segments: Arc<Segments>,
     /// The last record that shows.
@@ -82,6 +99,15 @@ impl Point {
             state.frozen.memtable.get(key)
         });
         found.map(|found| Known::of(&found.version, now_ms))
+    }
+
+    /// # Errors
+    /// The keyspace of a full key is not there.
+    fn check_keyspace(&self, key: &[u8]) -> Result<()> {
+        match split_key(key) {
+            Some((id, _)) if !self.tables.keyspaces.has(id) => Err(fault::dropped_keyspace(id)),
+            _ => Ok(()),
+        }
     }
 
     fn lookup(&self, key: &[u8], now_ms: u64) -> Lookup {
@@ -214,6 +240,11 @@ impl View {
         point.unwritten().map_or(point.above, |frozen| frozen.above)
     }
 
+    /// The keyspaces and erasures that it shows.
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.point().tables
+    }
+
     /// What it points into.
     pub(crate) fn segments(&self) -> &Segments {
         &self.point().segments
@@ -276,13 +307,14 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    /// A first view. `above`: what runs cover; `last`: the last record of the memtable, or of the runs.
+    /// A first view. `above`: what runs cover; `last`: the last record of the memtable and of `tables`, or of the runs.
     pub(crate) fn new(
         memtable: Memtable,
         above: Seqno,
         last: Seqno,
         levels: Levels,
         segments: Segments,
+        tables: Tables,
         clock: Arc<Clock>,
     ) -> Self {
         let point = Point {
@@ -290,6 +322,7 @@ impl Published {
             above,
             frozen: None,
             levels: Arc::new(levels),
+            tables,
             segments: Arc::new(segments),
             last,
             now_ms: 0,
@@ -316,16 +349,31 @@ impl Published {
         let_go(&self.retired, replaced);
     }
 
-    /// What memory says of a full key, with a pin on what is to be read for the rest; `Err`: the store was closed. Neither
-    /// waits nor frees more than a few nodes.
-    pub(crate) fn lookup(&self, key: &[u8]) -> Result<Lookup, Closed> {
+    /// What memory says of a full key, with a pin on what is to be read for the rest. Neither waits nor frees more than a few
+    /// nodes.
+    ///
+    /// # Errors
+    /// `Closed`; `NotFound`: its keyspace is not there.
+    pub(crate) fn lookup(&self, key: &[u8]) -> Result<Lookup> {
         // The time before the point: a value that was renewed in between is found, and not that it was about to go.
         let now_ms = self.clock.reading_ms();
         let point = self.point();
-        let found = point.lookup(key, now_ms.max(point.now_ms));
-        let closed = point.closed;
+        let found = if point.closed {
+            Err(fault::closed())
+        } else {
+            let known = point.check_keyspace(key);
+            known.map(|()| point.lookup(key, now_ms.max(point.now_ms)))
+        };
         let_go(&self.retired, point);
-        if closed { Err(Closed) } else { Ok(found) }
+        found
+    }
+
+    /// Keyspaces and erasures: for the leader, as they are before the group.
+    pub(crate) fn tables(&self) -> Tables {
+        let point = self.point();
+        let tables = point.tables.clone();
+        let_go(&self.retired, point);
+        tables
     }
 
     /// The reading of the store's clock that a group is judged by: its conditions, and what was there before it. `expires`:
@@ -375,21 +423,34 @@ impl Published {
     }
 
     /// Makes the records of a group visible, in one step for every reader; by the leader. Returns what was there before, at
-    /// the group's reading of the clock, for the changes that ask for it, in order. If `changes` panics, nothing is visible.
+    /// the group's reading of the clock, for the steps that ask for it, in order. If `steps` panics, nothing is visible.
     pub(crate) fn publish<'a>(
         &self,
-        changes: impl Iterator<Item = (Change<'a>, bool)>,
+        steps: impl Iterator<Item = (Step<'a>, bool)>,
         now_ms: u64,
     ) -> Vec<Lookup> {
         let view = self.view();
         let before_group = view.point();
         let mut memtable = before_group.memtable.clone();
         let mut filler = Filler::new(&mut memtable);
+        let mut tables = before_group.tables.clone();
         let mut last = before_group.last;
         let mut records = 0;
         let mut replaced = Vec::new();
-        for (change, wants_prior) in changes {
+        for (step, wants_prior) in steps {
             records += 1;
+            let change = match step {
+                Step::Key(change) => change,
+                Step::Tables(record, seqno) => {
+                    let applied = tables.apply(&record, seqno);
+                    applied.expect("the plan of the group has done it before");
+                    last = seqno;
+                    if wants_prior {
+                        replaced.push(Lookup::Absent);
+                    }
+                    continue;
+                }
+            };
             last = change.seqno;
             let mut known = None;
             let key = filler.apply(&change, |key, before| {
@@ -408,6 +469,7 @@ impl Published {
         }
         self.exchange(|current| Point {
             memtable,
+            tables,
             last,
             now_ms: now_ms.max(current.now_ms),
             ..current.clone()
@@ -426,6 +488,7 @@ impl Published {
             let frozen = Frozen {
                 memtable: current.memtable.clone(),
                 checkpoint,
+                tables: current.tables.clone(),
                 above: current.above,
             };
             Point {
@@ -528,10 +591,6 @@ impl Published {
         point.memtable.len() + frozen > LARGE_KEYS
     }
 }
-
-/// The store was closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Closed;
 
 #[cfg(test)]
 #[path = "published_tests.rs"]

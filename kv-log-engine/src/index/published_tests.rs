@@ -34,6 +34,7 @@ fn published() -> Published {
         Seqno::ZERO,
         no_levels(),
         segments,
+        Tables::default(),
         Arc::new(Clock::new(Arc::new(SimHost::new(1)), 0)),
     )
 }
@@ -80,7 +81,7 @@ fn put_all(published: &Published, seqno: u64, mut between: impl FnMut()) -> Vec<
     let keys: Vec<_> = (0..MANY).map(key).collect();
     let changes = keys.iter().map(|key| {
         between();
-        (put(key, seqno), true)
+        (Step::Key(put(key, seqno)), true)
     });
     let replaced = published.publish(changes, 0);
     replaced.into_iter().map(seqno_in).collect()
@@ -181,7 +182,7 @@ fn the_last_reader_of_a_replaced_tree_leaves_it_to_the_leader() {
     assert_eq!(count(&view, Direction::Forward), MANY);
     drop(view);
     assert!(!published.retired.is_empty(), "freed by a reader");
-    published.publish([(delete(b"absent", 3), false)].into_iter(), 0);
+    published.publish([(Step::Key(delete(b"absent", 3)), false)].into_iter(), 0);
     assert!(published.retired.is_empty(), "left by the leader");
 }
 
@@ -219,7 +220,8 @@ fn a_closed_index_says_so_and_is_freed_but_for_what_readers_hold() {
 }
 
 fn publish(published: &Published, change: Change<'_>) -> Lookup {
-    published.publish([(change, true)].into_iter(), 0).remove(0)
+    let steps = [(Step::Key(change), true)];
+    published.publish(steps.into_iter(), 0).remove(0)
 }
 
 #[test]

@@ -25,6 +25,7 @@ use crate::format::manifest::{Checkpoint, Manifest, SegmentEntry, SegmentState};
 use crate::format::record::{Record, RecordKind};
 use crate::format::run::{split_key, write_full_key};
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
+use crate::format::tables::Tables;
 use crate::index::memtable::{Change, Filler, Value};
 use crate::index::{Gather, Memtable};
 use crate::log::files::{Segment, SegmentFiles};
@@ -43,6 +44,8 @@ pub(crate) struct Recovered {
     pub(crate) manifest: Manifest,
     /// What was written behind the last checkpoint.
     pub(crate) memtable: Memtable,
+    /// Keyspaces and erasures as of the last record.
+    pub(crate) tables: Tables,
     /// Bytes of frames that were replayed.
     pub(crate) replayed_bytes: u64,
     pub(crate) segments: BTreeMap<SegmentId, Arc<Segment>>,
@@ -90,7 +93,7 @@ pub(crate) fn recover(
         damaged_manifest_copy: read.damaged_copy,
         ..RecoveryReport::default()
     };
-    let mut replay = Replay::new(separation_bytes);
+    let mut replay = Replay::new(separation_bytes, manifest.tables.clone());
     let mut segments = BTreeMap::new();
     let mut active = None;
     // The seqno that the next segment has to begin with.
@@ -150,6 +153,7 @@ pub(crate) fn recover(
     Ok(Recovered {
         manifest,
         memtable: replay.memtable,
+        tables: replay.tables,
         replayed_bytes: replay.bytes,
         segments,
         active,
@@ -224,6 +228,9 @@ fn contents_before(covered: &Checkpoint) -> Contents {
 #[derive(Debug)]
 struct Replay {
     memtable: Memtable,
+    tables: Tables,
+    /// The first record that makes no sense behind those before it: its offset, and why.
+    senseless: Option<(u64, Defect)>,
     /// Records that were read and are not in the memtable yet.
     gathered: Gather<Gathered>,
     separation_bytes: usize,
@@ -246,9 +253,11 @@ struct Gathered {
 }
 
 impl Replay {
-    fn new(separation_bytes: usize) -> Self {
+    fn new(separation_bytes: usize, tables: Tables) -> Self {
         Self {
             memtable: Memtable::new(separation_bytes),
+            tables,
+            senseless: None,
             gathered: Gather::default(),
             separation_bytes,
             full_key: Vec::new(),
@@ -260,6 +269,15 @@ impl Replay {
 
     fn visit(&mut self, segment: SegmentId, offset: u64, record: Record<'_>, record_bytes: u32) {
         self.records += 1;
+        if !record.kind.is_of_key() {
+            // What the memtable holds says by its seqno whether it is older.
+            if let Err(defect) = self.tables.apply(&record, record.seqno)
+                && self.senseless.is_none()
+            {
+                self.senseless = Some((offset, defect));
+            }
+            return;
+        }
         let gathered = Gathered {
             kind: record.kind,
             seqno: record.seqno,
@@ -304,9 +322,15 @@ impl Replay {
         });
     }
 
-    fn count(&mut self, contents: &Contents, bytes: u64) {
+    /// # Errors
+    /// `Corrupt`: a record of this segment makes no sense.
+    fn count(&mut self, contents: &Contents, bytes: u64, segment: &Segment) -> Result<()> {
+        if let Some((offset, defect)) = self.senseless.take() {
+            return Err(fault::defect(&segment.path(), offset, defect));
+        }
         self.frames += contents.frames;
         self.bytes += bytes;
+        Ok(())
     }
 }
 
@@ -404,7 +428,7 @@ fn replay_sealed(
         |_| Ok(()),
         |offset, record, bytes| replay.visit(segment.id, offset, record, bytes),
     )?;
-    replay.count(&walk.contents, walk.end.offset - start.at.offset);
+    replay.count(&walk.contents, walk.end.offset - start.at.offset, segment)?;
     sealed_as_recorded(&walk, start.before, entry)
         .map_err(|defect| fault::defect(&path, walk.end.offset, defect))?;
     Ok(walk.end.next_seqno)
@@ -491,7 +515,7 @@ fn replay_active(
         },
         |offset, record, bytes| replay.visit(segment.id, offset, record, bytes),
     )?;
-    replay.count(&walk.contents, walk.end.offset - start.at.offset);
+    replay.count(&walk.contents, walk.end.offset - start.at.offset, segment)?;
     let end = walk.end.offset;
     if end >= entry.end && !floor_met {
         let what = format!(

@@ -234,7 +234,9 @@ impl Survey {
             let Self { report, newest, .. } = self;
             let visit = |_, record: Record<'_>, _| {
                 report.records += 1;
-                accept(newest, record);
+                if record.kind.is_of_key() {
+                    accept(newest, record);
+                }
             };
             let (start, group) = at;
             let walk = scan::walk_on(&mut log.window, &log.salt, start, group, |_| Ok(()), visit)?;

@@ -6,7 +6,9 @@ use super::{Manifest, RunEntry, SegmentEntry, SegmentState};
 use crate::format::Defect;
 use crate::format::frame::FRAME_ALIGN;
 use crate::format::ids::SegmentId;
+use crate::format::keyspaces::Keyspaces;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::format::tables::Tables;
 use std::collections::BTreeSet;
 
 /// No file is longer, and none has more entries: sums of them are numbers still, whoever wrote them.
@@ -54,6 +56,7 @@ impl Manifest {
         }
         self.check_runs()?;
         self.check_checkpoint()?;
+        self.check_tables()?;
         let upside_down = self.passes.iter().find(|pass| pass.newest < pass.oldest);
         upside_down.map_or(Ok(()), |pass| malformed("levels of a pass", pass.newest.0))
     }
@@ -91,6 +94,23 @@ impl Manifest {
             {
                 return malformed("interval of a run", second.id.get());
             }
+        }
+        Ok(())
+    }
+
+    /// What tables say is what the checkpoint covers.
+    fn check_tables(&self) -> Result<(), Defect> {
+        let Tables {
+            keyspaces,
+            erasures,
+        } = &self.tables;
+        let covered = self.checkpoint.map(|checkpoint| checkpoint.seqno);
+        if covered.is_none() && *keyspaces != Keyspaces::default() {
+            return malformed("keyspaces without a checkpoint", keyspaces.next_id().into());
+        }
+        let newest = erasures.newest();
+        if newest > covered.unwrap_or_default() {
+            return malformed("seqno of what is erased", newest.get());
         }
         Ok(())
     }

@@ -3,7 +3,9 @@
 use super::run::{Checkpoint, Cut, PassEntry, RunEntry, encode_passes};
 use super::segment::{KeyspaceEntry, SegmentEntry};
 use crate::format::StoreId;
+use crate::format::erasures::Erasures;
 use crate::format::ids::{SegmentId, Seqno};
+use crate::format::keyspaces::Keyspaces;
 use crate::format::run::RunId;
 
 /// Bytes before an item's body.
@@ -17,8 +19,9 @@ pub(super) const ITEM_GONE: u16 = 6;
 pub(super) const ITEM_RUN: u16 = 7;
 pub(super) const ITEM_CUT: u16 = 8;
 pub(super) const ITEM_CHECKPOINT: u16 = 9;
-// 10 is reserved for the table of keyspaces.
+pub(super) const ITEM_KEYSPACES: u16 = 10;
 pub(super) const ITEM_PASSES: u16 = 11;
+pub(super) const ITEM_ERASURES: u16 = 12;
 pub(super) const ITEM_CLOCK: u16 = 13;
 
 /// A change of the manifest: items, encoded.
@@ -107,6 +110,16 @@ impl Edit {
     /// How far runs cover the log from now on. The counters that go with it are above its seqno.
     pub(crate) fn checkpoint(&mut self, checkpoint: &Checkpoint) {
         self.item(ITEM_CHECKPOINT, |item| checkpoint.encode(item));
+    }
+
+    /// The keyspaces that have a name, as of the checkpoint.
+    pub(crate) fn keyspaces(&mut self, keyspaces: &Keyspaces) {
+        self.item(ITEM_KEYSPACES, |item| keyspaces.encode(item));
+    }
+
+    /// What is erased as of the checkpoint, as far as something may be left under it.
+    pub(crate) fn erasures(&mut self, erasures: &Erasures) {
+        self.item(ITEM_ERASURES, |item| erasures.encode(item));
     }
 
     /// The merges that are under way from now on.

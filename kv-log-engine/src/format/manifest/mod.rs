@@ -18,12 +18,16 @@ pub(crate) use segment::{KeyspaceEntry, SegmentEntry, SegmentState};
 
 use crate::format::cursor::Cursor;
 use crate::format::edit::ENTRY_CONTENT_BYTES_MAX;
+use crate::format::erasures::{ERASURES_BYTES_MAX, Erasures};
 use crate::format::ids::{EditNumber, SegmentId, Seqno};
+use crate::format::keyspaces::{KEYSPACES_BYTES_MAX, Keyspaces};
 use crate::format::run::RunId;
+use crate::format::tables::Tables;
 use crate::format::{Class, Defect, StoreId};
 use item::{
-    ITEM_CHECKPOINT, ITEM_CLOCK, ITEM_COUNTERS, ITEM_CUT, ITEM_GONE, ITEM_HEADER_BYTES,
-    ITEM_KEYSPACE, ITEM_PASSES, ITEM_RUN, ITEM_SEGMENT, ITEM_SETTINGS, ITEM_STORE,
+    ITEM_CHECKPOINT, ITEM_CLOCK, ITEM_COUNTERS, ITEM_CUT, ITEM_ERASURES, ITEM_GONE,
+    ITEM_HEADER_BYTES, ITEM_KEYSPACE, ITEM_KEYSPACES, ITEM_PASSES, ITEM_RUN, ITEM_SEGMENT,
+    ITEM_SETTINGS, ITEM_STORE,
 };
 use run::{Cut, RUN_BODY_BYTES_MAX};
 use segment::SEGMENT_BODY_BYTES;
@@ -34,8 +38,8 @@ pub(crate) const SEGMENTS_MAX: usize = 128 * 1024;
 /// The runs of a store. What an image can hold is the bound that is met first where runs refer to many segments: the
 /// catalog refuses an edit whose state no image could be written of.
 pub(crate) const RUNS_MAX: usize = 16 * 1024;
-/// All but the segments and the runs: what is of fixed length, and the longest fingerprint.
-const REST_BYTES_MAX: usize = 512 + u16::MAX as usize;
+/// All but the segments and the runs: what is of fixed length, the longest fingerprint, keyspaces and what is erased.
+const REST_BYTES_MAX: usize = 512 + u16::MAX as usize + KEYSPACES_BYTES_MAX + ERASURES_BYTES_MAX;
 const _: () = assert!(
     SEGMENTS_MAX * (ITEM_HEADER_BYTES + SEGMENT_BODY_BYTES) + REST_BYTES_MAX
         <= ENTRY_CONTENT_BYTES_MAX
@@ -85,6 +89,8 @@ pub(crate) struct Manifest {
     pub(crate) checkpoint: Option<Checkpoint>,
     /// The newest level first, those of a level by the keys that are live in them.
     pub(crate) runs: Vec<RunEntry>,
+    /// Keyspaces that have a name, and what is erased, as of the checkpoint.
+    pub(crate) tables: Tables,
     /// Merges under way, the outer one first.
     pub(crate) passes: Vec<PassEntry>,
     /// Items of the class *compatible* that this version does not know, byte for byte and in order.
@@ -95,7 +101,7 @@ pub(crate) struct Manifest {
 
 impl Manifest {
     /// A store that was just made: no keyspace, no segment.
-    pub(crate) const fn new(
+    pub(crate) fn new(
         store_id: StoreId,
         incarnation: StoreId,
         created_unix_ms: u64,
@@ -119,6 +125,7 @@ impl Manifest {
             segments: Vec::new(),
             checkpoint: None,
             runs: Vec::new(),
+            tables: Tables::default(),
             passes: Vec::new(),
             carried: Vec::new(),
             unknown_item: None,
@@ -151,6 +158,16 @@ impl Manifest {
         if let Some(checkpoint) = &self.checkpoint {
             items.checkpoint(checkpoint);
         }
+        let Tables {
+            keyspaces,
+            erasures,
+        } = &self.tables;
+        if *keyspaces != Keyspaces::default() {
+            items.keyspaces(keyspaces);
+        }
+        if !erasures.is_empty() {
+            items.erasures(erasures);
+        }
         if !self.passes.is_empty() {
             items.passes(&self.passes);
         }
@@ -173,6 +190,8 @@ impl Manifest {
         let bytes = IMAGE_HEAD_BYTES
             + self.segments.len() * SEGMENT_ITEM_BYTES
             + self.carried.len()
+            + self.tables.keyspaces.bytes()
+            + self.tables.erasures.bytes()
             + keyspaces.chain(runs).chain(passes).sum::<usize>();
         bytes as u64
     }
@@ -261,6 +280,8 @@ impl Manifest {
             ITEM_CUT => self.cut_run(Cut::decode(&mut cursor)?)?,
             ITEM_CHECKPOINT => self.checkpoint = Some(Checkpoint::decode(&mut cursor)?),
             ITEM_CLOCK => self.clock_ms = self.clock_ms.max(cursor.u64()?),
+            ITEM_KEYSPACES => self.tables.keyspaces = Keyspaces::decode(&mut cursor)?,
+            ITEM_ERASURES => self.tables.erasures = Erasures::decode(&mut cursor)?,
             ITEM_PASSES => self.passes = run::decode_passes(&mut cursor)?,
             unknown => {
                 match Class::of(class) {

@@ -397,11 +397,10 @@ fn flags_and_lengths_of_a_later_version_are_unsupported() {
             "{refused:?}"
         );
     }
-    // The table of keyspaces.
-    let refused = sample().apply(NUMBER, &items_of(10, b""));
+    let refused = sample().apply(NUMBER, &items_of(14, b""));
     assert!(matches!(
         refused,
-        Err(Defect::Unsupported { found: 10, .. })
+        Err(Defect::Unsupported { found: 14, .. })
     ));
 }
 
