@@ -30,15 +30,16 @@ use super::shape::pass_entries;
 use super::slice::Slice;
 use super::values::{Copied, Values};
 use crate::format::ids::SegmentId;
-use crate::format::manifest::{Edit, Manifest};
+use crate::format::manifest::{Edit, Manifest, RunEntry};
 use crate::format::run::block::Held;
+use crate::format::run::RunId;
 use crate::index::merge::{Merge, Merged, Yield};
 use crate::index::run::level::Level;
 use crate::index::run::named::Run;
 use crate::index::source::{Direction, Entry, Interval, Item, Source};
 use crate::stats::add;
 use kv_trait::{Error, ErrorKind, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -368,6 +369,8 @@ impl Merging {
 
     /// What becomes of the inputs: the interval is cut off, and those that have nothing left are gone.
     fn inputs(&self, manifest: &Manifest) -> (Edit, Vec<Arc<Run>>) {
+        let known: BTreeMap<RunId, &RunEntry> =
+            manifest.runs.iter().map(|run| (run.id, run)).collect();
         let mut edit = Edit::default();
         let mut gone = Vec::new();
         for (age, level) in self.levels.iter().enumerate() {
@@ -377,7 +380,7 @@ impl Merging {
             for live in level.runs() {
                 let begins = self.end.as_ref().is_none_or(|end| *live.from < **end);
                 let ended = live.to.as_ref().is_some_and(|to| **to <= *self.unit.from);
-                let known = manifest.runs.iter().find(|run| run.id == live.run.id());
+                let known = known.get(&live.run.id());
                 let Some(known) = known.filter(|_| begins && !ended) else {
                     continue;
                 };
