@@ -564,10 +564,11 @@ impl Machine {
 
     /// Segments by an edit, then names. `None`: nothing can be let go now.
     fn let_go(&mut self, ground: &Ground, now: Duration) -> Result<Option<Progress>> {
-        if self.unlink_trouble.waits(now) {
-            return Ok(None);
-        }
+        // Whether or not what they pin can be removed now: its room is for others as soon as it can.
         let ended = self.limit_views(ground, now);
+        if self.unlink_trouble.waits(now) {
+            return Ok(ended.then_some(Progress::Worked));
+        }
         let mut released = release::release(ground, &mut self.graveyard);
         if let Err(error) = &released
             && self.is_worth_again(ground, error)
