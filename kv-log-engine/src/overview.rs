@@ -4,7 +4,7 @@ use crate::format::manifest::RunEntry;
 use crate::handle::Handle;
 use crate::index::View;
 use crate::index::run::level::Level;
-use crate::stats::{LevelStats, SegmentStats, Stats, ViewStats, Written, read};
+use crate::stats::{DAMAGES_MAX, LevelStats, SegmentStats, Stats, ViewStats, Written, read};
 
 /// Counters and sizes now. Waits for nobody: what the manifest would say is taken from the view.
 pub(crate) fn stats(handle: &Handle) -> Stats {
@@ -39,7 +39,8 @@ pub(crate) fn stats(handle: &Handle) -> Stats {
         .levels()
         .runs()
         .flat_map(|live| live.run.damaged_filters());
-    damages.extend(filters.map(|error| error.to_string()));
+    let room = DAMAGES_MAX.saturating_sub(damages.len());
+    damages.extend(filters.map(|error| error.to_string()).take(room));
     let counted = handle.counters.stats();
     let written = Written {
         manifest: handle.catalog.bytes_written(),

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
+/// Causes of damage that are kept to be told.
+pub(crate) const DAMAGES_MAX: usize = 100;
+
 /// A store's counters and sizes at one moment. Counters begin at the open. Sizes are in bytes.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -51,7 +54,8 @@ pub struct Stats {
     pub oldest_view: Option<ViewStats>,
     /// Bytes written, by whom.
     pub written: Written,
-    /// What merges and lookups could not read so far, and went around: keys that are lost, filters that are of no use.
+    /// What merges and lookups could not read so far, and went around: keys that are lost, filters that are of no use. A
+    /// hundred of them at most; `verify` counts all.
     pub damages: Vec<String>,
     /// Steps of chores that failed; each is tried again.
     pub failed_chores: u64,

@@ -13,7 +13,7 @@ use super::release::{self, Graveyard};
 use super::shape::{self, Circumstances};
 use super::slice::Slice;
 use crate::format::ids::{LevelId, SegmentId};
-use crate::stats::ChoreKind;
+use crate::stats::{ChoreKind, DAMAGES_MAX};
 use crate::store::reserve::Quota;
 use kv_trait::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
@@ -28,8 +28,6 @@ const PINS_LOOKED_AT: Duration = Duration::from_millis(200);
 const FULL_UNIT_BYTES_MIN: u64 = 8 * 1024;
 /// As often as this a unit that finds no room is made smaller at once, before it waits.
 const SHRUNK_AT_ONCE: u32 = 4;
-/// Causes of damage that are kept to be told.
-const DAMAGES_MAX: usize = 100;
 /// The store takes this much of what is live, in percent, and writers wait for a pass that gives space back.
 const PRESSURE_PERCENT: u64 = 225;
 /// A compaction ends where the store takes this much of what is live, in percent: 1.2 times, with room for what is estimated.
@@ -516,10 +514,8 @@ impl Machine {
                     self.policy.spare(*segment);
                 }
                 self.spared.extend(outcome.spared);
-                self.damages.extend(outcome.damages);
-                while self.damages.len() > DAMAGES_MAX {
-                    self.damages.pop_last();
-                }
+                let room = DAMAGES_MAX.saturating_sub(self.damages.len());
+                self.damages.extend(outcome.damages.into_iter().take(room));
                 drop(merging);
                 self.graveyard.bury_runs(outcome.gone);
                 self.changed(ground);

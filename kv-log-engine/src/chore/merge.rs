@@ -37,7 +37,7 @@ use crate::index::merge::{Merge, Merged, Yield};
 use crate::index::run::level::Level;
 use crate::index::run::named::Run;
 use crate::index::source::{Direction, Entry, Interval, Item, Source};
-use crate::stats::add;
+use crate::stats::{DAMAGES_MAX, add};
 use kv_trait::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -102,6 +102,15 @@ pub(super) struct Outcome {
     pub(super) spared: BTreeSet<SegmentId>,
     /// What could not be read on the way, each once.
     pub(super) damages: BTreeSet<String>,
+}
+
+impl Outcome {
+    /// A disk that has lost much must not fill the memory with it.
+    fn note(&mut self, cause: &str) {
+        if self.damages.len() < DAMAGES_MAX && !self.damages.contains(cause) {
+            self.damages.insert(cause.to_owned());
+        }
+    }
 }
 
 impl Merging {
@@ -219,7 +228,7 @@ impl Merging {
             };
             match item {
                 Item::Hole(hole) => {
-                    self.outcome.damages.insert(hole.cause.clone());
+                    self.outcome.note(&hole.cause);
                     if planted!(HoleDropped) {
                         continue;
                     }
@@ -311,7 +320,7 @@ impl Merging {
                 if !planted!(SpoiledStaysVictim) {
                     self.outcome.spared.insert(location.segment);
                 }
-                self.outcome.damages.insert(error.to_string());
+                self.outcome.note(&error.to_string());
             }
         }
         Ok(())

@@ -25,6 +25,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+/// Damaged filters of a run that are kept to be told: each by itself is as good as any other.
+const DAMAGED_FILTERS_MAX: usize = 16;
+
 /// Which run a file has to be: what the manifest says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunIdentity {
@@ -175,7 +178,10 @@ impl RunReader {
             Err(error) if error.kind() == ErrorKind::Io => return Err(error),
             // Without its filter a part is slower to read, and as right.
             Err(error) => {
-                lock(&self.damaged_filters).insert(offset, error);
+                let mut noted = lock(&self.damaged_filters);
+                if noted.len() < DAMAGED_FILTERS_MAX {
+                    noted.insert(offset, error);
+                }
                 Filter::that_says_nothing()
             }
         };
