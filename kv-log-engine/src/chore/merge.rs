@@ -32,7 +32,7 @@ use super::values::{Copied, Values};
 use crate::format::ids::SegmentId;
 use crate::format::manifest::{Edit, Manifest, RunEntry};
 use crate::format::run::block::Held;
-use crate::format::run::RunId;
+use crate::format::run::{RunId, successor};
 use crate::index::merge::{Merge, Merged, Yield};
 use crate::index::run::level::Level;
 use crate::index::run::named::Run;
@@ -222,7 +222,16 @@ impl Merging {
     fn walk(&mut self, ground: &Ground, slice: &mut Slice) -> Result<bool> {
         while !slice.is_used_up() {
             let before = self.written();
-            let Some(Merged { age, item }) = self.merge.next()? else {
+            let next = match self.merge.next() {
+                // What was taken is kept, and the next unit, which begins here, says what it is that cannot be read: else each
+                // attempt would write the same bytes again, for as long as the block does not heal.
+                Err(error) if error.kind() == ErrorKind::Io && !self.last_key.is_empty() => {
+                    self.end = Some(successor(&self.last_key));
+                    return Ok(true);
+                }
+                next => next?,
+            };
+            let Some(Merged { age, item }) = next else {
                 self.end.clone_from(&self.unit.to);
                 return Ok(true);
             };

@@ -182,6 +182,44 @@ fn a_read_error_in_a_merge_makes_no_hole_and_holds_no_writer_back() {
     assert!(small.chores.damages().is_empty());
 }
 
+/// M7: what lies before it is merged once. A unit that was given up would be written again by each attempt, for ever.
+#[test]
+fn attempts_at_a_block_that_never_answers_write_nothing() {
+    let mut small = Small::create(TINY_TUNING);
+    for key in 0..200 {
+        small.put_usual(key, 1);
+    }
+    compact(&mut small);
+    let runs = small.manifest().runs;
+    let bad = runs[runs.len() / 2].clone();
+    let mut small = again(small);
+    let fault = Fault::new(FaultKind::Errno(EIO)).on(OpKind::Read);
+    let fault = fault.path_contains(&format!("{}.run", bad.id)).forever();
+    small.disk.inject(fault);
+    for key in 0..200 {
+        small.put_usual(key, 2);
+    }
+    small.rotate();
+    small.freeze();
+    let mut written = Vec::new();
+    for _ in 0..10 {
+        let refused = small.chores.compact(|| ControlFlow::Continue(()));
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Io);
+        written.push(small.disk.written_bytes());
+    }
+    let merged = read(&small.chores.ground().counters.units);
+    assert!(merged > 0, "what lies before the block is merged");
+    let first = written[0];
+    assert!(written.iter().all(|bytes| *bytes == first), "{written:?}");
+    let reached = small.manifest().runs.into_iter();
+    let reached = reached.filter(|run| run.taken > 0).map(|run| run.from);
+    assert!(reached.max() <= Some(bad.from), "no hole was made");
+    small.disk.clear_faults();
+    compact(&mut small);
+    small.check("the disk is good again");
+    assert!(small.chores.damages().is_empty());
+}
+
 /// One bad block keeps its range from being merged, and nothing else.
 #[test]
 fn levels_stay_few_beside_a_pass_that_fails() {
