@@ -2,12 +2,13 @@
 
 use crate::fault;
 use crate::format::ids::Seqno;
+use crate::format::run::block::Version;
 use crate::format::run::{name_range, split_key};
 use crate::host::Host;
 use crate::index::View;
 use crate::index::lookup::read_version;
-use crate::index::merge::{Merge, Yield};
-use crate::index::source::{Direction, Entry, Interval, Item};
+use crate::index::merge::{Merge, Met, Yield};
+use crate::index::source::{Direction, Interval};
 use crate::index::views::{Pinning, Registration, Views};
 use crate::sync::lock_std as lock;
 use kv_trait::{Error, ErrorKind, Result};
@@ -204,10 +205,7 @@ impl Scan {
 
     /// The next key, without reading a value that lies elsewhere.
     pub fn next_key(&mut self) -> Option<Result<Vec<u8>>> {
-        self.with(|walks, directory| {
-            let step = walks.step(End::Front, directory)?;
-            Some(step.map(|entry| raw(entry.key)))
-        })
+        self.with(|walks, directory| walks.step(End::Front, directory, |_, key, _| Ok(raw(key))))
     }
 }
 
@@ -220,8 +218,13 @@ pub(crate) fn too_old(what: &str) -> Error {
 }
 
 impl Walks {
-    /// The next entry at one end, until both ends have met.
-    fn step(&mut self, end: End, directory: &Path) -> Option<Result<Entry>> {
+    /// Goes on at one end, until both ends have met. `take` makes of an entry what is wanted of it.
+    fn step<T>(
+        &mut self,
+        end: End,
+        directory: &Path,
+        take: impl FnOnce(&View, &[u8], Version<&[u8]>) -> Result<T>,
+    ) -> Option<Result<T>> {
         let Self {
             walks,
             reached,
@@ -231,26 +234,27 @@ impl Walks {
         let walk = walks[end as usize].get_or_insert_with(|| {
             view.walk(interval, end.direction(), Yield::Live(view.now_ms()))
         });
-        let item = match walk.next() {
+        let met = match walk.step() {
             Ok(None) => return None,
-            Ok(Some(merged)) => merged.item,
+            Ok(Some(met)) => met,
             Err(error) => return Some(Err(error)),
         };
         let other = reached[end.other() as usize].as_deref();
-        match item {
-            Item::Entry(entry) => {
+        match met {
+            Met::Entry(key, version) => {
                 let met = other.is_some_and(|other| match end {
-                    End::Front => *entry.key >= *other,
-                    End::Back => *entry.key <= *other,
+                    End::Front => *key >= *other,
+                    End::Back => *key <= *other,
                 });
                 if met {
                     return None;
                 }
                 let reached = reached[end as usize].get_or_insert_default();
-                reached.clone_from(&entry.key);
-                Some(Ok(entry))
+                reached.clear();
+                reached.extend_from_slice(key);
+                Some(take(view, key, version))
             }
-            Item::Hole(hole) => {
+            Met::Hole(hole) => {
                 let met = other.is_some_and(|other| match end {
                     End::Front => *hole.from > *other,
                     End::Back => *hole.to <= *other,
@@ -265,15 +269,11 @@ impl Walks {
         }
     }
 
-    fn read(&self, entry: Entry) -> Result<Versioned> {
-        let seqno = entry.version.seqno;
-        let value = read_version(&entry.key, entry.version, self.view.segments())?;
-        Ok((raw(entry.key), seqno, value.unwrap_or_default()))
-    }
-
     fn next(&mut self, end: End, directory: &Path) -> Option<Result<Versioned>> {
-        let step = self.step(end, directory)?;
-        Some(step.and_then(|entry| self.read(entry)))
+        self.step(end, directory, |view, key, version| {
+            let value = read_version(key, version, view.segments())?;
+            Ok((raw(key), version.seqno, value.unwrap_or_default()))
+        })
     }
 }
 
@@ -285,10 +285,10 @@ fn without_version(found: Result<Versioned>) -> Result<(Vec<u8>, Vec<u8>)> {
 }
 
 /// The key as callers have it.
-fn raw(mut full_key: Vec<u8>) -> Vec<u8> {
-    let key_bytes = split_key(&full_key).map_or(full_key.len(), |(_, key)| key.len());
-    full_key.drain(..full_key.len() - key_bytes);
-    full_key
+fn raw(full_key: &[u8]) -> Vec<u8> {
+    split_key(full_key)
+        .map_or(full_key, |(_, key)| key)
+        .to_vec()
 }
 
 impl Iterator for Scan {

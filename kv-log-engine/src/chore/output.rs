@@ -9,7 +9,7 @@ use crate::format::Salt;
 use crate::format::ids::{EditNumber, LevelId, SegmentId};
 use crate::format::manifest::RunEntry;
 use crate::format::run::RunId;
-use crate::format::run::block::{Held, Version};
+use crate::format::run::block::Version;
 use crate::format::run::header::RunHeader;
 use crate::index::run::writer::RunWriter;
 use crate::index::source::Shared;
@@ -191,14 +191,5 @@ impl RunOutput {
 
 /// The same version, its value borrowed.
 pub(super) fn borrowed(version: &Version<Shared>) -> Version<&[u8]> {
-    let held = match &version.held {
-        Held::Here(value) => Held::Here(&**value),
-        Held::Tombstone => Held::Tombstone,
-        Held::Separated(location) => Held::Separated(*location),
-    };
-    Version {
-        seqno: version.seqno,
-        expiry_ms: version.expiry_ms,
-        held,
-    }
+    version.as_ref().map(|value| &**value)
 }

@@ -19,8 +19,8 @@ use crate::format::{Salt, StoreId};
 use crate::host::{Host, SimHost};
 use crate::index::cache::PieceCache;
 use crate::index::levels::Levels;
-use crate::index::run::testing::TINY;
-use crate::index::source::{Entry, Item, Shared, Source};
+use crate::index::run::testing::{TINY, borrowed};
+use crate::index::source::{Chunk, Entry, Filled, Item, Shared, Source};
 use crate::log::files::{Segment, SegmentFiles};
 use crate::log::values::ValueLayout;
 use crate::storage::sim::SimDisk;
@@ -74,8 +74,12 @@ pub(super) struct FakeFrozen {
 struct InOrder(std::vec::IntoIter<Entry>);
 
 impl Source for InOrder {
-    fn next(&mut self) -> Result<Option<Item>> {
-        Ok(self.0.next().map(Item::Entry))
+    fn fill(&mut self, chunk: &mut Chunk, _: usize) -> Result<Filled> {
+        let Some(entry) = self.0.next() else {
+            return Ok(Filled::End);
+        };
+        chunk.push_copy(&entry.key, &borrowed(&entry.version));
+        Ok(Filled::Entries)
     }
 }
 

@@ -107,6 +107,20 @@ impl<const F: usize> Block<F> {
         self.raw(at).payload
     }
 
+    /// What payloads are ranges of.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Appends a key to `keys`; returns where its payload lies in [`Block::bytes`].
+    pub(super) fn push_key(&self, at: usize, keys: &mut Vec<u8>) -> Range<usize> {
+        let raw = self.raw(at);
+        keys.extend_from_slice(self.prefix());
+        keys.extend_from_slice(raw.suffix);
+        let end = self.starts[at] as usize + raw.bytes;
+        end - raw.payload.len()..end
+    }
+
     pub(super) fn key(&self, at: usize) -> Box<[u8]> {
         let prefix = self.prefix();
         let suffix = self.raw(at).suffix;

@@ -171,8 +171,8 @@ impl Separated {
 }
 
 /// Where the value of a version is.
-enum Value {
-    Here(Shared),
+enum Value<V> {
+    Here(V),
     Separated(Separated),
 }
 
@@ -182,7 +182,7 @@ impl Below {
         Ok(found.filter(|version| version.is_visible(self.now_ms)))
     }
 
-    fn held(&self, version: Version<Shared>) -> Result<Option<Value>> {
+    fn held(&self, version: Version<Shared>) -> Result<Option<Value<Shared>>> {
         value_of(&self.key, version, &self.segments)
     }
 
@@ -190,11 +190,12 @@ impl Below {
         let Some(version) = self.look_up()? else {
             return Ok(None);
         };
+        let version = version.as_ref().map(|value| &**value);
         read_version(&self.key, version, &self.segments)
     }
 }
 
-fn value_of(key: &[u8], version: Version<Shared>, segments: &Segments) -> Result<Option<Value>> {
+fn value_of<V>(key: &[u8], version: Version<V>, segments: &Segments) -> Result<Option<Value<V>>> {
     let seqno = version.seqno;
     Ok(match version.held {
         Held::Tombstone => None,
@@ -222,12 +223,12 @@ fn value_of(key: &[u8], version: Version<Shared>, segments: &Segments) -> Result
 /// As for [`Lookup::read`].
 pub(crate) fn read_version(
     key: &[u8],
-    version: Version<Shared>,
+    version: Version<&[u8]>,
     segments: &Segments,
 ) -> Result<Option<Vec<u8>>> {
     Ok(match value_of(key, version, segments)? {
         None => None,
-        Some(Value::Here(value)) => Some(value.into_vec()),
+        Some(Value::Here(value)) => Some(value.to_vec()),
         Some(Value::Separated(separated)) => Some(separated.read()?),
     })
 }

@@ -6,7 +6,7 @@ use super::tree::Tree;
 use crate::format::ids::{Location, SegmentId, Seqno};
 use crate::format::run::block::{Held, Version};
 use crate::format::run::write_full_key;
-use crate::index::source::{Direction, Entry, Interval, Item, Shared, Source};
+use crate::index::source::{Chunk, Direction, Entry, Filled, Interval, Item, Shared, Source};
 use kv_trait::Result;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -220,6 +220,17 @@ impl MemorySource {
 }
 
 impl Source for MemorySource {
+    fn fill(&mut self, chunk: &mut Chunk, enough: usize) -> Result<Filled> {
+        let part = match self.direction {
+            Direction::Forward => self.range.next_part(enough),
+            Direction::Backward => self.range.next_back_part(enough),
+        };
+        let Some((leaf, entries)) = part else {
+            return Ok(Filled::End);
+        };
+        chunk.push_leaf(leaf, entries, self.direction);
+        Ok(Filled::Entries)
+    }
     fn next(&mut self) -> Result<Option<Item>> {
         Ok(self.next_entry().map(Item::Entry))
     }

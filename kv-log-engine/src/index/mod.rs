@@ -12,8 +12,10 @@
 //! | `range` | walking in order |
 //! | `tree` | the map |
 //! | `retired` | freeing what was replaced, away from those who must not wait |
-//! | `source` | anything that yields entries in order |
 //! | `slot` | what stands behind a key in memory, as bytes |
+//! | `shared` | a value with the block that it was read in |
+//! | `chunk` | entries in a row, on their way to whoever asked |
+//! | `source` | anything that yields entries in order |
 //! | `memtable` | what was written since the last checkpoint |
 //! | `cache` | what was read of runs, in one budget |
 //! | `run` | sorted files: writer, reader, levels of them |
@@ -25,6 +27,7 @@
 
 mod block;
 pub(crate) mod cache;
+mod chunk;
 mod gather;
 pub(crate) mod levels;
 #[cfg(test)]
@@ -39,6 +42,7 @@ mod published;
 mod range;
 mod retired;
 pub(crate) mod run;
+mod shared;
 mod slot;
 pub(crate) mod source;
 mod tree;

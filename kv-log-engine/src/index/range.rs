@@ -1,7 +1,7 @@
 //! Walking a tree in order, from both ends, over one consistent view of it.
 
 use super::node::{FANOUT, Node};
-use std::ops::Bound;
+use std::ops::{self, Bound};
 use std::sync::Arc;
 
 /// What a tree holds between two bounds.
@@ -13,6 +13,9 @@ pub(crate) struct RangeOf<const F: usize> {
     front: Gap<F>,
     back: Gap<F>,
 }
+
+/// Entries of a leaf, one behind the other.
+pub(super) type Part<'r, const F: usize> = (&'r Arc<Node<F>>, ops::Range<usize>);
 
 /// A place between two entries of a tree.
 #[derive(Debug)]
@@ -137,6 +140,50 @@ impl<const F: usize> RangeOf<F> {
     /// The front is never behind the back, so they have met where they are in one leaf and at one place.
     fn have_met(&self) -> bool {
         Arc::ptr_eq(&self.front.leaf, &self.back.leaf) && self.front.at >= self.back.at
+    }
+}
+
+impl<const F: usize> RangeOf<F> {
+    /// The next entries, at most so many: a part of a leaf.
+    pub(super) fn next_part(&mut self, most: usize) -> Option<Part<'_, F>> {
+        loop {
+            if self.have_met() {
+                return None;
+            }
+            let start = self.front.at;
+            let end = if Arc::ptr_eq(&self.front.leaf, &self.back.leaf) {
+                self.back.at
+            } else {
+                self.front.leaf.keys().len()
+            };
+            if start < end {
+                let end = end.min(start.saturating_add(most));
+                self.front.at = end;
+                break Some((&self.front.leaf, start..end));
+            }
+            self.front.step(End::First)?;
+        }
+    }
+
+    /// The last entries that are left, at most so many: a part of a leaf.
+    pub(super) fn next_back_part(&mut self, most: usize) -> Option<Part<'_, F>> {
+        loop {
+            if self.have_met() {
+                return None;
+            }
+            let end = self.back.at;
+            let start = if Arc::ptr_eq(&self.front.leaf, &self.back.leaf) {
+                self.front.at
+            } else {
+                0
+            };
+            if start < end {
+                let start = start.max(end.saturating_sub(most));
+                self.back.at = start;
+                break Some((&self.back.leaf, start..end));
+            }
+            self.back.step(End::Last)?;
+        }
     }
 }
 

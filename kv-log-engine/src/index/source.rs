@@ -9,69 +9,27 @@ use crate::format::run::footer::Hole;
 use crate::format::run::{full_key, name_range, successor};
 use kv_trait::{Error, ErrorKind, Result};
 use std::cmp::Ordering;
-use std::ops::{Bound, Deref, Range, RangeBounds};
+use std::ops::{Bound, RangeBounds};
 use std::path::Path;
-use std::sync::Arc;
 
-/// Bytes that share the block they were read with, or have none.
-#[derive(Clone)]
-pub(crate) enum Shared {
-    Block(Arc<[u8]>, Range<usize>),
-    Own(Box<[u8]>),
-}
-
-impl Shared {
-    pub(crate) const fn new(content: Arc<[u8]>, range: Range<usize>) -> Self {
-        Self::Block(content, range)
-    }
-
-    /// A copy of bytes that are in memory anyway.
-    pub(crate) fn copied(bytes: &[u8]) -> Self {
-        Self::Own(bytes.into())
-    }
-
-    pub(crate) fn into_vec(self) -> Vec<u8> {
-        match self {
-            Self::Block(..) => self.to_vec(),
-            Self::Own(bytes) => bytes.into_vec(),
-        }
-    }
-}
-
-impl From<Vec<u8>> for Shared {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Own(bytes.into_boxed_slice())
-    }
-}
-
-impl Deref for Shared {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Block(content, range) => content.get(range.clone()).unwrap_or_default(),
-            Self::Own(bytes) => bytes,
-        }
-    }
-}
-
-impl PartialEq for Shared {
-    fn eq(&self, other: &Self) -> bool {
-        **self == **other
-    }
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "\"{}\"", self.escape_ascii())
-    }
-}
+pub(crate) use super::chunk::{Chunk, Direction};
+pub(crate) use super::shared::Shared;
 
 /// A key, as runs order them, and what one source says of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) key: Vec<u8>,
     pub(crate) version: Version<Shared>,
+}
+
+impl Entry {
+    /// An entry of a chunk, independent of it.
+    pub(crate) fn of(chunk: &Chunk, at: usize) -> Self {
+        Self {
+            key: chunk.key(at).to_vec(),
+            version: chunk.shared(at),
+        }
+    }
 }
 
 /// What a source yields.
@@ -83,15 +41,26 @@ pub(crate) enum Item {
     Hole(Hole),
 }
 
-/// Which way a source goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Forward,
-    Backward,
-}
-
 impl Direction {
+    /// Whether a hole comes before the entry of a key: forwards also if that is its first key. The key that is its upper
+    /// bound it does not have.
+    pub(crate) fn hole_is_first(self, hole: &Hole, key: &[u8]) -> bool {
+        match self {
+            Self::Forward => *hole.from <= *key,
+            Self::Backward => *hole.to > *key,
+        }
+    }
+
+    /// How two holes follow each other: `Less` comes first.
+    pub(crate) fn order_holes(self, a: &Hole, b: &Hole) -> Ordering {
+        match self {
+            Self::Forward => a.from.cmp(&b.from),
+            Self::Backward => b.to.cmp(&a.to),
+        }
+    }
+
     /// How two items of sources that go this way follow each other: `Less` comes first.
+    #[cfg(test)]
     pub(crate) fn order(self, a: &Item, b: &Item) -> Ordering {
         match self {
             Self::Forward => {
@@ -106,6 +75,7 @@ impl Direction {
     }
 }
 
+#[cfg(test)]
 impl Item {
     /// A hole comes before an entry that has its first key.
     fn lower(&self) -> (&[u8], bool) {
@@ -124,13 +94,36 @@ impl Item {
     }
 }
 
-/// Something that yields items in the order of one direction.
+/// What a source gave.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Filled {
+    /// At least one entry.
+    Entries,
+    /// The hole that comes next, and no entries.
+    Hole(Hole),
+    End,
+}
+
+/// Something that yields entries in the order of one direction.
 pub(crate) trait Source: Send {
-    /// The next item; `None` at the end.
+    /// Puts what comes next into a chunk, which is empty: about `enough` entries, or fewer where more would have to be read.
     ///
     /// # Errors
-    /// `Io`: a read failed. The source stands where it stood.
-    fn next(&mut self) -> Result<Option<Item>>;
+    /// `Io`: a read failed. The source stands where it stood, and the chunk is empty.
+    fn fill(&mut self, chunk: &mut Chunk, enough: usize) -> Result<Filled>;
+
+    /// The next item by itself; `None` at the end.
+    ///
+    /// # Errors
+    /// As [`Source::fill`].
+    fn next(&mut self) -> Result<Option<Item>> {
+        let mut chunk = Chunk::default();
+        Ok(match self.fill(&mut chunk, 1)? {
+            Filled::Entries => Some(Item::Entry(Entry::of(&chunk, 0))),
+            Filled::Hole(hole) => Some(Item::Hole(hole)),
+            Filled::End => None,
+        })
+    }
 }
 
 /// An interval of full keys.
@@ -175,6 +168,14 @@ impl Interval {
             Bound::Unbounded => false,
             Bound::Included(upper) => *key > **upper,
             Bound::Excluded(upper) => *key >= **upper,
+        }
+    }
+
+    /// Whether it has no key below this one: that is where its bound is, or higher.
+    pub(crate) fn begins_at_or_above(&self, key: &[u8]) -> bool {
+        match &self.lower {
+            Bound::Unbounded => false,
+            Bound::Included(lower) | Bound::Excluded(lower) => *key <= **lower,
         }
     }
 
@@ -226,11 +227,7 @@ impl Interval {
 
     /// Whether it may have a key of `[from, to)`.
     pub(crate) fn meets(&self, from: &[u8], to: &[u8]) -> bool {
-        let begins = match &self.lower {
-            Bound::Unbounded => true,
-            Bound::Included(lower) | Bound::Excluded(lower) => **lower < *to,
-        };
-        begins && !self.is_below(from)
+        !self.begins_at_or_above(to) && !self.is_below(from)
     }
 }
 

@@ -52,7 +52,6 @@ impl<V> Version<V> {
     }
 
     /// The same, with a value that is borrowed.
-    #[cfg(any(test, feature = "internals"))]
     pub(crate) const fn as_ref(&self) -> Version<&V> {
         let held = match &self.held {
             Held::Here(value) => Held::Here(value),
@@ -92,6 +91,13 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
+    pub(crate) const fn new(range: Range<usize>) -> Self {
+        Self {
+            start: range.start,
+            end: range.end,
+        }
+    }
+
     pub(crate) const fn range(self) -> Range<usize> {
         self.start..self.end
     }

@@ -8,6 +8,7 @@ use crate::format::Defect;
 use crate::format::cursor::Cursor;
 use std::cmp::Ordering;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Every so many entries a key is written in full.
@@ -265,13 +266,45 @@ impl<P: Payload> Table<P> {
 
     /// The first entry whose key is not below `key`; [`Table::len`] if there is none.
     pub(crate) fn seek(&self, key: &[u8]) -> usize {
+        self.gap(key, false)
+    }
+
+    /// How many entries are below `key`; with `behind`, the one that has it is counted, too.
+    pub(crate) fn gap(&self, key: &[u8], behind: bool) -> usize {
         let mut below = self.interval_of(key) * INTERVAL;
         self.walk(key, |order, ordinal, _| {
-            if order.is_lt() {
+            if order.is_lt() || behind && order.is_eq() {
                 below = ordinal + 1;
             }
         });
         below
+    }
+
+    /// Takes entries apart, in order. Their keys are appended to `keys`: `meet` is told where each lies.
+    pub(crate) fn visit(
+        &self,
+        ordinals: Range<usize>,
+        keys: &mut Vec<u8>,
+        mut meet: impl FnMut(Range<usize>, P),
+    ) {
+        if ordinals.is_empty() {
+            return;
+        }
+        let interval = ordinals.start / INTERVAL;
+        let mut at = self.restart(interval);
+        let mut last = 0..0;
+        for ordinal in interval * INTERVAL..ordinals.end.min(self.count) {
+            let head = self.head(at);
+            let start = keys.len();
+            keys.extend_from_within(last.start..last.start + head.shared);
+            keys.extend_from_slice(head.rest);
+            last = start..keys.len();
+            let (payload, end) = self.payload(head.payload_at);
+            if ordinal >= ordinals.start {
+                meet(last.clone(), payload);
+            }
+            at = end;
+        }
     }
 
     /// Goes through the interval that `key` belongs to, up to the first entry above it: how each key compares.
@@ -385,19 +418,11 @@ impl<P: Payload> Entries<P> {
         self.keys.clear();
         self.slots.clear();
         let first = interval * INTERVAL;
-        let mut at = self.table.restart(interval);
-        let mut last = 0..0;
-        for _ in first..self.table.count.min(first + INTERVAL) {
-            let head = self.table.head(at);
-            let start = self.keys.len();
-            let shared = last.start..last.start + head.shared;
-            self.keys.extend_from_within(shared);
-            self.keys.extend_from_slice(head.rest);
-            let (payload, end) = self.table.payload(head.payload_at);
-            last = start..self.keys.len();
-            self.slots.push((last.start, last.end, payload));
-            at = end;
-        }
+        let slots = &mut self.slots;
+        let ordinals = first..self.table.count.min(first + INTERVAL);
+        self.table.visit(ordinals, &mut self.keys, |key, payload| {
+            slots.push((key.start, key.end, payload));
+        });
         self.interval = Some(interval);
     }
 }

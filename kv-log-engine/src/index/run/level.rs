@@ -7,10 +7,9 @@ use crate::format::ids::LevelId;
 use crate::format::run::KEYS_END;
 use crate::format::run::block::Version;
 use crate::format::run::filter::KeyHash;
-use crate::index::source::{Direction, Interval, Item, Shared, Source, hole_of};
+use crate::index::source::{Chunk, Direction, Filled, Interval, Shared, Source, hole_of};
 use kv_trait::Result;
-use std::collections::VecDeque;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 /// A run, and the interval of keys that is still its own: merges cut prefixes off.
@@ -68,7 +67,8 @@ impl LiveRun {
 #[derive(Clone, Debug)]
 pub(crate) struct Level {
     id: LevelId,
-    runs: Vec<LiveRun>,
+    /// Shared with the walks over them.
+    runs: Arc<[LiveRun]>,
 }
 
 impl Level {
@@ -76,7 +76,10 @@ impl Level {
     pub(crate) fn new(id: LevelId, runs: Vec<LiveRun>) -> Self {
         let ordered = |pair: &[LiveRun]| pair[0].ends_at_or_before(&pair[1].from);
         debug_assert!(runs.windows(2).all(ordered), "runs of a level are disjoint");
-        Self { id, runs }
+        Self {
+            id,
+            runs: runs.into(),
+        }
     }
 
     pub(crate) const fn id(&self) -> LevelId {
@@ -107,16 +110,17 @@ impl Level {
 
     /// The entries of an interval in one direction. A run is first read when the walk comes to it.
     pub(crate) fn range(&self, interval: &Interval, direction: Direction) -> LevelRange {
-        let meets = |live: &&LiveRun| {
-            let ends = |to: &Arc<[u8]>| !interval.meets(&live.from, to);
-            !interval.is_below(&live.from) && !live.to.as_ref().is_some_and(ends)
-        };
-        let mut runs: VecDeque<LiveRun> = self.runs.iter().filter(meets).cloned().collect();
-        if direction == Direction::Backward {
-            runs.make_contiguous().reverse();
-        }
+        // Disjoint and in order: those that the interval meets lie together.
+        let begin = self.runs.partition_point(|live| {
+            let to = live.to.as_ref();
+            to.is_some_and(|to| interval.begins_at_or_above(to))
+        });
+        let end = self
+            .runs
+            .partition_point(|live| !interval.is_below(&live.from));
         LevelRange {
-            runs,
+            runs: Arc::clone(&self.runs),
+            left: begin..end,
             interval: interval.clone(),
             direction,
             current: None,
@@ -127,19 +131,24 @@ impl Level {
 /// A walk over a level.
 #[derive(Debug)]
 pub(crate) struct LevelRange {
+    runs: Arc<[LiveRun]>,
     /// Those that the walk has not come to.
-    runs: VecDeque<LiveRun>,
+    left: Range<usize>,
     interval: Interval,
     direction: Direction,
     current: Option<(Interval, RunRange)>,
 }
 
 impl LevelRange {
-    /// Goes on to the next run. One that cannot be opened is a hole of all keys that are wanted of it.
-    fn enter(&mut self) -> Result<Option<Item>> {
-        let Some(next) = self.runs.front() else {
-            return Ok(None);
+    /// Goes on to the next run. `Some`: there is none, or it cannot be opened, which is a hole of all keys that are wanted of
+    /// it.
+    fn enter(&mut self) -> Result<Option<Filled>> {
+        let (at, behind) = match self.direction {
+            _ if self.left.is_empty() => return Ok(Some(Filled::End)),
+            Direction::Forward => (self.left.start, self.left.start + 1..self.left.end),
+            Direction::Backward => (self.left.end - 1, self.left.start..self.left.end - 1),
         };
+        let next = &self.runs[at];
         let live = next.interval();
         let wanted = self.interval.within(&live);
         let hole = match next.reader() {
@@ -152,32 +161,29 @@ impl LevelRange {
                 wanted.clip(hole_of(error, from, to)?)
             }
         };
-        self.runs.pop_front();
-        Ok(hole.map(Item::Hole))
+        self.left = behind;
+        Ok(hole.map(Filled::Hole))
     }
 }
 
 impl Source for LevelRange {
-    fn next(&mut self) -> Result<Option<Item>> {
+    fn fill(&mut self, chunk: &mut Chunk, enough: usize) -> Result<Filled> {
         loop {
             if let Some((live, range)) = &mut self.current {
-                match range.next()? {
-                    Some(Item::Hole(hole)) => {
+                match range.fill(chunk, enough)? {
+                    Filled::Entries => return Ok(Filled::Entries),
+                    Filled::Hole(hole) => {
                         // What a hole hides outside of the live interval is another run's to answer.
                         if let Some(hole) = live.clip(hole) {
-                            return Ok(Some(Item::Hole(hole)));
+                            return Ok(Filled::Hole(hole));
                         }
                         continue;
                     }
-                    Some(item) => return Ok(Some(item)),
-                    None => self.current = None,
+                    Filled::End => self.current = None,
                 }
             }
-            if self.runs.is_empty() {
-                return Ok(None);
-            }
-            if let Some(hole) = self.enter()? {
-                return Ok(Some(hole));
+            if let Some(filled) = self.enter()? {
+                return Ok(filled);
             }
         }
     }

@@ -1,14 +1,14 @@
 //! Walking a run in order, in one direction, over its blocks and around what cannot be read.
 
-use super::reader::{RunReader, share};
+use super::reader::RunReader;
 use crate::format::run::block::Stored;
-use crate::format::run::fence::Place;
+use crate::format::run::fence::{Part, Place};
 use crate::format::run::footer::Hole;
 use crate::format::run::table::{Entries, Payload, Table};
-use crate::index::source::{Direction, Entry, Interval, Item, Source, hole_of};
+use crate::index::source::{Chunk, Direction, Filled, Interval, Source, hole_of};
 use kv_trait::Result;
 use std::collections::VecDeque;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 /// The entries of an interval of a run. Holds one block, one fence, and the run itself.
@@ -17,16 +17,26 @@ pub(crate) struct RunRange {
     run: Arc<RunReader>,
     interval: Interval,
     direction: Direction,
+    parts: Entries<Part>,
     /// The part that comes next; `None` behind the last.
     next_part: Option<usize>,
-    /// The part and the fence that blocks are taken from, and the block that comes next.
-    fence: Option<(usize, Table<Place>, Option<usize>)>,
-    /// The block that entries are taken from, and the entry that comes next.
-    block: Option<(Entries<Stored>, Option<usize>)>,
+    /// What blocks are taken from.
+    fence: Option<Fence>,
+    /// The block that entries are taken from, and those that are left of it: never none.
+    block: Option<(Table<Stored>, Range<usize>)>,
     /// Holes that merges recorded, in the order of this direction.
     holes: VecDeque<Hole>,
-    /// Read already; a recorded hole came before it.
-    ahead: Option<Item>,
+    /// Where something could not be read; a recorded hole may come before it.
+    unreadable: Option<Hole>,
+}
+
+/// The blocks of a part.
+#[derive(Debug)]
+struct Fence {
+    part: usize,
+    blocks: Entries<Place>,
+    /// The one that comes next; `None` behind the last.
+    next: Option<usize>,
 }
 
 impl RunReader {
@@ -44,165 +54,194 @@ impl RunRange {
         if direction == Direction::Backward {
             holes.make_contiguous().reverse();
         }
-        let next_part = start(&run.footer().parts, &interval, direction);
+        let parts = run.footer().parts.clone();
+        let next_part = start(&parts, &interval, direction);
         Self {
             run,
             interval,
             direction,
+            parts: Entries::new(parts),
             next_part,
             fence: None,
             block: None,
             holes,
-            ahead: None,
+            unreadable: None,
         }
     }
 
-    fn step(&self, at: usize, len: usize) -> Option<usize> {
-        match self.direction {
-            Direction::Forward => Some(at + 1).filter(|next| *next < len),
-            Direction::Backward => at.checked_sub(1),
-        }
-    }
-
-    /// Whether the walk ends before something that has no key outside `[from, to)`.
-    fn ends_before(&self, from: &[u8], to: &[u8]) -> bool {
-        match self.direction {
-            Direction::Forward => self.interval.is_below(from),
-            Direction::Backward => match &self.interval.lower {
-                Bound::Unbounded => false,
-                Bound::Included(lower) | Bound::Excluded(lower) => *to <= **lower,
-            },
-        }
-    }
-
-    /// The next entry or the next thing that cannot be read.
-    fn next_read(&mut self) -> Result<Option<Item>> {
-        loop {
-            if let Some(item) = self.next_of_block() {
-                return Ok(Some(item));
+    /// Goes on to the next block, or to the part that has it. `false`: there is none.
+    fn read_on(&mut self) -> Result<bool> {
+        match (&self.fence, self.next_part) {
+            (Some(Fence { next: Some(at), .. }), _) => {
+                let at = *at;
+                self.enter_block(at)?;
             }
-            if let Some((part, fence, Some(ordinal))) = self.fence.clone() {
-                match self.enter_block(part, &fence, ordinal)? {
-                    None => {}
-                    hole => return Ok(hole),
-                }
-            } else if let Some(at) = self.next_part {
-                match self.enter_part(at)? {
-                    None => {}
-                    hole => return Ok(hole),
-                }
-            } else {
-                return Ok(None);
-            }
+            (_, Some(at)) => self.enter_part(at)?,
+            (_, None) => return Ok(false),
         }
+        Ok(true)
     }
 
-    fn next_of_block(&mut self) -> Option<Item> {
-        loop {
-            let (entries, next) = self.block.as_mut()?;
-            let Some(at) = *next else {
-                self.block = None;
-                return None;
-            };
-            let len = entries.table().len();
-            let block = entries.table().clone();
-            let (key, stored) = entries.entry(at)?;
-            let (above, below) = (self.interval.is_above(key), self.interval.is_below(key));
-            let entry = (!above && !below).then(|| Entry {
-                key: key.to_vec(),
-                version: share(&block, stored),
-            });
-            *next = match self.direction {
-                Direction::Forward => Some(at + 1).filter(|next| *next < len),
-                Direction::Backward => at.checked_sub(1),
-            };
-            if let Some(entry) = entry {
-                return Some(Item::Entry(entry));
-            }
-            let over = match self.direction {
-                Direction::Forward => below,
-                Direction::Backward => above,
-            };
-            if over {
-                (self.block, self.fence, self.next_part) = (None, None, None);
-                return None;
-            }
-        }
-    }
-
-    /// Goes on to a block; what hides it is an item of its own, and the walk stands behind it.
-    fn enter_block(
-        &mut self,
-        part: usize,
-        fence: &Table<Place>,
-        ordinal: usize,
-    ) -> Result<Option<Item>> {
-        let mut entries = Entries::new(fence.clone());
-        let Some((_, place)) = entries.entry(ordinal) else {
-            self.fence = None;
-            return Ok(None);
-        };
-        let (from, to) = self.run.block_bounds(part, fence, ordinal);
-        if self.ends_before(&from, &to) {
-            (self.fence, self.next_part) = (None, None);
-            return Ok(None);
-        }
-        let found = match self.run.block(part, fence, ordinal, place) {
-            Ok(block) => {
-                let next = start_of_entries(&block, &self.interval, self.direction);
-                self.block = Some((Entries::new(block), next));
-                None
-            }
-            Err(error) => Some(Item::Hole(hole_of(error, from, to)?)),
-        };
-        let next = self.step(ordinal, fence.len());
-        self.fence = Some((part, fence.clone(), next));
-        Ok(found)
-    }
-
-    fn enter_part(&mut self, at: usize) -> Result<Option<Item>> {
-        let parts = self.run.footer().parts.clone();
-        let Some((_, part)) = Entries::new(parts.clone())
-            .entry(at)
-            .map(|(_, part)| ((), part))
-        else {
+    fn enter_part(&mut self, at: usize) -> Result<()> {
+        let next = step(self.direction, at, self.parts.table().len());
+        let Some((from, part)) = self.parts.entry(at) else {
             self.next_part = None;
-            return Ok(None);
+            return Ok(());
         };
-        let (from, to) = self.run.part_bounds(at);
-        if self.ends_before(&from, &to) {
+        let reach = Reach::of(&self.interval, self.direction, from);
+        if reach == Reach::Beyond {
             self.next_part = None;
-            return Ok(None);
+            return Ok(());
         }
-        let found = match self.run.fence(at, &part) {
+        match self.run.fence(at, &part) {
             Ok(fence) => {
-                let next = start(&fence, &self.interval, self.direction);
-                self.fence = Some((at, fence, next));
-                None
+                self.fence = Some(Fence {
+                    part: at,
+                    next: start(&fence, &self.interval, self.direction),
+                    blocks: Entries::new(fence),
+                });
             }
-            Err(error) => Some(Item::Hole(hole_of(error, from, to)?)),
+            Err(error) => {
+                let (from, to) = self.run.part_bounds(at);
+                self.unreadable = Some(hole_of(error, from, to)?);
+                self.fence = None;
+            }
+        }
+        self.next_part = next.filter(|_| reach != Reach::Last);
+        Ok(())
+    }
+
+    /// Goes on to a block; what hides it is noted, and the walk stands behind it.
+    fn enter_block(&mut self, at: usize) -> Result<()> {
+        let Some(fence) = &mut self.fence else {
+            return Ok(());
         };
-        self.next_part = self.step(at, parts.len());
-        Ok(found)
+        let next = step(self.direction, at, fence.blocks.table().len());
+        let Some((from, place)) = fence.blocks.entry(at) else {
+            self.fence = None;
+            return Ok(());
+        };
+        let reach = Reach::of(&self.interval, self.direction, from);
+        if reach == Reach::Beyond {
+            (self.fence, self.next_part) = (None, None);
+            return Ok(());
+        }
+        // Where the block lies within the interval as a whole nothing has to be looked for.
+        let begins_within = !self.interval.is_above(from);
+        let table = fence.blocks.table();
+        match self.run.block(fence.part, table, at, place) {
+            Ok(block) => {
+                let ends_within = fence
+                    .blocks
+                    .entry(at + 1)
+                    .is_some_and(|(to, _)| !self.interval.is_below(to));
+                let first = match &self.interval.lower {
+                    Bound::Included(key) if !begins_within => block.gap(key, false),
+                    Bound::Excluded(key) if !begins_within => block.gap(key, true),
+                    _ => 0,
+                };
+                let end = match &self.interval.upper {
+                    Bound::Included(key) if !ends_within => block.gap(key, true),
+                    Bound::Excluded(key) if !ends_within => block.gap(key, false),
+                    _ => block.len(),
+                };
+                self.block = (first < end).then_some((block, first..end));
+            }
+            Err(error) => {
+                let (from, to) = self.run.block_bounds(fence.part, table, at);
+                self.unreadable = Some(hole_of(error, from, to)?);
+            }
+        }
+        fence.next = next;
+        if reach == Reach::Last {
+            fence.next = None;
+            self.next_part = None;
+        }
+        Ok(())
+    }
+
+    /// The recorded hole that comes next, if it does before `other`.
+    fn hole_before(&mut self, other: &Hole) -> Option<Hole> {
+        let first = self.holes.front()?;
+        if self.direction.order_holes(first, other).is_lt() {
+            self.holes.pop_front()
+        } else {
+            None
+        }
     }
 }
 
 impl Source for RunRange {
-    fn next(&mut self) -> Result<Option<Item>> {
-        if self.ahead.is_none() {
-            self.ahead = self.next_read()?;
-        }
-        let hole_first = match (self.holes.front(), &self.ahead) {
-            (Some(hole), Some(ahead)) => {
-                let hole = Item::Hole(hole.clone());
-                self.direction.order(&hole, ahead).is_lt()
+    fn fill(&mut self, chunk: &mut Chunk, enough: usize) -> Result<Filled> {
+        while self.block.is_none() && self.unreadable.is_none() {
+            if !self.read_on()? {
+                let hole = self.holes.pop_front();
+                return Ok(hole.map_or(Filled::End, Filled::Hole));
             }
-            (hole, _) => hole.is_some(),
-        };
-        if hole_first {
-            return Ok(self.holes.pop_front().map(Item::Hole));
         }
-        Ok(self.ahead.take())
+        if let Some(unreadable) = self.unreadable.take() {
+            let Some(first) = self.hole_before(&unreadable) else {
+                return Ok(Filled::Hole(unreadable));
+            };
+            self.unreadable = Some(unreadable);
+            return Ok(Filled::Hole(first));
+        }
+        let Some((block, left)) = &mut self.block else {
+            return Ok(Filled::End);
+        };
+        let taken = match self.direction {
+            Direction::Forward => left.start..left.end.min(left.start.saturating_add(enough)),
+            Direction::Backward => left.start.max(left.end.saturating_sub(enough))..left.end,
+        };
+        chunk.push_block(block, taken, self.direction);
+        if let Some(hole) = self.holes.front() {
+            chunk.truncate(chunk.count_first(|key| !self.direction.hole_is_first(hole, key)));
+            if chunk.is_empty() {
+                chunk.clear();
+                let hole = self.holes.pop_front();
+                return Ok(hole.map_or(Filled::End, Filled::Hole));
+            }
+        }
+        match self.direction {
+            Direction::Forward => left.start += chunk.len(),
+            Direction::Backward => left.end -= chunk.len(),
+        }
+        if left.start >= left.end {
+            self.block = None;
+        }
+        Ok(Filled::Entries)
+    }
+}
+
+/// How far something reaches whose first separator is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    Within,
+    /// Behind it the walk has no more keys of the interval.
+    Last,
+    /// It has none either.
+    Beyond,
+}
+
+impl Reach {
+    fn of(interval: &Interval, direction: Direction, from: &[u8]) -> Self {
+        match (direction, &interval.lower) {
+            (Direction::Forward, _) if interval.is_below(from) => Self::Beyond,
+            (Direction::Backward, Bound::Included(lower) | Bound::Excluded(lower))
+                if *from <= **lower =>
+            {
+                Self::Last
+            }
+            _ => Self::Within,
+        }
+    }
+}
+
+/// The next one of so many.
+fn step(direction: Direction, at: usize, len: usize) -> Option<usize> {
+    match direction {
+        Direction::Forward => Some(at + 1).filter(|next| *next < len),
+        Direction::Backward => at.checked_sub(1),
     }
 }
 
@@ -222,24 +261,5 @@ fn start<P: Payload>(table: &Table<P>, interval: &Interval, direction: Direction
         (Bound::Included(key) | Bound::Excluded(key), Direction::Backward) => {
             table.floor(key).map(|(at, _)| at)
         }
-    }
-}
-
-/// The first entry of a block that is in the interval, or near it: what is outside is passed over.
-fn start_of_entries(
-    block: &Table<Stored>,
-    interval: &Interval,
-    direction: Direction,
-) -> Option<usize> {
-    let last = block.len().checked_sub(1)?;
-    match (direction, &interval.lower, &interval.upper) {
-        (Direction::Forward, Bound::Included(key) | Bound::Excluded(key), _) => {
-            Some(block.seek(key)).filter(|at| *at <= last)
-        }
-        (Direction::Forward, Bound::Unbounded, _) => Some(0),
-        (Direction::Backward, _, Bound::Included(key) | Bound::Excluded(key)) => {
-            Some(block.seek(key).min(last))
-        }
-        (Direction::Backward, _, Bound::Unbounded) => Some(last),
     }
 }
