@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// Encodes as `K`: a store with keys of type `K` may be asked for a `Self`.
 ///
-/// Every key type encodes as itself; `str` as `String`, `[T]` as `Vec<T>`, bytes as [`ByteKey`], and what a `Box`, `Arc`
+/// Every key type encodes as itself, and a reference to it as well; `str` as `String`, `[T]` as `Vec<T>`, bytes as [`ByteKey`], and what a `Box`, `Arc`
 /// or `Cow` points at as the pointer.
 ///
 /// # The law
@@ -107,6 +107,7 @@ macro_rules! encodes_as {
 
 encodes_as!(
     [K: Serialize + ?Sized] K => K;
+    [K: Serialize + ?Sized] &K => K;
     [] str => String;
     [] &str => String;
     [T: Serialize] [T] => Vec<T>;

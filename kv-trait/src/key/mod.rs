@@ -57,12 +57,14 @@ mod byte_key;
 mod decoder;
 mod encoder;
 pub(crate) mod failure;
+mod key_bounds;
 mod key_of;
 mod prefix_of;
 mod prober;
 mod total;
 
 pub use byte_key::ByteKey;
+pub use key_bounds::{EncodedBounds, KeyBounds};
 pub use key_of::{KeyOf, encode_borrowed};
 pub use prefix_of::{FieldOf, PrefixOf, encode_prefix, prefix_end};
 pub use prober::{KeyShape, probe};
