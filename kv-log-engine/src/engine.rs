@@ -132,6 +132,19 @@ impl Engine {
         self.handle.published.lookup(&full_key)
     }
 
+    /// What memory says of each key at one point, with pins on what is to be read for the rest. Never blocks.
+    pub(crate) fn lookups<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k [u8]>,
+    ) -> Result<Vec<Lookup>> {
+        let view = self.view()?;
+        let lookups = keys.into_iter().map(|key| {
+            check_length("key", key.len(), KEY_BYTES_MAX)?;
+            Ok(view.lookup(&full_key(self.keyspace, key)))
+        });
+        lookups.collect()
+    }
+
     /// A consistent point of the store.
     ///
     /// # Errors

@@ -60,6 +60,16 @@ pub struct Scan {
 /// By whose clock it ends, and when.
 pub(crate) type Deadline = (Arc<dyn Host>, Duration);
 
+/// A record of a scan, as callers of every kind may need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) key: Vec<u8>,
+    /// Empty where it was not asked for.
+    pub(crate) value: Vec<u8>,
+    /// The place of its write in the order.
+    pub(crate) version: Seqno,
+}
+
 /// What a scan holds, until it is dropped or has to let go of it.
 #[derive(Debug)]
 struct Pins {
@@ -103,8 +113,8 @@ struct Walks {
 }
 
 /// Which end is asked.
-#[derive(Clone, Copy)]
-enum End {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
     Front = 0,
     Back = 1,
 }
@@ -201,6 +211,25 @@ impl Scan {
     /// The last key that is left, with its version and its value.
     pub fn next_back_versioned(&mut self) -> Option<Result<Versioned>> {
         self.with(|walks, directory| walks.next(End::Back, directory))
+    }
+
+    /// The next record at the front or the back; its value only if `reads_value`, which may lie elsewhere.
+    pub(crate) fn record(&mut self, end: End, reads_value: bool) -> Option<Result<Record>> {
+        self.with(|walks, directory| {
+            walks.step(end, directory, |view, key, version| {
+                let seqno = version.seqno;
+                let value = if reads_value {
+                    read_version(key, version, view.segments())?.unwrap_or_default()
+                } else {
+                    Vec::new()
+                };
+                Ok(Record {
+                    key: raw(key),
+                    value,
+                    version: seqno,
+                })
+            })
+        })
     }
 
     /// The next key, without reading a value that lies elsewhere.

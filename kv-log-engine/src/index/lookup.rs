@@ -100,6 +100,34 @@ impl Lookup {
         }
     }
 
+    /// Whether the answer is here: [`Lookup::read`] does not block.
+    pub(crate) const fn is_here(&self) -> bool {
+        matches!(self, Self::Absent | Self::Value(..))
+    }
+
+    /// Whether there is a value, if memory knows.
+    pub(crate) const fn exists_here(&self) -> Option<bool> {
+        match self {
+            Self::Absent => Some(false),
+            Self::Value(..) | Self::Separated(_) => Some(true),
+            Self::Below(_) => None,
+        }
+    }
+
+    /// Whether there is a value. Blocks where memory does not know; reads none.
+    ///
+    /// # Errors
+    /// As for [`Lookup::read`].
+    pub(crate) fn exists(&self) -> Result<bool> {
+        match self {
+            Self::Below(below) => {
+                let found = below.look_up()?;
+                Ok(found.is_some_and(|version| !version.is_tombstone()))
+            }
+            known => Ok(known.exists_here().unwrap_or_default()),
+        }
+    }
+
     /// What `decode` makes of the value. Blocks where it is not in memory.
     ///
     /// # Errors

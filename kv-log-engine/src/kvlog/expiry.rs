@@ -1,7 +1,6 @@
 //! Values that expire.
 
 use super::KVLog;
-use crate::batch::Batch;
 use crate::hop::hop;
 use kv_trait::codec::encode_checked;
 use kv_trait::key::{self, Key, KeyOf};
@@ -39,7 +38,7 @@ where
         Q: KeyOf<K> + Sync + ?Sized,
     {
         let key = key::encode_borrowed::<K, Q>(key)?;
-        let mut batch = Batch::new();
+        let mut batch = self.new_batch();
         let expiry_ms = self.handle().expiry_after(ttl)?;
         batch.put_until_with(&key, expiry_ms, |out| {
             encode_checked::<V, C>(value, self.probed, out)

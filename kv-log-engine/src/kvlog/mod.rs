@@ -8,11 +8,20 @@
 //! the files below, each of one subject.
 
 mod expiry;
+mod many;
+mod piece;
 mod point;
+mod records;
+mod scan;
 mod store;
+mod stream;
+
+pub use records::Records;
+pub use stream::{RecordIter, RecordStream};
 
 use crate::batch::{Answer, Batch, Committed};
 use crate::engine::{Engine, LOOKS_MAX, looked_too_often};
+use crate::format::ids::Seqno;
 use crate::hop::hop;
 use crate::index::{Lookup, Published};
 use crate::options::Options;
@@ -20,7 +29,7 @@ use crate::recovery::RecoveryReport;
 use crate::stats::Stats;
 use kv_trait::codec::Probed;
 use kv_trait::key::Key;
-use kv_trait::{Codec, Effect, Fingerprint, Postcard, Result, Runtime};
+use kv_trait::{Codec, Effect, Fingerprint, Postcard, Result, Runtime, Version, Versioned};
 use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
@@ -269,6 +278,11 @@ where
         .await;
     }
 
+    /// A batch for this store's keyspace.
+    fn new_batch(&self) -> Batch {
+        self.handle().batch()
+    }
+
     async fn write(&self, mut batch: Batch) -> Result<Committed> {
         self.runtime.pool()?;
         for _ in 0..LOOKS_MAX {
@@ -298,18 +312,35 @@ where
         }
     }
 
-    /// Reads, checks and decodes: here what is small and in memory, and on a blocking thread all else.
     async fn read(&self, found: Lookup) -> Result<Option<V>> {
-        match found {
-            Lookup::Absent => Ok(None),
-            Lookup::Value(_, value) => C::decode(&value).map(Some),
-            found => {
-                let read = move || found.read_with(|bytes| caught(|| C::decode(bytes)));
-                let decoded = hop(&self.runtime, read).await?;
-                decoded.map(resumed).transpose()
-            }
-        }
+        let found = self.read_versioned(found).await?;
+        Ok(found.map(|found| found.value))
     }
+
+    /// Reads, checks and decodes: here what is small and in memory, and on a blocking thread all else.
+    async fn read_versioned(&self, found: Lookup) -> Result<Option<Versioned<V>>> {
+        let (seqno, value) = match found {
+            Lookup::Absent => return Ok(None),
+            Lookup::Value(seqno, value) => (seqno, C::decode(&value)?),
+            found => {
+                let decode = |bytes: &[u8]| caught(|| C::decode(bytes));
+                let read = move || found.read_versioned_with(decode);
+                match hop(&self.runtime, read).await? {
+                    None => return Ok(None),
+                    Some((seqno, decoded)) => (seqno, resumed(decoded)?),
+                }
+            }
+        };
+        Ok(Some(Versioned {
+            value,
+            version: version_of(seqno),
+        }))
+    }
+}
+
+/// The place of a write in the order, as callers have it.
+const fn version_of(seqno: Seqno) -> Version {
+    Version::from_u64(seqno.get())
 }
 
 /// The value's own code, on a thread that is not its caller's. What it touches is not looked at after a panic.

@@ -5,7 +5,7 @@ use crate::batch::Batch;
 use crate::hop::hop;
 use kv_trait::codec::{Probed, encode_checked};
 use kv_trait::key::{self, Key, KeyOf};
-use kv_trait::{Codec, Result, Runtime};
+use kv_trait::{Codec, Result, Runtime, Versioned};
 
 impl<K, V, R, C> KVLog<K, V, R, C>
 where
@@ -38,6 +38,35 @@ where
         self.proceed().await;
         let key = key::encode_borrowed::<K, Q>(key)?;
         self.read(self.handle().lookup(&key)?).await
+    }
+
+    /// The value of `key` with its version, which says what write it comes from: what conditional writes expect.
+    ///
+    /// ```
+    /// # mod my { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/runtime.rs")); }
+    /// # my::with_store(async |store| {
+    /// store.put("visits", &1).await?;
+    /// let first = store.get_versioned("visits").await?.expect("it was put");
+    /// assert_eq!(first.value, 1);
+    /// store.put("visits", &1).await?; // the same value, another write
+    /// let second = store.get_versioned("visits").await?.expect("it was put");
+    /// assert!(second.version > first.version);
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropping it has no effect on the store.
+    ///
+    /// # Errors
+    /// As for [`KVLog::get`].
+    pub async fn get_versioned<Q>(&self, key: &Q) -> Result<Option<Versioned<V>>>
+    where
+        Q: KeyOf<K> + Sync + ?Sized,
+    {
+        self.runtime.pool()?;
+        self.proceed().await;
+        let key = key::encode_borrowed::<K, Q>(key)?;
+        self.read_versioned(self.handle().lookup(&key)?).await
     }
 
     /// Stores `value` under `key`; resolves with the value that was there before, once the new one is durable and visible.
@@ -151,7 +180,7 @@ where
     where
         Q: KeyOf<K> + Sync + ?Sized,
     {
-        let batch = Self::delete_batch(key)?.with_priors();
+        let batch = self.delete_batch(key)?.with_priors();
         let committed = self.write(batch).await?;
         self.prior(committed).await
     }
@@ -176,13 +205,43 @@ where
     where
         Q: KeyOf<K> + Sync + ?Sized,
     {
-        let batch = Self::delete_batch(key)?;
+        let batch = self.delete_batch(key)?;
         self.write(batch).await.map(drop)
+    }
+
+    /// Whether `key` has a value. None is read.
+    ///
+    /// ```
+    /// # mod my { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/runtime.rs")); }
+    /// # my::with_store(async |store| {
+    /// assert!(!store.contains_key("visits").await?);
+    /// store.put("visits", &1).await?;
+    /// assert!(store.contains_key("visits").await?);
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropping it has no effect on the store.
+    ///
+    /// # Errors
+    /// `TooLarge`, `Codec` (of the key), `Corrupt`, `Io`, `Closed`, `Unavailable`.
+    pub async fn contains_key<Q>(&self, key: &Q) -> Result<bool>
+    where
+        Q: KeyOf<K> + Sync + ?Sized,
+    {
+        self.runtime.pool()?;
+        self.proceed().await;
+        let key = key::encode_borrowed::<K, Q>(key)?;
+        let found = self.handle().lookup(&key)?;
+        match found.exists_here() {
+            Some(exists) => Ok(exists),
+            None => hop(&self.runtime, move || found.exists()).await,
+        }
     }
 
     fn put_batch<Q: KeyOf<K> + ?Sized>(&self, key: &Q, value: &V) -> Result<Batch> {
         let key = key::encode_borrowed::<K, Q>(key)?;
-        put_batch::<V, C>(&key, value, self.probed)
+        put_batch::<V, C>(self.new_batch(), &key, value, self.probed)
     }
 
     /// The same on a blocking thread.
@@ -193,20 +252,24 @@ where
     ) -> Result<Batch> {
         self.runtime.pool()?;
         let key = key::encode_borrowed::<K, Q>(key)?;
-        let probed = self.probed;
-        let encode = move || Ok(caught(|| put_batch::<V, C>(&key, &value, probed)));
+        let (batch, probed) = (self.new_batch(), self.probed);
+        let encode = move || Ok(caught(|| put_batch::<V, C>(batch, &key, &value, probed)));
         resumed(hop(&self.runtime, encode).await?)
     }
 
-    fn delete_batch<Q: KeyOf<K> + ?Sized>(key: &Q) -> Result<Batch> {
-        let mut batch = Batch::new();
+    fn delete_batch<Q: KeyOf<K> + ?Sized>(&self, key: &Q) -> Result<Batch> {
+        let mut batch = self.new_batch();
         batch.delete(&key::encode_borrowed::<K, Q>(key)?)?;
         Ok(batch)
     }
 }
 
-fn put_batch<V, C: Codec<V>>(key: &[u8], value: &V, probed: Probed) -> Result<Batch> {
-    let mut batch = Batch::new();
+fn put_batch<V, C: Codec<V>>(
+    mut batch: Batch,
+    key: &[u8],
+    value: &V,
+    probed: Probed,
+) -> Result<Batch> {
     batch.put_with(key, |out| encode_checked::<V, C>(value, probed, out))?;
     Ok(batch)
 }

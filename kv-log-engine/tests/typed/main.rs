@@ -1,0 +1,84 @@
+//! The typed store beyond single keys, on the smallest runtime there is.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+
+mod points;
+mod scans;
+
+/// The runtime of the documentation's examples.
+#[allow(dead_code, unreachable_pub, reason = "the examples need all of it")]
+#[path = "../../doc/runtime.rs"]
+mod my;
+
+use kv_log_engine::storage::sim::SimDisk;
+use kv_log_engine::{KVLog, Options, Tuning};
+use kv_trait::{BlockingWork, PoolId, Result, Runtime};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+/// A thread for each piece of blocking work, counted.
+#[derive(Clone, Debug, Default)]
+struct Counting {
+    hops: Arc<AtomicUsize>,
+}
+
+impl Counting {
+    fn hops(&self) -> usize {
+        self.hops.load(Ordering::SeqCst)
+    }
+}
+
+impl Runtime for Counting {
+    fn pool(&self) -> Result<PoolId> {
+        Ok(PoolId::of::<Self>(0))
+    }
+
+    fn spawn_blocking(&self, work: BlockingWork) -> Result<()> {
+        self.hops.fetch_add(1, Ordering::SeqCst);
+        drop(std::thread::spawn(work));
+        Ok(())
+    }
+
+    fn poll_proceed(&self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+type Store<K, V> = KVLog<K, V, Counting>;
+
+/// A store of which some hundred records lie in runs, and values from 8 bytes on in segments.
+fn small(disk: &SimDisk) -> Options {
+    Options::new()
+        .storage(disk.storage())
+        .segment_bytes(64 * 1024)
+        .separation_bytes(8)
+        .tuning(Tuning {
+            memtable_bytes: Some(4096),
+            block_bytes: Some(256),
+            ..Tuning::default()
+        })
+}
+
+async fn open<K: kv_trait::key::Key, V>(disk: &SimDisk) -> Result<Store<K, V>>
+where
+    V: Send + Sync + 'static,
+    kv_trait::Postcard: kv_trait::Codec<V>,
+{
+    KVLog::load_on(Counting::default(), "/db", small(disk)).await
+}
+
+/// Opens a store, and runs what needs one.
+fn with<K, V>(test: impl AsyncFnOnce(Store<K, V>, Counting) -> Result<()>)
+where
+    K: kv_trait::key::Key,
+    V: Send + Sync + 'static,
+    kv_trait::Postcard: kv_trait::Codec<V>,
+{
+    let runtime = Counting::default();
+    my::block_on(async {
+        let disk = SimDisk::new();
+        let store = KVLog::load_on(runtime.clone(), "/db", small(&disk)).await?;
+        test(store, runtime.clone()).await
+    })
+    .unwrap();
+}
