@@ -196,10 +196,8 @@ impl Start {
                 before: contents_before(covered),
             });
         }
-        if next_seqno.is_some_and(|next| next != entry.base_seqno)
-            && !planted!(SwappedOrder)
-            && !planted!(CoveredReplayed)
-        {
+        let is_planted = [planted!(SwappedOrder), planted!(CoveredReplayed)].contains(&true);
+        if next_seqno.is_some_and(|next| next != entry.base_seqno) && !is_planted {
             let what = format!(
                 "it begins with seqno {}, where {} has to come next",
                 entry.base_seqno,

@@ -1,11 +1,15 @@
 //! The typed store beyond single keys, on the smallest runtime there is.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests may panic like tests, and a thread for each piece of work is the simplest runtime"
+)]
 
 mod points;
 mod scans;
 
 /// The runtime of the documentation's examples.
-#[allow(dead_code, unreachable_pub, reason = "the examples need all of it")]
+#[expect(dead_code, unreachable_pub, reason = "the examples need all of it")]
 #[path = "../../doc/runtime.rs"]
 mod my;
 
