@@ -93,6 +93,23 @@ pub(crate) fn write_zeros(file: &dyn StorageFile, start: u64, end: u64) -> io::R
     Ok(())
 }
 
+/// Whether `[start, end)` can be read, and is all zeros.
+pub(crate) fn is_zeros(file: &dyn StorageFile, start: u64, end: u64) -> bool {
+    let mut at = start;
+    let mut piece = [0; 4 * 1024];
+    while at < end {
+        let count = usize::try_from(end - at)
+            .unwrap_or(usize::MAX)
+            .min(piece.len());
+        let piece = &mut piece[..count];
+        if read_exact(file, piece, at).is_err() || piece.iter().any(|byte| *byte != 0) {
+            return false;
+        }
+        at += count as u64;
+    }
+    true
+}
+
 /// Changes the length of a file, so that the next sync makes it durable whatever became of earlier ones: eight bytes more
 /// that take no space. Returns the new one.
 pub(crate) fn change_length(file: &dyn StorageFile) -> io::Result<u64> {

@@ -350,11 +350,15 @@ impl Generation {
         }
     }
 
-    /// Zeros over what was written of an entry, in both files, as far as they reach, and durably.
+    /// Zeros over what was written of an entry, in both files, as far as they reach, and durably. Where blocks are copied on
+    /// write they may find no room, either: where zeros are read nothing of the entry got into the file.
     fn take_back(&self, to: u64) -> io::Result<()> {
         for file in &self.files {
             let reaches = file.len()?.min(to);
-            exact::write_zeros(&**file, self.end, reaches)?;
+            match exact::write_zeros(&**file, self.end, reaches) {
+                Err(_) if exact::is_zeros(&**file, self.end, reaches) => {}
+                zeroed => zeroed?,
+            }
         }
         self.files.iter().try_for_each(|file| file.sync())
     }

@@ -227,6 +227,31 @@ fn a_doubt_is_told_to_every_owner() {
     assert!(matches!(refused, Err(EditError::InDoubt(_))));
 }
 
+/// Where blocks are copied on write there is no room for zeros over an entry that found none, either.
+#[test]
+fn an_edit_that_finds_no_room_is_nothing_where_blocks_are_copied_on_write() {
+    let disk = SimDisk::new();
+    disk.set_copy_on_write(true);
+    let catalog = made(&disk);
+    let id = catalog.allocate().unwrap();
+    let before = on_disk(&disk);
+    let mut refused = 0;
+    for room in (0..).step_by(512) {
+        disk.set_capacity(Some(disk.used_bytes() + room));
+        match catalog.apply(&naming(&run(id))) {
+            Ok(()) => break,
+            Err(EditError::Nothing(error)) => {
+                assert_eq!(error.kind(), ErrorKind::StorageFull);
+                assert_eq!(on_disk(&disk), before);
+                refused += 1;
+            }
+            Err(EditError::InDoubt(error)) => panic!("{room} bytes of room: {error}"),
+        }
+    }
+    assert!(refused > 1, "it fits twice into {refused} sectors");
+    assert_eq!(on_disk(&disk).runs.len(), 1);
+}
+
 /// An owner names a run, lets the one before go, and moves the checkpoint, in one edit: a power cut leaves all of it or
 /// nothing, and all of it once it was answered.
 #[test]
