@@ -373,3 +373,64 @@ fn a_full_btrfs_refuses_and_reads_and_goes_on_when_there_is_room() {
     say(&format!("full: btrfs, {fitted:?}\n"));
     assert!(fitted.iter().skip(1).all(|count| *count > 0), "{fitted:?}");
 }
+
+/// The same on the simulated disk, where what is overwritten takes a new block first: the reserve promises nothing there.
+/// Refusals have effect nothing, what was acknowledged is read in this life and the next, and with more room it goes on.
+#[test]
+fn a_full_disk_that_copies_on_write_is_read_and_goes_on_when_there_is_room() {
+    let disk = SimDisk::new();
+    disk.set_copy_on_write(true);
+    let mut capacity = 1 << 20;
+    disk.set_capacity(Some(capacity));
+    let open = || {
+        let options = Options::new().storage(disk.storage());
+        Engine::open("/db", small(options, 64 * 1024))
+    };
+    let (mut model, mut next) = (Model::new(), 0);
+    let mut store = open().unwrap();
+    let (mut fitted, mut refused) = (Vec::new(), 0);
+    for round in 0..6_usize {
+        fitted.push(fill(&store, &mut model, &mut next, 1, &|_| ()));
+        compare(&store, &model);
+        if round % 2 == 0 {
+            full_or_done(store.close());
+        }
+        drop(store);
+        store = match open() {
+            Ok(store) => store,
+            Err(error) => {
+                full(Err(error));
+                capacity += 1 << 18;
+                disk.set_capacity(Some(capacity));
+                open().unwrap()
+            }
+        };
+        compare(&store, &model);
+        let keys: Vec<_> = model.keys().step_by(3).cloned().collect();
+        for key in keys {
+            match store.remove(&key) {
+                Ok(()) => drop(model.remove(&key)),
+                Err(error) => {
+                    full(Err(error));
+                    refused += 1;
+                }
+            }
+        }
+        compare(&store, &model);
+        capacity += 1 << 18;
+        disk.set_capacity(Some(capacity));
+    }
+    fitted.push(fill(&store, &mut model, &mut next, 1, &|_| ()));
+    compare(&store, &model);
+    say(&format!(
+        "full: simulated, copying on write, {fitted:?}, {refused} deletes refused\n"
+    ));
+    assert!(fitted.iter().skip(1).all(|count| *count > 0), "{fitted:?}");
+}
+
+/// There may be no room for the mark of a clean end.
+fn full_or_done(closed: Result<()>) {
+    if closed.is_err() {
+        full(closed);
+    }
+}
