@@ -54,6 +54,8 @@ mod merge_tests;
 #[cfg(test)]
 mod policy_tests;
 #[cfg(test)]
+mod shape_tests;
+#[cfg(test)]
 mod simulator;
 #[cfg(test)]
 mod testing;
