@@ -109,6 +109,11 @@ impl Life {
         self.store = None;
     }
 
+    /// The store's last handle goes, without a close.
+    pub(crate) fn drop_handles(&mut self) {
+        self.store = None;
+    }
+
     pub(crate) fn store(&self) -> &Engine {
         self.store.as_ref().unwrap()
     }

@@ -20,6 +20,7 @@ tests! {
     copied_values_are_durable_before_an_edit_names_them,
     a_value_overwritten_while_it_is_copied_stays_overwritten,
     a_pass_gives_its_victims_back,
+    a_segment_above_the_floor_is_emptied_on_a_full_disk_only,
     a_segment_behind_the_replay_start_is_no_victim,
     a_block_that_does_not_verify_goes_on_as_a_hole,
     a_value_that_does_not_verify_stays_where_it_is_and_merges_end,
@@ -357,6 +358,49 @@ pub(crate) fn a_pass_gives_its_victims_back() {
     );
     assert!(life.disk.used_bytes() < used);
     life.check("given back");
+    life.cut();
+    life.check("cut");
+}
+
+pub(crate) fn a_segment_above_the_floor_is_emptied_on_a_full_disk_only() {
+    let tuning = Tuning {
+        // So much of it is kept for a unit on a full disk that a segment's values fit.
+        unit_bytes: Some(64 * 1024),
+        ..tuning()
+    };
+    let mut life = Life::with_segments(tuning, 16 * 1024);
+    for number in 0..600 {
+        life.put(key(number), large(number));
+    }
+    life.checkpoint();
+    let before = life.files(".seg");
+    assert!(before.len() > 15, "{before:?}");
+    // A quarter of each segment is garbage: those keys have values that stay in runs.
+    for turn in 0..12 {
+        for number in (0..600).step_by(4) {
+            life.put(key(number), short(turn));
+        }
+        life.checkpoint_and_work();
+    }
+    let left = |life: &Life| before.intersection(&life.files(".seg")).count();
+    assert!(
+        left(&life) >= before.len() - 1,
+        "all are three quarters live"
+    );
+    let stats = life.store().stats();
+    assert_eq!(stats.written.values, 0, "copied for a quarter of garbage");
+    assert!(stats.merge_units > 5 && stats.levels.len() < 5);
+    let full = Fault::new(FaultKind::Errno(ENOSPC)).on(OpKind::Create);
+    life.disk.inject(full.path_contains(".run"));
+    life.put(key(0), short(0));
+    life.freeze();
+    while life.store().run_slice().unwrap_or(false) {}
+    life.wait();
+    life.work();
+    let emptied = before.len() - left(&life);
+    assert!(emptied > 1, "{emptied} segments are emptied");
+    assert!(life.store().stats().written.values > 0);
+    life.check("emptied");
     life.cut();
     life.check("cut");
 }

@@ -16,6 +16,7 @@ tests! {
     a_caller_that_writes_while_it_scans_does_not_wait_for_itself,
     the_oldest_pin_is_named_with_what_it_holds,
     a_scan_behind_a_close_goes_on_or_ends_as_closed,
+    a_scan_behind_the_last_handle_goes_on_or_ends_as_closed,
     a_condition_on_a_key_in_a_run_is_judged_without_the_leader_reading,
     a_condition_that_memory_cannot_judge_is_looked_up_again,
     a_batch_sent_back_without_a_caller_is_refused_with_effect_nothing,
@@ -300,6 +301,16 @@ pub(crate) fn the_oldest_pin_is_named_with_what_it_holds() {
 }
 
 pub(crate) fn a_scan_behind_a_close_goes_on_or_ends_as_closed() {
+    scan_behind(Life::close);
+}
+
+/// Nobody says to it that the store is gone.
+pub(crate) fn a_scan_behind_the_last_handle_goes_on_or_ends_as_closed() {
+    scan_behind(Life::drop_handles);
+}
+
+/// A scan that is open while a store ends, and while the next owner replaces all of it.
+fn scan_behind(end: impl FnOnce(&mut Life)) {
     let mut life = wide();
     life.die();
     let snapshot = life.model.clone();
@@ -307,7 +318,7 @@ pub(crate) fn a_scan_behind_a_close_goes_on_or_ends_as_closed() {
     let mut found = BTreeMap::new();
     found.extend(scan.by_ref().take(3).collect::<Result<Vec<_>>>().unwrap());
     life.put(key(3), short(3));
-    life.close();
+    end(&mut life);
     life.open();
     replace_everything(&mut life, 1000);
     for item in scan {
@@ -315,11 +326,8 @@ pub(crate) fn a_scan_behind_a_close_goes_on_or_ends_as_closed() {
             Ok((key, value)) => drop(found.insert(key, value)),
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
-                assert!(
-                    found
-                        .iter()
-                        .all(|(key, value)| snapshot.get(key) == Some(value))
-                );
+                let held = |(key, value)| snapshot.get(key) == Some(value);
+                assert!(found.iter().all(held));
                 return;
             }
         }
