@@ -137,7 +137,7 @@ impl Engine {
         &self,
         keys: impl IntoIterator<Item = &'k [u8]>,
     ) -> Result<Vec<Lookup>> {
-        let view = self.view()?;
+        let view = self.view_of_keyspace()?;
         let lookups = keys.into_iter().map(|key| {
             check_length("key", key.len(), KEY_BYTES_MAX)?;
             Ok(view.lookup(&full_key(self.keyspace, key)))

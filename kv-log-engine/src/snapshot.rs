@@ -76,9 +76,9 @@ impl Engine {
     /// Everything there is, of all keyspaces, as it is now. Costs next to nothing, and does not block.
     ///
     /// # Errors
-    /// `Closed`.
+    /// `Closed`; `NotFound`: this keyspace was dropped.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let view = self.view()?;
+        let view = self.view_of_keyspace()?;
         let handle = &**self.handle();
         let (now, until) = handle.view_terms();
         let at = view.last();
