@@ -1,9 +1,7 @@
 //! Values that expire, as callers of the engine write them and ask about them.
 
-use crate::batch::{Batch, check_length};
+use crate::batch::check_length;
 use crate::engine::Engine;
-use crate::fault;
-use crate::format::record::KEYSPACE_DEFAULT;
 use crate::format::run::full_key;
 use crate::index::View;
 use kv_trait::{KEY_BYTES_MAX, Result};
@@ -15,7 +13,7 @@ impl Engine {
     /// # Errors
     /// As for [`Engine::put`]; `InvalidInput`: 2^64 - 1, effect *nothing*.
     pub fn put_until(&self, key: &[u8], value: &[u8], expiry_ms: u64) -> Result<()> {
-        let mut batch = Batch::new();
+        let mut batch = self.batch();
         batch.put_until(key, value, expiry_ms)?;
         self.write(batch).map(drop)
     }
@@ -66,11 +64,7 @@ impl Engine {
     /// What is there now, and the full key.
     pub(crate) fn view_of(&self, key: &[u8]) -> Result<(View, Vec<u8>)> {
         check_length("key", key.len(), KEY_BYTES_MAX)?;
-        self.handle().check_open()?;
-        let view = self.handle().published.view();
-        if view.is_closed() {
-            return Err(fault::closed());
-        }
-        Ok((view, full_key(KEYSPACE_DEFAULT, key)))
+        let view = self.view_of_keyspace()?;
+        Ok((view, full_key(self.keyspace_id(), key)))
     }
 }
