@@ -3,7 +3,7 @@
 //! Wires the parts together and decides nothing itself: `open` and `recovery` say what is there, `commit` owns the order
 //! of writing, `index` what readers see.
 
-use crate::batch::{Answer, Batch, Looked, Receipt, check_length};
+use crate::batch::{Answer, Batch, Condition, Looked, Receipt, check_length};
 use crate::commit::Ticket;
 use crate::commit::group::LogWriter;
 use crate::fault;
@@ -12,7 +12,7 @@ use crate::format::record::KEYSPACE_DEFAULT;
 use crate::format::run::full_key;
 use crate::handle::Handle;
 use crate::index::source::Interval;
-use crate::index::{Lookup, Published, View};
+use crate::index::{Lookup, Published, Remembered, View};
 use crate::open;
 use crate::options::Options;
 use crate::overview;
@@ -63,6 +63,9 @@ pub struct Engine {
     /// That of a keyspace with a name.
     fingerprint: Option<Arc<Fingerprint>>,
 }
+
+/// So many conditions are asked of memory by whoever submits them.
+const CONDITIONS_HERE_MAX: usize = 64;
 
 impl Engine {
     /// Opens the store in the directory `path`, or creates it there. Recovers what a crash left behind. Blocks.
@@ -270,6 +273,19 @@ impl Engine {
         self.handle.queue.submit(batch)
     }
 
+    /// Whether a batch's conditions ask for what memory does not know, or for so much that it is better asked on a blocking
+    /// thread. Where nobody looked, the leader judges by what memory knows then.
+    pub(crate) fn has_to_look(&self, batch: &Batch) -> bool {
+        let known = |condition: &Condition| {
+            let key = full_key(condition.keyspace, &condition.key);
+            matches!(
+                self.handle.published.remembered(&key, 0),
+                Remembered::Version(_)
+            )
+        };
+        batch.conditions.len() > CONDITIONS_HERE_MAX || !batch.conditions.iter().all(known)
+    }
+
     /// Finds the versions that a batch's conditions ask about, for the leader reads no disk. Blocks.
     ///
     /// # Errors
@@ -367,6 +383,11 @@ impl Engine {
     #[doc(hidden)]
     pub fn freeze(&self) -> Result<()> {
         self.handle.freeze()
+    }
+
+    /// Whether both are handles of one open store.
+    pub(crate) fn is_same_store(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.handle, &other.handle)
     }
 
     pub(crate) const fn handle(&self) -> &Arc<Handle> {

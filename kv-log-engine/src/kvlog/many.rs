@@ -42,33 +42,28 @@ where
         self.runtime.pool()?;
         let keys = encoded::<K, Q>(keys)?;
         self.proceed().await;
-        let here = keys.len() <= HERE_MAX;
-        let found = if here {
+        if keys.len() <= HERE_MAX {
             let found = self.handle().lookups(keys.iter().map(Vec::as_slice))?;
-            if found.iter().all(Lookup::is_here) {
-                return found.iter().map(decode_here::<V, C>).collect();
-            }
-            Some(found)
-        } else {
-            None
-        };
+            return self.read_all(found).await;
+        }
         let engine = self.handle().clone();
         let read = move || {
-            let found = match found {
-                Some(found) => found,
-                None => engine.lookups(keys.iter().map(Vec::as_slice))?,
-            };
-            Ok(caught(|| {
-                found
-                    .into_iter()
-                    .map(|found| found.read_with(C::decode)?.transpose())
-                    .collect()
-            }))
+            let found = engine.lookups(keys.iter().map(Vec::as_slice))?;
+            Ok(caught(|| decode_all::<V, C>(&found)))
         };
         resumed(hop(&self.runtime, read).await?)
     }
 
-    /// Stores many values, as one batch: all of them or none. Of two values for one key the later counts.
+    /// Reads, checks and decodes: here what is small, in memory and not much, and otherwise all of it on one blocking thread.
+    pub(super) async fn read_all(&self, found: Vec<Lookup>) -> Result<Vec<Option<V>>> {
+        if found.len() <= HERE_MAX && found.iter().all(Lookup::is_here) {
+            return decode_all::<V, C>(&found);
+        }
+        let read = move || Ok(caught(|| decode_all::<V, C>(&found)));
+        resumed(hop(&self.runtime, read).await?)
+    }
+
+    /// Stores many values, as one [batch](KVLog::batch): all of them or none. Of two values for one key the later counts.
     ///
     /// ```
     /// # mod my { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/runtime.rs")); }
@@ -114,6 +109,7 @@ fn encoded<'a, K: Key, Q: KeyOf<K> + ?Sized + 'a>(
     keys.map(|key| key::encode_borrowed::<K, Q>(key)).collect()
 }
 
-fn decode_here<V, C: Codec<V>>(found: &Lookup) -> Result<Option<V>> {
-    found.read_with(C::decode)?.transpose()
+fn decode_all<V, C: Codec<V>>(found: &[Lookup]) -> Result<Vec<Option<V>>> {
+    let decoded = |found: &Lookup| found.read_with(C::decode)?.transpose();
+    found.iter().map(decoded).collect()
 }

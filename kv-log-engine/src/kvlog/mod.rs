@@ -7,7 +7,9 @@
 //! Here: the type, its opening and closing, and how a batch is written and a value read. What a caller does with keys is in
 //! the files below, each of one subject.
 
+mod batch;
 mod expiry;
+mod keyspace;
 mod many;
 mod piece;
 mod point;
@@ -16,6 +18,7 @@ mod scan;
 mod store;
 mod stream;
 
+pub use batch::{KVBatch, KVBatchOf};
 pub use records::Records;
 pub use stream::{RecordIter, RecordStream};
 
@@ -286,7 +289,7 @@ where
     async fn write(&self, mut batch: Batch) -> Result<Committed> {
         self.runtime.pool()?;
         for _ in 0..LOOKS_MAX {
-            if !batch.conditions.is_empty() {
+            if self.handle().has_to_look(&batch) {
                 let engine = self.handle().clone();
                 let look = move || engine.look(&mut batch).map(|()| batch);
                 batch = hop(&self.runtime, look).await?;

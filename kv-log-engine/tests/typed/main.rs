@@ -5,6 +5,8 @@
     reason = "helpers of tests may panic like tests, and a thread for each piece of work is the simplest runtime"
 )]
 
+mod batches;
+mod keyspaces;
 mod points;
 mod scans;
 
@@ -16,6 +18,7 @@ mod my;
 use kv_log_engine::storage::sim::SimDisk;
 use kv_log_engine::{KVLog, Options, Tuning};
 use kv_trait::{BlockingWork, PoolId, Result, Runtime};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -46,6 +49,35 @@ impl Runtime for Counting {
     fn poll_proceed(&self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
     }
+}
+
+/// All of them at once, in one task.
+async fn join<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut waiting: Vec<_> = futures
+        .into_iter()
+        .map(|one| (Box::pin(one), None))
+        .collect();
+    std::future::poll_fn(|cx| {
+        let mut left = 0;
+        for (future, outcome) in &mut waiting {
+            if outcome.is_none() {
+                match Pin::new(future).poll(cx) {
+                    Poll::Ready(ready) => *outcome = Some(ready),
+                    Poll::Pending => left += 1,
+                }
+            }
+        }
+        if left == 0 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    waiting
+        .into_iter()
+        .filter_map(|(_, outcome)| outcome)
+        .collect()
 }
 
 type Store<K, V> = KVLog<K, V, Counting>;
