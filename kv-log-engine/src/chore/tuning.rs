@@ -107,7 +107,7 @@ impl Tuning {
     /// before the run's last key is merged, and what that may come to is kept for a full disk: in a small store that must not
     /// be as much as all it holds.
     pub(crate) fn run_bytes(&self, live_bytes: u64) -> u64 {
-        (live_bytes / 64).max(RUN_BYTES_MIN).min(self.run_bytes)
+        (live_bytes / 32).max(RUN_BYTES_MIN).min(self.run_bytes)
     }
 
     /// The log that may grow before a checkpoint, in a store of which so much is live: a small one must not take many times
