@@ -11,6 +11,7 @@ pub(crate) const BITS_PER_KEY: usize = 16;
 const PROBES: u32 = 11;
 const PROBES_MAX: u32 = 32;
 const WORD_BITS: usize = 64;
+const _: () = assert!((PROBES_MAX as usize) < WORD_BITS);
 /// The longest: words are counted in 32 bits and bits have to be, too.
 const WORDS_MAX: u32 = (1 << 26) - 1;
 
@@ -23,13 +24,15 @@ impl KeyHash {
         Self(Salt(store.0).check(&[full_key]))
     }
 
-    /// The bits that stand for the key, in a filter of `bits`.
+    /// The bits that stand for the key, in a filter of `bits`, of which there are more than probes.
     fn probes(self, probes: u32, bits: u64) -> impl Iterator<Item = u64> {
+        // Sums of two remainders, and of one and a step, are below twice `bits`: no division is needed.
+        let wrap = move |sum: u64| if sum < bits { sum } else { sum - bits };
         let (mut x, mut y) = ((self.0 & 0xffff_ffff) % bits, (self.0 >> 32) % bits);
         (1..=u64::from(probes)).map(move |step| {
             let bit = x;
-            x = (x + y) % bits;
-            y = (y + step) % bits;
+            x = wrap(x + y);
+            y = wrap(y + step);
             bit
         })
     }
@@ -129,4 +132,26 @@ impl Filter {
 fn position(bit: u64) -> (usize, u64) {
     let word = usize::try_from(bit / WORD_BITS as u64).unwrap_or(usize::MAX);
     (word, 1 << (bit % WORD_BITS as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// As FORMAT.md has them: each a remainder.
+        #[test]
+        fn the_bits_of_a_key_are_the_remainders_of_the_format(hash in any::<u64>(), words in 1..5_000_u64) {
+            let bits = words * WORD_BITS as u64;
+            let (mut x, mut y) = ((hash & 0xffff_ffff) % bits, (hash >> 32) % bits);
+            let mut expected = Vec::new();
+            for step in 1..=u64::from(PROBES_MAX) {
+                expected.push(x);
+                (x, y) = ((x + y) % bits, (y + step) % bits);
+            }
+            let found: Vec<u64> = KeyHash(hash).probes(PROBES_MAX, bits).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
 }
