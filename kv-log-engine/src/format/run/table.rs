@@ -76,6 +76,14 @@ impl TableBuilder {
         self.last.clear();
         content
     }
+
+    /// Gives the memory of a content that was finished, and has been used, to the next one.
+    pub(crate) fn reuse(&mut self, mut content: Vec<u8>) {
+        if self.is_empty() {
+            content.clear();
+            self.content = content;
+        }
+    }
 }
 
 pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {

@@ -324,6 +324,7 @@ impl RunWriter {
     fn close_block(&mut self) {
         let content = self.block.finish();
         let place = self.seal(PieceKind::Block, &content);
+        self.block.reuse(content);
         self.fence
             .push(&self.block_separator, |out| push_place(out, place));
         let fence_bytes = self.fence.content_bytes();
