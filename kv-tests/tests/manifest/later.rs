@@ -123,7 +123,7 @@ fn what_only_later_versions_can_read_is_refused_by_name() {
         edit(
             manifest,
             vec![Item {
-                kind: 10,
+                kind: 14,
                 class: 0,
                 body: vec![0; 30],
             }],
@@ -133,7 +133,7 @@ fn what_only_later_versions_can_read_is_refused_by_name() {
         (feature, "manifest features 8"),
         (item, "item of the manifest 400"),
         (class, "item of the manifest 400"),
-        (reserved, "item of the manifest 10"),
+        (reserved, "item of the manifest 14"),
     ] {
         let disk = changed(change);
         let names = disk.files();
