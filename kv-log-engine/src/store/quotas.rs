@@ -66,9 +66,9 @@ impl Held {
 }
 
 /// What a unit may write on a full disk, in a store that has so many bytes in runs and whole segments: enough to empty half a
-/// segment, or what a unit writes else, but no more than a quarter of it all.
+/// segment, or what a unit writes else, but no more than an eighth of it all.
 pub(crate) fn full_unit_bytes(merged_bytes: u64, unit_bytes: u64, segment_bytes: u64) -> u64 {
-    unit_bytes.max(segment_bytes / 2).min(merged_bytes / 4)
+    unit_bytes.max(segment_bytes / 2).min(merged_bytes / 8)
 }
 
 impl Held {
