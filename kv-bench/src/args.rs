@@ -93,7 +93,7 @@ pub(crate) struct RunOptions {
 /// Which parts.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct MicroOptions {
-    /// index, frame, replay, pause; all of them if none is named.
+    /// index, frame, replay, pause, calls; all of them if none is named.
     #[arg(value_name = "PART")]
     pub(crate) parts: Vec<String>,
     /// Keys of the index, records of the replay and of the batch that must not pause readers.

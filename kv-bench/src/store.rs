@@ -119,7 +119,7 @@ pub(crate) fn balance(bytes: &[u8]) -> Outcome<u64> {
 
 /// An account must be there.
 pub(crate) fn present<V>(value: Option<V>) -> Outcome<V> {
-    value.ok_or_else(|| "an account is missing".into())
+    value.ok_or_else(|| "a record is missing".into())
 }
 
 /// Each call on the runtime's blocking pool.

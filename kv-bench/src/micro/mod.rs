@@ -1,5 +1,6 @@
 //! kvlog's parts by themselves, each beside its target, and beside something that everybody knows in the same run.
 
+mod calls;
 mod count;
 mod frame;
 mod index;
@@ -20,11 +21,12 @@ use tempfile::TempDir;
 
 type Part = fn(&MicroOptions, &TempDir) -> Outcome<Vec<Row>>;
 
-const PARTS: [(&str, Part); 4] = [
+const PARTS: [(&str, Part); 5] = [
     ("index", index::measure),
     ("frame", frame::measure),
     ("replay", replay::measure),
     ("pause", pause::measure),
+    ("calls", calls::measure),
 ];
 
 /// What was measured of one part.
@@ -144,6 +146,10 @@ fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let begin = Instant::now();
     let done = work();
     (begin.elapsed(), done)
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts fit 53 bits")]

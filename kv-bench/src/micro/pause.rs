@@ -3,7 +3,7 @@
 //! A ticking task and a reading one share an executor of one thread. The noise is what the same machine does to them
 //! while the same batch goes into *another* store: the same memory, processor and disk, but nothing shared.
 
-use super::Row;
+use super::{Row, milliseconds};
 use crate::args::MicroOptions;
 use crate::keys::{Random, Values, key};
 use crate::store::{Failure, Outcome};
@@ -47,10 +47,6 @@ pub(super) fn measure(options: &MicroOptions, directory: &TempDir) -> Outcome<Ve
         .beside("into another store", noise),
         Row::new("pause: beyond that noise", "ms", beyond).at_most(PAUSE_MAX),
     ])
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
 }
 
 /// Readers of the store `read` while one batch goes into the store `written`, which may be the same one.
