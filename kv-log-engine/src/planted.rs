@@ -124,6 +124,10 @@ faults! {
     ExpiredDroppedEarly,
     /// The clock that a merge dropped values by is not recorded.
     ClockNotRecorded,
+    /// The store's clock goes back with the system's.
+    ClockGoesBack,
+    /// What a write replaced is told although it had expired.
+    ExpiredPrior,
     /// Copied values are not synced before an edit names them.
     ValuesNotSynced,
     /// What a merge cannot read is left out.

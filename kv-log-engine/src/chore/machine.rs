@@ -171,6 +171,7 @@ impl Machine {
             checkpoint_bytes: self.checkpoint_bytes,
             log_bytes,
             levels_max: ground.tuning.levels_max,
+            now_ms: ground.clock.reading_ms(),
             disk_full: self.is_full(ground),
             unit_bytes: ground.tuning.unit_bytes,
             room: (self.room(ground) / 2)

@@ -57,8 +57,29 @@ pub(crate) struct RunShape {
     pub(crate) live_bytes: u64,
     pub(crate) entries: u64,
     pub(crate) tombstones: u64,
+    /// Entries whose time has passed, by an estimate that is right when it says none.
+    pub(crate) expired: u64,
+    /// When the first of those that expire does, in milliseconds since 1970.
+    pub(crate) earliest_expiry_ms: Option<u64>,
     /// Bytes of records that it refers to, for each segment.
     pub(crate) referred: BTreeMap<SegmentId, u64>,
+}
+
+impl RunShape {
+    /// What is left of this much of it without what has expired.
+    fn unexpired(&self, bytes: u64) -> u64 {
+        bytes - share(bytes, self.expired.min(self.entries), self.entries)
+    }
+
+    /// Whether rewriting it is worth the while for what has expired alone.
+    const fn has_mostly_expired(&self) -> bool {
+        self.expired > 0 && self.expired * 2 >= self.entries
+    }
+
+    /// The file, and what it refers to.
+    fn weight(&self) -> u64 {
+        self.live_bytes + self.referred.values().sum::<u64>()
+    }
 }
 
 /// A level: disjoint runs in the order of their keys.
@@ -145,6 +166,8 @@ pub(crate) struct Shape {
     pub(crate) levels: Vec<LevelShape>,
     pub(crate) segments: Vec<SegmentShape>,
     pub(crate) budgets: Budgets,
+    /// The reading of the store's clock that `expired` goes by.
+    pub(crate) now_ms: u64,
 }
 
 /// Why a unit is due.
@@ -198,6 +221,8 @@ pub(crate) struct Pass {
     pub(crate) oldest: LevelId,
     pub(crate) victims: BTreeSet<SegmentId>,
     pub(crate) reason: Reason,
+    /// What had expired by then goes, however little it is: somebody asked for it. Not known any more behind a restart.
+    pub(crate) expired_by_ms: u64,
 }
 
 /// One unit of a pass: levels, and where it begins. It ends where its output is long enough, or at `to`.
@@ -268,6 +293,7 @@ impl Policy {
         };
         let all = Pass {
             victims: victims(shape),
+            expired_by_ms: shape.now_ms,
             ..pass(shape, 0, bottom, Reason::Asked)
         };
         let due = next_of(shape, &all).is_some();
@@ -294,6 +320,7 @@ fn begin(shape: &Shape) -> Option<Pass> {
         .or_else(|| above(shape, bottom))
         .or_else(|| young(shape, bottom))
         .or_else(|| alone(shape, bottom))
+        .or_else(|| expired(shape, bottom))
 }
 
 fn pass(shape: &Shape, newest: usize, oldest: usize, reason: Reason) -> Pass {
@@ -302,6 +329,7 @@ fn pass(shape: &Shape, newest: usize, oldest: usize, reason: Reason) -> Pass {
         oldest: shape.levels[oldest].id,
         victims: BTreeSet::new(),
         reason,
+        expired_by_ms: 0,
     }
 }
 
@@ -348,6 +376,14 @@ fn alone(shape: &Shape, bottom: usize) -> Option<Pass> {
     let tombstones = level.sum(|run| run.tombstones);
     let due = tombstones > 0 && tombstones * 2 >= level.sum(|run| run.entries);
     due.then(|| pass(shape, 0, 0, Reason::Space))
+}
+
+/// The bottom and no other level, because most of one of its runs has expired: nothing that is written anew has to come that
+/// far. A run that was rewritten for it has nothing that has expired, so that this ends.
+fn expired(shape: &Shape, bottom: usize) -> Option<Pass> {
+    let mut runs = shape.levels[bottom].runs.iter();
+    let due = runs.any(RunShape::has_mostly_expired);
+    due.then(|| pass(shape, bottom, bottom, Reason::Space))
 }
 
 /// All levels, because those above weigh too much beside the bottom: twice the share, or the share as soon as that much
@@ -436,7 +472,7 @@ impl Usage {
         let segments: u64 = segments.map(|segment| segment.bytes).sum();
         let files = shape.levels.iter();
         let files: u64 = files.map(|level| level.sum(|run| run.file_bytes)).sum();
-        let weight = |run: &RunShape| run.live_bytes + run.referred.values().sum::<u64>();
+        let weight = |run: &RunShape| run.unexpired(run.weight());
         let Some((bottom, above)) = shape.levels.split_last() else {
             return Self {
                 total: segments,
@@ -453,10 +489,13 @@ impl Usage {
         let killed = share(weight_below, entries_above.min(entries), entries);
         let weight_above = sum(&weight);
         let added = share(weight_above, puts_above, entries_above);
+        let over = |run: &RunShape| run.weight() - weight(run);
+        let rewritten = bottom.runs.iter().filter(|run| run.has_mostly_expired());
+        let expired = sum(&over) + rewritten.map(over).sum::<u64>();
         Self {
             total: segments + files,
             live: weight_below - killed + added,
-            garbage_above: killed.min(bottom.live_bytes()) + (weight_above - added),
+            garbage_above: killed.min(bottom.live_bytes()) + (weight_above - added) + expired,
         }
     }
 }
@@ -469,11 +508,12 @@ fn share(of: u64, part: u64, whole: u64) -> u64 {
     u64::try_from(share).unwrap_or(u64::MAX)
 }
 
+/// Bytes of records that runs refer to, for each segment: what has not expired.
 fn referred(shape: &Shape) -> BTreeMap<SegmentId, u64> {
     let mut sums = BTreeMap::new();
     for run in shape.levels.iter().flat_map(|level| &level.runs) {
         for (segment, bytes) in &run.referred {
-            *sums.entry(*segment).or_insert(0) += bytes;
+            *sums.entry(*segment).or_insert(0) += run.unexpired(*bytes);
         }
     }
     sums
@@ -533,7 +573,7 @@ fn victims(shape: &Shape) -> BTreeSet<SegmentId> {
 }
 
 /// The next unit of a pass: from the smallest key that is left above its oldest level, or in a run of that which refers to
-/// a victim, or, where that is the only one, has tombstones. `None`: the pass has ended.
+/// a victim, or has mostly expired, or, where that is the only one, has tombstones. `None`: the pass has ended.
 fn next_of(shape: &Shape, pass: &Pass) -> Option<Unit> {
     let newest = newest_of(shape, pass);
     let oldest = shape
@@ -545,10 +585,16 @@ fn next_of(shape: &Shape, pass: &Pass) -> Option<Unit> {
         .flat_map(|level| &level.runs);
     let bottom = oldest + 1 == shape.levels.len();
     let alone = bottom && pass.newest == pass.oldest;
-    let refers = |run: &&RunShape| {
-        run.referred.keys().any(|id| pass.victims.contains(id)) || alone && run.tombstones > 0
+    let asked = |run: &RunShape| {
+        let earliest_ms = run.earliest_expiry_ms;
+        earliest_ms.is_some_and(|earliest_ms| earliest_ms <= pass.expired_by_ms)
     };
-    let below = shape.levels[oldest].runs.iter().filter(refers);
+    let wanted = |run: &&RunShape| {
+        run.referred.keys().any(|id| pass.victims.contains(id))
+            || bottom && (run.has_mostly_expired() || asked(run))
+            || alone && run.tombstones > 0
+    };
+    let below = shape.levels[oldest].runs.iter().filter(wanted);
     let needed: Vec<&RunShape> = above.chain(below).collect();
     let first = needed.iter().map(|run| &run.from).min()?;
     let from = begin_of(&shape.levels[oldest], first);

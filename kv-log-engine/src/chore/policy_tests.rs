@@ -304,6 +304,8 @@ fn run(from: &[u8], to: Option<&[u8]>, bytes: u64) -> RunShape {
         live_bytes: bytes,
         entries: bytes / 100,
         tombstones: 0,
+        expired: 0,
+        earliest_expiry_ms: None,
         referred: BTreeMap::new(),
     }
 }
@@ -320,6 +322,7 @@ fn shape(sizes: &[u64]) -> Shape {
             .collect(),
         segments: Vec::new(),
         budgets: Budgets::new(1000, 1000, sizes.last().copied().unwrap_or_default()),
+        now_ms: 0,
     }
 }
 
@@ -449,6 +452,54 @@ fn a_pass_that_a_restart_cut_short_goes_on_where_it_was() {
         (1, 3, Reason::Resumed)
     );
     assert_eq!(unit.from, b"m");
+}
+
+/// A bottom of two runs, of 100 entries each, below a small level.
+fn expiring(expired: u64) -> Shape {
+    let mut shape = shape(&[1000, 20_000]);
+    shape.now_ms = 50;
+    let mut late = run(b"m", None, 10_000);
+    late.expired = expired;
+    late.earliest_expiry_ms = Some(if expired > 0 { 50 } else { 51 });
+    shape.levels[1].runs = vec![run(b"", Some(b"m"), 10_000), late];
+    shape
+}
+
+#[test]
+fn a_run_of_the_bottom_that_has_mostly_expired_is_rewritten_alone() {
+    let unit = |shape: &Shape| {
+        let unit = Policy::default().next(shape)?;
+        Some((unit.newest, unit.oldest, unit.bottom, unit.from, unit.to))
+    };
+    assert_eq!(unit(&expiring(0)), None);
+    assert_eq!(unit(&expiring(49)), None);
+    assert_eq!(unit(&expiring(50)), Some((1, 1, true, b"m".to_vec(), None)));
+    // A pass that is due anyway takes it along.
+    let mut due = expiring(50);
+    due.budgets.begin_percent = 1;
+    let units = unit(&due).unwrap();
+    assert_eq!((units.0, units.1), (0, 1));
+}
+
+#[test]
+fn whoever_asks_has_all_removed_that_has_expired_by_then() {
+    let mut shape = expiring(1);
+    shape.levels.remove(0);
+    let mut policy = Policy::default();
+    assert!(policy.ask_for_all(&shape));
+    let unit = policy.next(&shape).unwrap();
+    assert_eq!((unit.from, unit.reason), (b"m".to_vec(), Reason::Asked));
+    // What expires meanwhile is not of it, or it would never end.
+    shape.now_ms = 60;
+    shape.levels[0].runs[1].earliest_expiry_ms = Some(51);
+    assert_eq!(policy.next(&shape), None);
+    assert!(!Policy::default().ask_for_all(&expiring_later()));
+}
+
+fn expiring_later() -> Shape {
+    let mut shape = expiring(0);
+    shape.levels.remove(0);
+    shape
 }
 
 /// The first checkpoint of a store may say nothing but what is absent.

@@ -16,6 +16,8 @@ pub(super) struct Circumstances<'a> {
     pub(super) log_bytes: u64,
     /// Levels that lookups may meet, where that does not follow the store's size.
     pub(super) levels_max: Option<usize>,
+    /// The reading of the store's clock.
+    pub(super) now_ms: u64,
     /// A write failed for want of room.
     pub(super) disk_full: bool,
     /// What a unit writes where there is room.
@@ -28,13 +30,14 @@ pub(super) struct Circumstances<'a> {
 
 /// What a decision depends on.
 pub(super) fn shape(manifest: &Manifest, circumstances: &Circumstances<'_>) -> Shape {
+    let now_ms = circumstances.now_ms;
     let mut levels: Vec<LevelShape> = Vec::new();
     for run in &manifest.runs {
         match levels.last_mut().filter(|level| level.id == run.level) {
-            Some(level) => level.runs.push(run_shape(run)),
+            Some(level) => level.runs.push(run_shape(run, now_ms)),
             None => levels.push(LevelShape {
                 id: run.level,
-                runs: vec![run_shape(run)],
+                runs: vec![run_shape(run, now_ms)],
             }),
         }
     }
@@ -76,10 +79,11 @@ pub(super) fn shape(manifest: &Manifest, circumstances: &Circumstances<'_>) -> S
             ..budgets
         },
         levels,
+        now_ms,
     }
 }
 
-fn run_shape(run: &RunEntry) -> RunShape {
+fn run_shape(run: &RunEntry, now_ms: u64) -> RunShape {
     let left = run.entries.saturating_sub(run.taken);
     let share = |of: u64| {
         let share = u128::from(of) * u128::from(left) / u128::from(run.entries.max(1));
@@ -94,6 +98,8 @@ fn run_shape(run: &RunEntry) -> RunShape {
         live_bytes: share(run.file_bytes),
         entries: left,
         tombstones: share(run.tombstones),
+        expired: share(run.expiring.map_or(0, |expiring| expiring.expired(now_ms))),
+        earliest_expiry_ms: run.expiring.map(|expiring| expiring.earliest_ms),
         // Which of them a cut took is not known; a segment that nothing is left of is still named by its run.
         referred: referred
             .map(|(segment, referred)| (*segment, share(referred.bytes)))
@@ -108,6 +114,7 @@ pub(super) fn passes(manifest: &Manifest) -> Vec<Pass> {
         oldest: pass.oldest,
         victims: pass.victims.clone(),
         reason: Reason::of(pass.reason),
+        expired_by_ms: 0,
     });
     passes.collect()
 }

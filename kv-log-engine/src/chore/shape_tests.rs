@@ -58,6 +58,7 @@ fn compare(small: &Small, manifest: &Manifest, what: &str) -> bool {
     }
     let none = BTreeSet::new();
     let circumstances = Circumstances {
+        now_ms: 0,
         checkpoint_bytes: 1,
         log_bytes: 1,
         levels_max: None,

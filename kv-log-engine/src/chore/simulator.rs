@@ -63,6 +63,8 @@ impl Run {
                 live_bytes: 0,
                 entries: 0,
                 tombstones: 0,
+                expired: 0,
+                earliest_expiry_ms: None,
                 referred: BTreeMap::new(),
             },
             entries,
@@ -376,6 +378,7 @@ impl Simulator {
                 above_percent: self.setup.above_percent,
                 ..self.budgets()
             },
+            now_ms: 0,
         }
     }
 

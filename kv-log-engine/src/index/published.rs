@@ -431,6 +431,7 @@ impl Published {
     ) -> Vec<Lookup> {
         let view = self.view();
         let before_group = view.point();
+        let asked_ms = if planted!(ExpiredPrior) { 0 } else { now_ms };
         let mut memtable = before_group.memtable.clone();
         let mut filler = Filler::new(&mut memtable);
         let mut tables = before_group.tables.clone();
@@ -456,12 +457,12 @@ impl Published {
             let key = filler.apply(&change, |key, before| {
                 if wants_prior {
                     // The segment of an entry that the group has made is one of this point: segments come first.
-                    known = Some(Lookup::of(key, before, &before_group.segments, now_ms));
+                    known = Some(Lookup::of(key, before, &before_group.segments, asked_ms));
                 }
             });
             if wants_prior {
                 let known = known.filter(|_| !planted!(WrongPrior));
-                replaced.push(known.unwrap_or_else(|| before_group.lookup(key, now_ms)));
+                replaced.push(known.unwrap_or_else(|| before_group.lookup(key, asked_ms)));
             }
         }
         if records == 0 {

@@ -1,10 +1,11 @@
 //! Values that expire.
 
 use super::KVLog;
+use crate::batch::Batch;
 use crate::hop::hop;
 use kv_trait::codec::encode_checked;
 use kv_trait::key::{self, Key, KeyOf};
-use kv_trait::{Codec, Error, ErrorKind, Result, Runtime};
+use kv_trait::{Codec, Error, ErrorKind, Expiry, Result, Runtime, async_trait};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 impl<K, V, R, C> KVLog<K, V, R, C>
@@ -37,13 +38,37 @@ where
     where
         Q: KeyOf<K> + Sync + ?Sized,
     {
+        let batch = self.expiring(key, value, ttl)?;
+        self.write(batch).await.map(drop)
+    }
+
+    /// The same; resolves with the value that was there before, once the new one is durable and visible.
+    ///
+    /// # Cancel safety
+    /// As for [`KVLog::set`].
+    ///
+    /// # Errors
+    /// As for [`KVLog::set`] and [`KVLog::put_with_ttl`].
+    pub async fn set_with_ttl<Q>(&self, key: &Q, value: &V, ttl: Duration) -> Result<Option<V>>
+    where
+        Q: KeyOf<K> + Sync + ?Sized,
+    {
+        let batch = self.expiring(key, value, ttl)?.with_priors();
+        let committed = self.write(batch).await?;
+        self.prior(committed).await
+    }
+
+    fn expiring<Q>(&self, key: &Q, value: &V, ttl: Duration) -> Result<Batch>
+    where
+        Q: KeyOf<K> + Sync + ?Sized,
+    {
         let key = key::encode_borrowed::<K, Q>(key)?;
         let mut batch = self.new_batch();
         let expiry_ms = self.handle().expiry_after(ttl)?;
         batch.put_until_with(&key, expiry_ms, |out| {
             encode_checked::<V, C>(value, self.probed, out)
         })?;
-        self.write(batch).await.map(drop)
+        Ok(batch)
     }
 
     /// When the value of `key` expires; `None`: it stays, or there is none.
@@ -59,13 +84,31 @@ where
     {
         self.runtime.pool()?;
         self.proceed().await;
-        let (view, full_key) = self.handle().view_of(&key::encode_borrowed::<K, Q>(key)?)?;
+        let key = key::encode_borrowed::<K, Q>(key)?;
+        let (view, full_key) = self.handle().view_of(&key)?;
         let known = match view.remembered(&full_key) {
             Some(known) => known,
             None => hop(&self.runtime, move || view.version(&full_key)).await?,
         };
         let expiry_ms = known.and_then(|known| known.expiry_ms);
         expiry_ms.map(instant).transpose()
+    }
+}
+
+#[async_trait]
+impl<K, V, R, C> Expiry<K, V> for KVLog<K, V, R, C>
+where
+    K: Key,
+    V: Send + Sync + 'static,
+    R: Runtime,
+    C: Codec<V>,
+{
+    async fn put_with_ttl(&self, key: &K, value: &V, ttl: Duration) -> Result<()> {
+        Self::put_with_ttl(self, key, value, ttl).await
+    }
+
+    async fn expires_at(&self, key: &K) -> Result<Option<SystemTime>> {
+        Self::expires_at(self, key).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::KVLog;
 use kv_trait::key::Key;
-use kv_trait::{Codec, KVStore, Result, Runtime, async_trait};
+use kv_trait::{Codec, Expiry, KVStore, Result, Runtime, async_trait};
 
 #[async_trait]
 impl<K, V, R, C> KVStore<K, V> for KVLog<K, V, R, C>
@@ -30,5 +30,9 @@ where
 
     async fn remove(&self, key: &K) -> Result<()> {
         Self::remove(self, key).await
+    }
+
+    fn expiry(&self) -> Option<&dyn Expiry<K, V>> {
+        Some(self)
     }
 }

@@ -8,7 +8,9 @@ macro_rules! tests {
 #[path = "../histories/checkpoints.rs"]
 #[expect(dead_code, reason = "not every history has a fault of its own")]
 pub(crate) mod checkpoints;
+#[path = "../histories/expiry.rs"]
 #[expect(dead_code, reason = "not every history has a fault of its own")]
+pub(crate) mod expiry;
 #[path = "../histories/life.rs"]
 mod life;
 #[path = "../histories/merges.rs"]

@@ -161,7 +161,7 @@ fn engine_mutants() -> Vec<(PlantedFault, By)> {
 /// What is wrong in checkpoints, merges and views, and the history that notices it.
 fn chore_mutants() -> Vec<(PlantedFault, By)> {
     use PlantedFault as P;
-    use histories::{checkpoints as c, merges as m, views as v};
+    use histories::{checkpoints as c, expiry as e, merges as m, views as v};
     let mutants: [(PlantedFault, fn()); _] = [
         (
             P::RunNameNotSynced,
@@ -230,6 +230,26 @@ fn chore_mutants() -> Vec<(PlantedFault, By)> {
         (
             P::InputCutWhole,
             m::a_pass_over_keys_with_a_long_common_prefix_has_units_that_end,
+        ),
+        (
+            P::ExpiryForgotten,
+            e::a_merge_keeps_the_time_of_what_it_moves,
+        ),
+        (
+            P::ExpiredDroppedEarly,
+            e::what_has_expired_hides_what_is_below_it_in_merges_too,
+        ),
+        (
+            P::ClockNotRecorded,
+            e::what_expired_together_stays_away_together_where_a_clock_goes_back,
+        ),
+        (
+            P::ClockGoesBack,
+            e::a_clock_that_goes_back_revives_nothing_that_was_seen_to_be_gone,
+        ),
+        (
+            P::ExpiredPrior,
+            e::what_has_expired_is_absent_to_everybody_wherever_it_lies,
         ),
         (
             P::ValuesNotSynced,

@@ -69,6 +69,20 @@ impl Expiring {
         known.latest_ms = known.latest_ms.max(expiry_ms);
     }
 
+    /// About how many have expired at a reading of the clock: as if they came evenly. One at least, if one has.
+    pub(crate) fn expired(&self, now_ms: u64) -> u64 {
+        if now_ms < self.earliest_ms {
+            return 0;
+        }
+        if now_ms >= self.latest_ms {
+            return self.entries;
+        }
+        let passed = u128::from(now_ms - self.earliest_ms);
+        let all = u128::from(self.latest_ms - self.earliest_ms);
+        let expired = u128::from(self.entries) * passed / all;
+        u64::try_from(expired).unwrap_or(self.entries).max(1)
+    }
+
     /// The same fields in a footer and in the manifest, which say elsewhere whether there is more than the first.
     pub(in crate::format) fn encode(this: Option<Self>, out: &mut Vec<u8>) {
         let earliest_ms = this.map_or(NO_EXPIRY, |expiring| expiring.earliest_ms);
