@@ -2,17 +2,22 @@
 
 use crate::budgets::SEPARATION_BYTES_MAX;
 use crate::clock::check_expiry;
+use crate::fault;
 use crate::format::frame::{FRAME_BODY_BYTES_MAX, FrameBuffer};
 use crate::format::ids::Seqno;
 use crate::format::record::{Head, KEYSPACE_DEFAULT, RecordKind};
+use crate::format::run::split_key;
+use crate::index::source::Interval;
 use crate::index::{Known, Lookup};
 use kv_trait::{Effect, Error, ErrorKind, KEY_BYTES_MAX, Result, VALUE_BYTES_MAX};
+use std::ops::{Bound, RangeBounds};
 
 /// The conditions of one batch take at most this much memory: the leader looks each of them up while everybody waits.
 pub(crate) const CONDITIONS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// What a condition takes besides its key.
-const CONDITION_BYTES: u64 = 40;
+pub(crate) const CONDITION_BYTES: u64 = 40;
 const _: () = assert!(size_of::<Condition>() as u64 <= CONDITION_BYTES);
+const _: () = assert!(size_of::<RangeCondition>() as u64 <= CONDITION_BYTES);
 /// What an entry of a memtable takes besides its key and value, about.
 const ENTRY_BYTES: u64 = 64;
 
@@ -47,6 +52,7 @@ pub struct Batch {
     /// Where the records and conditions go that are added from now on.
     keyspace: u32,
     pub(crate) conditions: Vec<Condition>,
+    pub(crate) ranges: Vec<RangeCondition>,
     condition_bytes: u64,
     /// What its submitter found.
     pub(crate) looked: Option<Looked>,
@@ -67,7 +73,7 @@ pub struct Batch {
 }
 
 /// The versions that a batch's conditions found, in a view that shows everything up to `at`: what only runs know, the leader
-/// does not look up.
+/// does not look up. In that view the conditions on ranges hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Looked {
     pub(crate) at: Seqno,
@@ -84,6 +90,33 @@ pub(crate) struct Condition {
     pub(crate) version: Option<Seqno>,
 }
 
+/// No key of a range may have been changed behind a record when the batch's turn comes, or the batch is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RangeCondition {
+    /// Full keys, up to `to`, which the range does not have.
+    pub(crate) from: Box<[u8]>,
+    pub(crate) to: Box<[u8]>,
+    /// The last record that whoever read the range has seen.
+    pub(crate) at: Seqno,
+}
+
+impl RangeCondition {
+    pub(crate) fn interval(&self) -> Interval {
+        Interval::between(&self.from, &self.to)
+    }
+
+    /// `key`: a full key of the range, changed behind `at`.
+    pub(crate) fn conflict(&self, key: &[u8]) -> Error {
+        let raw = split_key(key).map_or(key, |(_, key)| key);
+        let message = format!(
+            "the key {} was changed, where the batch expects its range as it was at version {}",
+            fault::shown_key(raw),
+            self.at
+        );
+        Error::new(ErrorKind::Conflict, message)
+    }
+}
+
 impl Default for Batch {
     fn default() -> Self {
         Self::new()
@@ -98,6 +131,7 @@ impl Batch {
             frame: FrameBuffer::new(),
             keyspace: KEYSPACE_DEFAULT,
             conditions: Vec::new(),
+            ranges: Vec::new(),
             condition_bytes: 0,
             looked: None,
             wants_priors: false,
@@ -265,16 +299,11 @@ impl Batch {
     /// The refusal, like every answer, comes after the sync of whatever it depends on.
     ///
     /// # Errors
-    /// `TooLarge`: the key is longer than [`KEY_BYTES_MAX`], or the batch's conditions, at 32 bytes and a key each, longer
+    /// `TooLarge`: the key is longer than [`KEY_BYTES_MAX`], or the batch's conditions, at 40 bytes and a key each, longer
     /// than 16 MiB. The batch is as it was.
     pub fn expect(&mut self, key: &[u8], version: Option<Seqno>) -> Result<()> {
         check_length("key", key.len(), KEY_BYTES_MAX)?;
-        let condition_bytes = self.condition_bytes + CONDITION_BYTES + key.len() as u64;
-        if condition_bytes > CONDITIONS_BYTES_MAX {
-            let message = format!("a batch's conditions hold at most {CONDITIONS_BYTES_MAX} bytes");
-            return Err(Error::new(ErrorKind::TooLarge, message));
-        }
-        self.condition_bytes = condition_bytes;
+        self.take_condition_bytes(CONDITION_BYTES + key.len() as u64)?;
         self.note_keyspace();
         self.conditions.push(Condition {
             keyspace: self.keyspace,
@@ -282,6 +311,81 @@ impl Batch {
             version,
         });
         Ok(())
+    }
+
+    /// The batch is refused as `Conflict` if any key of the range was changed behind the record `at` when its turn comes:
+    /// put, deleted, or put and deleted again. `at` is what whoever read the range has seen, [`crate::Snapshot::at`]. An empty
+    /// range asks for nothing.
+    ///
+    /// Whoever submits the batch looks for changes up to then, and reads for it only where `at` lies so far back that a
+    /// checkpoint has come in between; the leader looks for those that came later, in memory. What was deleted long ago may have
+    /// left no trace; where that cannot be told the answer is `TooOld`, with effect *nothing*: read again.
+    ///
+    /// ```
+    /// # use kv_log_engine::{Batch, Engine, Options, storage::sim::SimDisk};
+    /// # use kv_trait::{Effect, ErrorKind};
+    /// # use std::ops::Bound;
+    /// # fn main() -> kv_trait::Result<()> {
+    /// # let store = Engine::open("/db", Options::new().storage(SimDisk::new().storage()))?;
+    /// let read = store.snapshot()?;
+    /// let orders = (Bound::Included(&b"order/"[..]), Bound::Excluded(&b"order0"[..]));
+    /// let number = read.scan(orders)?.count();
+    /// let mut batch = Batch::new();
+    /// batch.expect_range(orders, read.at())?; // nobody has added or removed one
+    /// batch.put(b"orders", number.to_string().as_bytes())?;
+    /// store.put(b"order/17", b"a phantom")?;
+    /// let refused = store.write(batch).unwrap_err();
+    /// assert_eq!((refused.kind(), refused.effect()), (ErrorKind::Conflict, Effect::Nothing));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `TooLarge`: a bound is longer than [`KEY_BYTES_MAX`], or the batch's conditions, at 40 bytes and their keys each, longer
+    /// than 16 MiB. The batch is as it was.
+    pub fn expect_range(&mut self, range: impl RangeBounds<[u8]>, at: Seqno) -> Result<()> {
+        let bounds = (range.start_bound(), range.end_bound());
+        for bound in [bounds.0, bounds.1] {
+            if let Bound::Included(key) | Bound::Excluded(key) = bound {
+                check_length("key", key.len(), KEY_BYTES_MAX)?;
+            }
+        }
+        let (from, to) = Interval::of_keyspace(self.keyspace, &bounds).ends();
+        self.expect_between(from, to, at)
+    }
+
+    /// The same for full keys.
+    pub(crate) fn expect_between(&mut self, from: Vec<u8>, to: Vec<u8>, at: Seqno) -> Result<()> {
+        if from >= to {
+            return Ok(());
+        }
+        self.take_condition_bytes(CONDITION_BYTES + (from.len() + to.len()) as u64)?;
+        self.note_keyspace();
+        self.ranges.push(RangeCondition {
+            from: from.into(),
+            to: to.into(),
+            at,
+        });
+        Ok(())
+    }
+
+    fn take_condition_bytes(&mut self, bytes: u64) -> Result<()> {
+        let condition_bytes = self.condition_bytes + bytes;
+        if condition_bytes > CONDITIONS_BYTES_MAX {
+            let message = format!("a batch's conditions hold at most {CONDITIONS_BYTES_MAX} bytes");
+            return Err(Error::new(ErrorKind::TooLarge, message));
+        }
+        self.condition_bytes = condition_bytes;
+        Ok(())
+    }
+
+    /// Whether its submitter has to look for what only runs know.
+    pub(crate) const fn wants_look(&self) -> bool {
+        self.is_conditional() && self.looked.is_none()
+    }
+
+    /// Whether it is only written if something holds.
+    pub(crate) const fn is_conditional(&self) -> bool {
+        !self.conditions.is_empty() || !self.ranges.is_empty()
     }
 
     /// The number of records.

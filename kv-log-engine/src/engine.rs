@@ -3,7 +3,7 @@
 //! Wires the parts together and decides nothing itself: `open` and `recovery` say what is there, `commit` owns the order
 //! of writing, `index` what readers see.
 
-use crate::batch::{Answer, Batch, Condition, Looked, Receipt, check_length};
+use crate::batch::{Answer, Batch, Condition, Looked, RangeCondition, Receipt, check_length};
 use crate::commit::Ticket;
 use crate::commit::group::LogWriter;
 use crate::fault;
@@ -12,7 +12,7 @@ use crate::format::record::KEYSPACE_DEFAULT;
 use crate::format::run::full_key;
 use crate::handle::Handle;
 use crate::index::source::Interval;
-use crate::index::{Lookup, Published, Remembered, View};
+use crate::index::{Changed, Lookup, Published, Remembered, View};
 use crate::open;
 use crate::options::Options;
 use crate::overview;
@@ -261,7 +261,9 @@ impl Engine {
     /// # Errors
     /// `Poisoned`, `Closed`. Effect *nothing*.
     pub fn submit(&self, mut batch: Batch) -> Result<Submitted> {
-        self.look(&mut batch)?;
+        if batch.wants_look() {
+            self.look(&mut batch)?;
+        }
         let ticket = self.ticket(batch)?;
         Ok(Submitted {
             ticket,
@@ -276,27 +278,35 @@ impl Engine {
     /// Whether a batch's conditions ask for what memory does not know, or for so much that it is better asked on a blocking
     /// thread. Where nobody looked, the leader judges by what memory knows then.
     pub(crate) fn has_to_look(&self, batch: &Batch) -> bool {
+        if !batch.wants_look() {
+            return false;
+        }
+        let published = &self.handle.published;
         let known = |condition: &Condition| {
             let key = full_key(condition.keyspace, &condition.key);
-            matches!(
-                self.handle.published.remembered(&key, 0),
-                Remembered::Version(_)
-            )
+            matches!(published.remembered(&key, 0), Remembered::Version(_))
         };
-        batch.conditions.len() > CONDITIONS_HERE_MAX || !batch.conditions.iter().all(known)
+        let goes_back = |range: &RangeCondition| {
+            let changed = published.changed_above(&range.interval(), range.at);
+            changed != Changed::Unknown
+        };
+        batch.conditions.len() + batch.ranges.len() > CONDITIONS_HERE_MAX
+            || !batch.conditions.iter().all(known)
+            || !batch.ranges.iter().all(goes_back)
     }
 
-    /// Finds the versions that a batch's conditions ask about, for the leader reads no disk. Blocks.
+    /// Finds the versions that a batch's conditions ask about, and whether its ranges have changed so far, for the leader reads
+    /// no disk. Blocks.
     ///
     /// # Errors
-    /// `Io`, `Corrupt`, `Closed`: effect *nothing*.
+    /// `Conflict`: a range has changed, and it will not be as it was again. `TooOld`, `Io`, `Corrupt`, `Closed`. Effect
+    /// *nothing*.
     pub(crate) fn look(&self, batch: &mut Batch) -> Result<()> {
-        if batch.conditions.is_empty() {
-            return Ok(());
-        }
-        let view = self.handle.published.view();
-        if view.is_closed() {
-            return Err(fault::closed());
+        let view = self.view()?;
+        for range in &batch.ranges {
+            if let Some(key) = view.changed_above(&range.interval(), range.at)? {
+                return Err(range.conflict(&key));
+            }
         }
         let versions = batch.conditions.iter();
         let versions = versions.map(|condition| {

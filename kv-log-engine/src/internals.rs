@@ -39,7 +39,7 @@ impl MicroIndex {
         let mut payload = [0; 12];
         payload[..8].copy_from_slice(&number.to_le_bytes());
         self.tree
-            .insert(key, &payload, |old| before = number_of(old));
+            .insert(key, &payload, 0, |old| before = number_of(old));
         before
     }
 

@@ -140,6 +140,16 @@ faults! {
     DescriptorKept,
     /// What a caller found holds, whatever was forgotten since.
     LookBelieved,
+    /// A snapshot shows what is there when it is read.
+    SnapshotMoves,
+    /// Nobody looks whether a range has changed.
+    PhantomAllowed,
+    /// A transaction does not look whether what it has read and writes was changed.
+    LostUpdateAllowed,
+    /// A transaction does not look whether what it has read and does not write was changed.
+    WriteSkewAllowed,
+    /// What merges have dropped counts as unchanged.
+    DroppedIsUnchanged,
 }
 
 /// 0: none; otherwise one above the fault.

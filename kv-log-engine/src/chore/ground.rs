@@ -4,7 +4,7 @@ use super::tuning::Tuning;
 use crate::clock::Clock;
 use crate::commit::poison::Poison;
 use crate::fault;
-use crate::format::ids::SegmentId;
+use crate::format::ids::{SegmentId, Seqno};
 use crate::format::manifest::Checkpoint;
 use crate::format::tables::Tables;
 use crate::host::Host;
@@ -47,6 +47,8 @@ pub(crate) trait Layers: Debug + Send + Sync {
     fn segment(&self, id: SegmentId) -> Option<Arc<Segment>>;
     /// A checkpoint ended: these levels are in, the frozen memtable is out.
     fn install(&self, levels: Levels);
+    /// A unit is about to end that drops the last traces of changes of these keys, up to this seqno.
+    fn forget(&self, from: &[u8], to: Option<&[u8]>, seqno: Seqno);
     /// A unit ended: these levels are in place of those before, and these segments are there as well.
     fn replace(&self, levels: Levels, added: Vec<Arc<Segment>>);
     /// The manifest has let these segments go; they are handed out of the view.

@@ -29,7 +29,7 @@ use super::runs_out::RunsOut;
 use super::shape::pass_entries;
 use super::slice::Slice;
 use super::values::{Copied, Values};
-use crate::format::ids::SegmentId;
+use crate::format::ids::{SegmentId, Seqno};
 use crate::format::manifest::{Edit, Manifest, RunEntry};
 use crate::format::run::block::Held;
 use crate::format::run::{RunId, successor};
@@ -90,6 +90,8 @@ pub(super) struct Merging {
     /// The first key that it does not take, and which level the entry is of that was met there.
     end: Option<Vec<u8>>,
     met: Option<usize>,
+    /// The latest change of what is in no level any more.
+    dropped: Option<Seqno>,
     outcome: Outcome,
 }
 
@@ -172,6 +174,7 @@ impl Merging {
             entries: 0,
             end: None,
             met: None,
+            dropped: None,
             outcome: Outcome::default(),
         })
     }
@@ -201,6 +204,10 @@ impl Merging {
                 }
                 Stage::Named => {
                     let added = self.values.segments(ground);
+                    if let Some(dropped) = self.dropped {
+                        let to = self.end.as_deref();
+                        ground.layers.forget(&self.unit.from, to, dropped);
+                    }
                     ground.layers.replace(ground.levels_as_named(), added);
                     return Ok(Some(std::mem::take(&mut self.outcome)));
                 }
@@ -301,6 +308,7 @@ impl Merging {
         }
         let bottom = self.unit.bottom && !planted!(TombstoneKept);
         if (bottom || planted!(TombstoneDroppedEarly)) && entry.version.is_tombstone() {
+            self.dropped = self.dropped.max(Some(entry.version.seqno));
             self.runs.push_absent(&entry.key, &entry.version)?;
         } else {
             self.carry_value(ground, &mut entry)?;

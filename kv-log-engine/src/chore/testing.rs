@@ -190,6 +190,8 @@ impl Layers for FakeLayers {
         view.frozen = None;
     }
 
+    fn forget(&self, _: &[u8], _: Option<&[u8]>, _: Seqno) {}
+
     fn replace(&self, levels: Levels, added: Vec<Arc<Segment>>) {
         let mut view = lock(&self.view);
         view.levels = levels;

@@ -2,7 +2,7 @@
 
 use super::ground::{Frozen, Layers};
 use crate::commit::upkeep::LogTail;
-use crate::format::ids::SegmentId;
+use crate::format::ids::{SegmentId, Seqno};
 use crate::format::manifest::Checkpoint;
 use crate::format::tables::Tables;
 use crate::index::levels::Levels;
@@ -63,6 +63,10 @@ impl Layers for Visible {
         let covered = self.tail.frozen();
         self.published.install(levels);
         self.tail.cover(covered);
+    }
+
+    fn forget(&self, from: &[u8], to: Option<&[u8]>, seqno: Seqno) {
+        self.published.forget(from, to, seqno);
     }
 
     fn replace(&self, levels: Levels, added: Vec<Arc<Segment>>) {

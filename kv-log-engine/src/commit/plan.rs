@@ -1,15 +1,15 @@
 //! A planned group: batches with what becomes of each. Conditions and seqnos before anything is written, answers when
 //! all of it is durable and visible. Memory only.
 
-use crate::batch::{Answer, Batch, Committed, Condition};
+use crate::batch::{Answer, Batch, Committed, Condition, RangeCondition};
 use crate::fault;
 use crate::format::frame::Place;
 use crate::format::ids::{Location, SegmentId, Seqno};
 use crate::format::record::RecordKind;
-use crate::format::run::full_key;
+use crate::format::run::{full_key, split_key};
 use crate::format::tables::Tables;
 use crate::index::memtable::{Change, Value};
-use crate::index::{Known, Lookup, Published, Remembered, Step};
+use crate::index::{Changed, Known, Lookup, Published, Remembered, Step, erased_above};
 use crate::log::scan::Boundary;
 use kv_trait::{Effect, Error, ErrorKind, Result};
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ impl Group {
             index,
             now_ms,
             changed: BTreeMap::new(),
-            conditional: batches.iter().any(|batch| !batch.conditions.is_empty()),
+            conditional: batches.iter().any(Batch::is_conditional),
             tables: None,
         };
         let mut next = end.next_seqno;
@@ -59,6 +59,7 @@ impl Group {
             plans.push(match versions.judge(batch, next) {
                 Judged::Broken(condition, found) => Plan::Refuse(conflict(condition, found)),
                 Judged::Refused(error) => Plan::Refuse(error),
+                Judged::Changed(range, key) => Plan::Refuse(range.conflict(&key)),
                 Judged::Unknown => Plan::LookAgain,
                 Judged::Holds if batch.is_empty() => Plan::Empty,
                 Judged::Holds => {
@@ -213,7 +214,11 @@ impl Group {
                 priors: Vec::new(),
             })),
             Plan::Refuse(error) => Err(error.clone()),
-            Plan::LookAgain => Ok(Answer::LookAgain(std::mem::take(batch))),
+            Plan::LookAgain => {
+                let mut batch = std::mem::take(batch);
+                batch.looked = None;
+                Ok(Answer::LookAgain(batch))
+            }
         });
         answers.collect()
     }
@@ -252,6 +257,8 @@ enum Judged<'a> {
     Broken(&'a Condition, Option<Seqno>),
     /// It goes to a keyspace that is not there any more, or more would be erased at once than can be.
     Refused(Error),
+    /// The first range that has changed, and a full key that was.
+    Changed(&'a RangeCondition, Box<[u8]>),
     /// Memory cannot tell, and neither can what the submitter has found.
     Unknown,
 }
@@ -322,7 +329,34 @@ impl<'a> Versions<'a> {
                 Some(found) => return Judged::Broken(condition, found),
             }
         }
+        for range in &batch.ranges {
+            match self.changed(batch, range) {
+                Changed::Nothing => {}
+                Changed::Key(key) => return Judged::Changed(range, key),
+                Changed::Unknown => return Judged::Unknown,
+            }
+        }
         Judged::Holds
+    }
+
+    /// Whether a range has changed: by the group so far, or behind what its submitter has looked through.
+    fn changed(&self, batch: &Batch, range: &RangeCondition) -> Changed {
+        if planted!(PhantomAllowed) {
+            return Changed::Nothing;
+        }
+        let of_group = split_key(&range.from).zip(split_key(&range.to));
+        let of_group = of_group.and_then(|(from, to)| self.changed.range(from..to).next());
+        if let Some(((keyspace, key), _)) = of_group {
+            return Changed::Key(full_key(*keyspace, key).into());
+        }
+        let looked = batch.looked.as_ref().map(|looked| looked.at);
+        let since = looked.map_or(range.at, |looked| looked.max(range.at));
+        let interval = range.interval();
+        let tables = self.tables.as_ref();
+        if let Some(key) = tables.and_then(|tables| erased_above(tables, &interval, since)) {
+            return Changed::Key(key);
+        }
+        self.index.changed_above(&interval, since)
     }
 
     /// Notes what a batch changes from seqno `first` on; returns the seqno behind it.

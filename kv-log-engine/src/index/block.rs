@@ -33,6 +33,8 @@ pub(super) struct Block<const F: usize> {
     /// Unused ones are `u32::MAX`, so that all of them can be compared at once.
     heads: [u32; F],
     starts: [u32; F],
+    /// At least the highest stamp of its keys, or of those below it.
+    newest: u64,
 }
 
 /// Some keys of a block, one after the other.
@@ -69,7 +71,17 @@ impl<const F: usize> Block<F> {
             last_insert: NOWHERE,
             heads: [u32::MAX; F],
             starts: [0; F],
+            newest: 0,
         }
+    }
+
+    /// Nothing in here, or below, has a higher stamp.
+    pub(super) const fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    pub(super) fn raise(&mut self, stamp: u64) {
+        self.newest = self.newest.max(stamp);
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -281,7 +293,7 @@ impl<const F: usize> Block<F> {
     pub(super) fn of(parts: &[Part<'_, F>], room: usize) -> Self {
         let mut filled = parts.iter().filter(|(_, range)| !range.is_empty());
         let Some((first, range)) = filled.clone().next() else {
-            return Self::new();
+            return Self::with_prefix(parts, &[], 0);
         };
         let lowest = first.key(range.start);
         let (last, range) = filled.next_back().unwrap_or(&parts[0]);
@@ -311,6 +323,7 @@ impl<const F: usize> Block<F> {
         new.bytes.extend_from_slice(prefix);
         new.prefix_bytes = start(prefix.len());
         for (block, range) in parts {
+            new.raise(block.newest);
             let theirs = block.prefix();
             let head_of_suffix = theirs.get(prefix.len()..).unwrap_or_default();
             let skip = prefix.len().saturating_sub(theirs.len());

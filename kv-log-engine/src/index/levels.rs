@@ -5,8 +5,9 @@
 use super::cache::PieceCache;
 use super::run::level::{Level, LiveRun};
 use super::run::named::Run;
-use super::source::{Direction, Interval, Shared, Source};
+use super::source::{Direction, Interval, Item, Shared, Source, hidden};
 use crate::format::StoreId;
+use crate::format::ids::Seqno;
 use crate::format::manifest::RunEntry;
 use crate::format::run::RunId;
 use crate::format::run::block::Version;
@@ -121,6 +122,33 @@ impl Levels {
         for level in &*self.levels {
             if let Some(version) = level.get(full_key, hash)? {
                 return Ok(Some(version));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A key of an interval that one of the runs has with a seqno above this one. Runs without such an entry are not read.
+    ///
+    /// # Errors
+    /// `Corrupt`: what cannot be read may be such a key. `Io`: a read failed.
+    pub(crate) fn changed_above(
+        &self,
+        interval: &Interval,
+        above: Seqno,
+    ) -> Result<Option<Vec<u8>>> {
+        for level in &*self.levels {
+            let newer = level.runs().iter();
+            let newer = newer.filter(|live| live.run.entry().highest > above);
+            let mut source = Level::new(level.id(), newer.cloned().collect())
+                .range(interval, Direction::Forward);
+            while let Some(item) = source.next()? {
+                match item {
+                    Item::Entry(entry) if entry.version.seqno > above => {
+                        return Ok(Some(entry.key));
+                    }
+                    Item::Entry(_) => {}
+                    Item::Hole(hole) => return Err(hidden(self.files.directory(), &hole)),
+                }
             }
         }
         Ok(None)

@@ -100,6 +100,15 @@ impl Memtable {
         self.tree.get(key).map(slot::found)
     }
 
+    /// The first key of an interval that was written behind a record, deletes included.
+    pub(crate) fn changed_above(&self, interval: &Interval, above: Seqno) -> Option<Box<[u8]>> {
+        let lower = interval.lower.as_ref().map(Vec::as_slice);
+        let upper = interval.upper.as_ref().map(Vec::as_slice);
+        let stamp_of = |payload: &[u8]| slot::found(payload).version.seqno.get();
+        let found = self.tree.first_above((lower, upper), above.get(), stamp_of);
+        found.map(|(key, _)| key)
+    }
+
     /// The nodes, to be freed by somebody who may take the time.
     pub(super) fn into_tree(self) -> Tree {
         self.tree
@@ -177,7 +186,7 @@ impl<'m> Filler<'m> {
             *live_bytes.entry(found.segment).or_default() += found.live_bytes(key_bytes);
         }
         let key = &*self.key;
-        tree.insert(key, self.slot.fill(&found), |old| {
+        tree.insert(key, self.slot.fill(&found), change.seqno.get(), |old| {
             let old = slot::found(old);
             if !old.version.is_tombstone() {
                 *live -= 1;

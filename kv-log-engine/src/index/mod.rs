@@ -22,12 +22,14 @@
 //! | `levels` | all levels of a store |
 //! | `merge` | many sources as one |
 //! | `lookup` | the answer for a key, or where the rest of it lies |
+//! | `forgotten` | which changes left no trace |
 //! | `published` | the view that readers see, exchanged in one step |
-//! | `views` | the scans that hold older ones |
+//! | `views` | the scans and snapshots that hold older ones |
 
 mod block;
 pub(crate) mod cache;
 mod chunk;
+mod forgotten;
 mod gather;
 pub(crate) mod levels;
 #[cfg(test)]
@@ -51,6 +53,8 @@ pub(crate) mod views;
 pub(crate) use gather::Gather;
 pub(crate) use lookup::Lookup;
 pub(crate) use memtable::Memtable;
-pub(crate) use published::{Frozen, Known, Published, Remembered, Step, View};
+pub(crate) use published::{
+    Changed, Frozen, Known, Published, Remembered, Step, View, erased_above,
+};
 #[cfg(feature = "internals")]
 pub(crate) use tree::Tree;

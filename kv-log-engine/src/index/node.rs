@@ -1,6 +1,7 @@
 //! A node of the tree: a block of keys, and above the leaves a child on each side of each key.
 
 use super::block::{Block, common};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Keys of a leaf, separators of an inner node: at most. Tests have trees with fewer.
@@ -49,14 +50,76 @@ impl<const F: usize> Node<F> {
         }
     }
 
+    fn raise(&mut self, stamp: u64) {
+        match self {
+            Self::Leaf(keys) => keys.raise(stamp),
+            Self::Inner(inner) => inner.separators.raise(stamp),
+        }
+    }
+
+    /// Nothing in here has a higher stamp.
+    pub(super) const fn newest(&self) -> u64 {
+        self.keys().newest()
+    }
+
+    /// The first key between two bounds with a stamp above this one, and its stamp. What has none is passed over.
+    pub(super) fn first_above(
+        &self,
+        (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
+        stamp: u64,
+        stamp_of: &dyn Fn(&[u8]) -> u64,
+    ) -> Option<(Box<[u8]>, u64)> {
+        if self.newest() <= stamp {
+            return None;
+        }
+        match self {
+            Self::Leaf(leaf) => {
+                let place = |key: &[u8], behind: bool| match leaf.search(key) {
+                    Ok(at) => at + usize::from(behind),
+                    Err(at) => at,
+                };
+                let first = match lower {
+                    Bound::Unbounded => 0,
+                    Bound::Included(key) => place(key, false),
+                    Bound::Excluded(key) => place(key, true),
+                };
+                let end = match upper {
+                    Bound::Unbounded => leaf.len(),
+                    Bound::Included(key) => place(key, true),
+                    Bound::Excluded(key) => place(key, false),
+                };
+                (first..end).find_map(|at| {
+                    let found = stamp_of(leaf.payload(at));
+                    (found > stamp).then(|| (leaf.key(at), found))
+                })
+            }
+            Self::Inner(inner) => {
+                let first = match lower {
+                    Bound::Unbounded => 0,
+                    Bound::Included(key) | Bound::Excluded(key) => inner.child_of(key),
+                };
+                let last = match upper {
+                    Bound::Unbounded => inner.children.len() - 1,
+                    Bound::Included(key) | Bound::Excluded(key) => inner.child_of(key),
+                };
+                let children = inner.children.iter().take(last + 1).skip(first);
+                children
+                    .filter(|child| child.newest() > stamp)
+                    .find_map(|child| child.first_above((lower, upper), stamp, stamp_of))
+            }
+        }
+    }
+
     /// Sets the payload of a key; `before` is told the one it replaces. A node that somebody else holds is copied first.
     pub(super) fn insert(
         this: &mut Arc<Self>,
         key: &[u8],
-        payload: &[u8],
+        (payload, stamp): (&[u8], u64),
         before: &mut dyn FnMut(&[u8]),
     ) -> Split<F> {
-        match Arc::make_mut(this) {
+        let this = Arc::make_mut(this);
+        this.raise(stamp);
+        match this {
             Self::Leaf(leaf) => match leaf.search(key) {
                 Ok(at) => {
                     before(leaf.payload(at));
@@ -71,7 +134,7 @@ impl<const F: usize> Node<F> {
             },
             Self::Inner(inner) => {
                 let at = inner.child_of(key);
-                let split = Self::insert(&mut inner.children[at], key, payload, before);
+                let split = Self::insert(&mut inner.children[at], key, (payload, stamp), before);
                 split.and_then(|(separator, right)| inner.insert(at, &separator, right))
             }
         }
@@ -115,7 +178,10 @@ fn insert_into_leaf<const F: usize>(
             leaf.middle_cut()
         }
     });
+    let newest = leaf.newest();
     let mut right = leaf.split_off(cut);
+    right.raise(newest);
+    leaf.raise(newest);
     if at > cut || right.len() == 0 {
         right.insert(at - cut, key, payload);
     } else {
@@ -136,6 +202,7 @@ impl<const F: usize> Inner<F> {
     pub(super) fn of(left: Arc<Node<F>>, separator: &[u8], right: Arc<Node<F>>) -> Self {
         let mut separators = Block::new();
         separators.insert(0, separator, &[]);
+        separators.raise(left.newest().max(right.newest()));
         Self {
             separators,
             children: vec![left, right],
@@ -165,11 +232,14 @@ impl<const F: usize> Inner<F> {
             _ => len / 2,
         };
         let up = self.separators.key(cut);
+        let newest = self.separators.newest();
         let mut right = Self {
             separators: self.separators.split_off(cut + 1),
             children: self.children.split_off(cut + 1),
         };
         self.separators.remove(cut);
+        right.separators.raise(newest);
+        self.separators.raise(newest);
         let (side, at) = if at <= cut {
             (self, at)
         } else {
@@ -278,7 +348,14 @@ fn inner<const F: usize>(separators: &[Box<[u8]>], children: Vec<Arc<Node<F>>>) 
         block.insert(at, separator, &[]);
     }
     let len = block.len();
-    let separators = Block::of(&[(&block, 0..len)], 0);
+    let mut separators = Block::of(&[(&block, 0..len)], 0);
+    separators.raise(
+        children
+            .iter()
+            .map(|child| child.newest())
+            .max()
+            .unwrap_or_default(),
+    );
     Inner {
         separators,
         children,
@@ -297,6 +374,16 @@ impl<const F: usize> Node<F> {
             assert!(low.is_none_or(|low| low <= &**key));
             assert!(high.is_none_or(|high| &**key < high));
         }
+        let below = match self {
+            Self::Leaf(_) => 0,
+            Self::Inner(inner) => inner
+                .children
+                .iter()
+                .map(|child| child.newest())
+                .max()
+                .unwrap_or(0),
+        };
+        assert!(below <= self.newest(), "a stamp below is not known above");
         let Self::Inner(inner) = self else {
             assert!(
                 low.is_none() && high.is_none() || !keys.is_empty(),

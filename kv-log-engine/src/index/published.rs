@@ -6,6 +6,7 @@
 //! a panic half way leaves what there was. Whoever changes the view replaces only its own part of the one that is
 //! current at the exchange: the leader memtables and the active segment, chores runs and what those need.
 
+use super::forgotten::Forgotten;
 use super::levels::Levels;
 use super::lookup::{Lookup, Segments};
 use super::memtable::{Change, Filler, Memtable};
@@ -22,7 +23,7 @@ use crate::format::run::split_key;
 use crate::format::tables::Tables;
 use crate::index::source::{Direction, Interval, Source};
 use crate::log::files::Segment;
-use kv_trait::Result;
+use kv_trait::{Error, ErrorKind, Result};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Replaced nodes that the leader lets go of behind an exchange, besides some for each record: a few milliseconds.
@@ -72,6 +73,8 @@ struct Point {
     levels: Arc<Levels>,
     /// Keyspaces and erasures.
     tables: Tables,
+    /// What neither memtables nor levels nor tables tell.
+    forgotten: Arc<Forgotten>,
     /// Holds every segment that a memtable points into, and those that runs do, as far as the store has them.
     segments: Arc<Segments>,
     /// The last record that shows.
@@ -108,6 +111,15 @@ impl Point {
             Some((id, _)) if !self.tables.keyspaces.has(id) => Err(fault::dropped_keyspace(id)),
             _ => Ok(()),
         }
+    }
+
+    /// The first key of an interval that was written behind a record, deletes included, as far as memory goes back; or the
+    /// first one of what was erased.
+    fn changed_in_memory(&self, interval: &Interval, above: Seqno) -> Option<Box<[u8]>> {
+        let frozen = self.frozen.as_ref();
+        let found = self.memtable.changed_above(interval, above);
+        let found = found.or_else(|| frozen?.frozen.memtable.changed_above(interval, above));
+        found.or_else(|| erased_above(&self.tables, interval, above))
     }
 
     fn lookup(&self, key: &[u8], now_ms: u64) -> Lookup {
@@ -162,6 +174,16 @@ pub(crate) enum Remembered {
     Version(Option<Seqno>),
     /// Nothing was written to it above this record; what was there then, runs know.
     UnchangedSince(Seqno),
+}
+
+/// What memory knows of a range of keys behind some record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// This full key was.
+    Key(Box<[u8]>),
+    Nothing,
+    /// It does not go back so far.
+    Unknown,
 }
 
 /// One consistent point, and a pin on everything that may be read from it.
@@ -234,6 +256,28 @@ impl View {
         self.point().remembered(key, self.now_ms)
     }
 
+    /// A full key of an interval that was changed behind a record, deletes included. Reads runs where memory does not go back
+    /// so far.
+    ///
+    /// # Errors
+    /// `TooOld`: a merge may have dropped the trace of a change. `Io`, `Corrupt`: a run that may have one cannot be read.
+    pub(crate) fn changed_above(
+        &self,
+        interval: &Interval,
+        above: Seqno,
+    ) -> Result<Option<Box<[u8]>>> {
+        let point = self.point();
+        let found = point.changed_in_memory(interval, above);
+        if found.is_some() || above >= point.remembers_above() {
+            return Ok(found);
+        }
+        if point.forgotten.above(interval, above) && !planted!(DroppedIsUnchanged) {
+            return Err(trace_dropped(above));
+        }
+        let found = point.levels.changed_above(interval, above)?;
+        Ok(found.map(Vec::into_boxed_slice))
+    }
+
     /// The last record that runs have.
     pub(crate) fn covered(&self) -> Seqno {
         let point = self.point();
@@ -269,6 +313,25 @@ impl View {
         let state = self.point().frozen.as_ref()?;
         Some((&state.frozen, state.written))
     }
+}
+
+/// The first full key of an interval that was erased behind a record.
+pub(crate) fn erased_above(
+    tables: &Tables,
+    interval: &Interval,
+    above: Seqno,
+) -> Option<Box<[u8]>> {
+    let (from, to) = interval.ends();
+    let mut over = tables.erasures.over(&from, Some(&to)).iter();
+    let erasure = over.find(|erasure| erasure.seqno > above)?;
+    Some(erasure.from.clone().max(from.into()))
+}
+
+fn trace_dropped(above: Seqno) -> Error {
+    let message = format!(
+        "what was deleted behind version {above} may have left no trace, so nobody can tell whether the range has changed; begin again"
+    );
+    Error::new(ErrorKind::TooOld, message)
 }
 
 impl Drop for View {
@@ -323,6 +386,7 @@ impl Published {
             frozen: None,
             levels: Arc::new(levels),
             tables,
+            forgotten: Arc::new(Forgotten::up_to(above)),
             segments: Arc::new(segments),
             last,
             now_ms: 0,
@@ -396,6 +460,30 @@ impl Published {
         };
         let_go(&self.retired, point);
         known
+    }
+
+    /// What memory knows of changes of an interval behind a record, for the leader.
+    pub(crate) fn changed_above(&self, interval: &Interval, above: Seqno) -> Changed {
+        let point = self.point();
+        let changed = match point.changed_in_memory(interval, above) {
+            Some(key) => Changed::Key(key),
+            None if above >= point.remembers_above() || planted!(LookBelieved) => Changed::Nothing,
+            None => Changed::Unknown,
+        };
+        let_go(&self.retired, point);
+        changed
+    }
+
+    /// A merge is about to drop the newest entries of some keys of an interval, the latest of them written at `seqno`; by
+    /// chores, before the levels without them come in.
+    pub(crate) fn forget(&self, from: &[u8], to: Option<&[u8]>, seqno: Seqno) {
+        let mut forgotten = Forgotten::clone(&self.point().forgotten);
+        forgotten.add(from, to, seqno);
+        let forgotten = Arc::new(forgotten);
+        self.exchange(|current| Point {
+            forgotten,
+            ..current.clone()
+        });
     }
 
     /// A consistent point.

@@ -6,7 +6,7 @@
 use crate::fault;
 use crate::format::run::block::Version;
 use crate::format::run::footer::Hole;
-use crate::format::run::{full_key, name_range, successor};
+use crate::format::run::{KEYS_END, full_key, name_range, successor};
 use kv_trait::{Error, ErrorKind, Result};
 use std::cmp::Ordering;
 use std::ops::{Bound, RangeBounds};
@@ -138,6 +138,29 @@ impl Interval {
         lower: Bound::Unbounded,
         upper: Bound::Unbounded,
     };
+
+    /// From the first key up to the second, which it does not have.
+    pub(crate) fn between(from: &[u8], to: &[u8]) -> Self {
+        Self {
+            lower: Bound::Included(from.to_vec()),
+            upper: Bound::Excluded(to.to_vec()),
+        }
+    }
+
+    /// The first key that it may have, and the first one above that it may not have.
+    pub(crate) fn ends(&self) -> (Vec<u8>, Vec<u8>) {
+        let from = match &self.lower {
+            Bound::Unbounded => Vec::new(),
+            Bound::Included(key) => key.clone(),
+            Bound::Excluded(key) => successor(key),
+        };
+        let to = match &self.upper {
+            Bound::Unbounded => KEYS_END.to_vec(),
+            Bound::Included(key) => successor(key),
+            Bound::Excluded(key) => key.clone(),
+        };
+        (from, to)
+    }
 
     /// A range of the keys of a keyspace.
     pub(crate) fn of_keyspace(keyspace: u32, range: &impl RangeBounds<[u8]>) -> Self {

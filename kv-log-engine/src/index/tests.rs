@@ -5,6 +5,7 @@ use crate::index::node::FANOUT;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 
 #[expect(
     clippy::big_endian_bytes,
@@ -37,7 +38,10 @@ fn number_of(payload: &[u8]) -> u64 {
 
 fn insert<const F: usize>(tree: &mut TreeOf<F>, key: &[u8], payload: &[u8]) -> Option<Payload> {
     let mut replaced = None;
-    tree.insert(key, payload, |before| replaced = Some(before.to_vec()));
+    let stamp = number_of(payload);
+    tree.insert(key, payload, stamp, |before| {
+        replaced = Some(before.to_vec())
+    });
     replaced
 }
 
@@ -97,6 +101,37 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Between every two keys that are there or nearly, for several stamps.
+fn finds_what_is_stamped_above<const F: usize>(
+    tree: &TreeOf<F>,
+    model: &BTreeMap<Vec<u8>, Payload>,
+) -> Result<(), TestCaseError> {
+    let some = model.keys().step_by(model.len() / 6 + 1);
+    let mut bounds: Vec<Bound<&[u8]>> = vec![Bound::Unbounded];
+    for key in some {
+        bounds.push(Bound::Included(key));
+        bounds.push(Bound::Excluded(key));
+        bounds.push(Bound::Included(&key[..key.len() / 2]));
+    }
+    for lower in &bounds {
+        for upper in &bounds {
+            for stamp in [0, 20, 150, 1 << 40] {
+                let expected = model.iter().find(|(key, payload)| {
+                    <(Bound<&[u8]>, Bound<&[u8]>) as RangeBounds<[u8]>>::contains(
+                        &(*lower, *upper),
+                        key,
+                    ) && number_of(payload) > stamp
+                });
+                let expected = expected.map(|(key, payload)| (key.as_slice(), number_of(payload)));
+                let found = tree.first_above((*lower, *upper), stamp, number_of);
+                let found = found.as_ref().map(|(key, stamp)| (&**key, *stamp));
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+    Ok(())
+}
+
 fn behaves_as_a_map<const F: usize>(ops: Vec<Op>) -> Result<(), TestCaseError> {
     let mut tree = TreeOf::<F>::new();
     let mut model = BTreeMap::new();
@@ -126,6 +161,7 @@ fn behaves_as_a_map<const F: usize>(ops: Vec<Op>) -> Result<(), TestCaseError> {
     for (key, entry) in &model {
         prop_assert_eq!(tree.get(key), Some(&**entry));
     }
+    finds_what_is_stamped_above(&tree, &model)?;
     for (snapshot, expected) in snapshots {
         snapshot.check();
         prop_assert_eq!(all(&snapshot), expected);

@@ -60,10 +60,16 @@ impl<const F: usize> TreeOf<F> {
         }
     }
 
-    /// Sets the payload of a key; `before` is told the one it replaces.
-    pub(crate) fn insert(&mut self, key: &[u8], payload: &[u8], mut before: impl FnMut(&[u8])) {
+    /// Sets the payload of a key; `before` is told the one it replaces. `stamp`: what [`TreeOf::first_above`] knows it by.
+    pub(crate) fn insert(
+        &mut self,
+        key: &[u8],
+        payload: &[u8],
+        stamp: u64,
+        mut before: impl FnMut(&[u8]),
+    ) {
         let mut replaced = None;
-        let split = Node::insert(&mut self.root, key, payload, &mut |old| {
+        let split = Node::insert(&mut self.root, key, (payload, stamp), &mut |old| {
             replaced = Some(old.len());
             before(old);
         });
@@ -98,6 +104,17 @@ impl<const F: usize> TreeOf<F> {
         }
         self.len -= 1;
         true
+    }
+
+    /// The first key between two bounds that was put in with a stamp above this one, and its stamp, as `stamp_of` finds it
+    /// in the payload. Each node knows the highest below it, so what has not changed costs nothing, however much it is.
+    pub(crate) fn first_above(
+        &self,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        stamp: u64,
+        stamp_of: impl Fn(&[u8]) -> u64,
+    ) -> Option<(Box<[u8]>, u64)> {
+        self.root.first_above(bounds, stamp, &stamp_of)
     }
 
     /// What lies between two bounds, in order of the keys. The range owns its view of the tree.
