@@ -71,6 +71,7 @@ mod stats;
 pub mod storage;
 mod store;
 mod sync;
+mod transaction;
 mod verify;
 
 pub use batch::{Batch, Receipt};
@@ -93,4 +94,5 @@ pub use snapshot::Snapshot;
 pub use stats::{
     ChoreKind, LevelStats, Pressure, SegmentKind, SegmentStats, Stats, ViewStats, Written,
 };
+pub use transaction::{Transaction, TransactionScan};
 pub use verify::{Damage, VerifyReport, verify};

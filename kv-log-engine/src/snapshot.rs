@@ -52,9 +52,12 @@ pub struct Snapshot {
 struct Shared {
     pins: Arc<Pins>,
     at: Seqno,
+    now_ms: u64,
     directory: PathBuf,
     until: Option<Deadline>,
     entry: Registration,
+    #[cfg(feature = "planted-faults")]
+    published: Weak<crate::index::Published>,
 }
 
 /// What a snapshot holds, until it is dropped or has to let go of it.
@@ -81,7 +84,7 @@ impl Engine {
         let view = self.view_of_keyspace()?;
         let handle = &**self.handle();
         let (now, until) = handle.view_terms();
-        let at = view.last();
+        let (at, now_ms) = (view.last(), view.now_ms());
         let pins = Arc::new(Pins {
             view: Mutex::new(Some(Arc::new(view))),
         });
@@ -90,8 +93,11 @@ impl Engine {
             entry: handle.views.enter(now, weak),
             pins,
             at,
+            now_ms,
             directory: handle.path.clone(),
             until,
+            #[cfg(feature = "planted-faults")]
+            published: Arc::downgrade(&handle.published),
         };
         Ok(Snapshot {
             shared: Arc::new(shared),
@@ -160,6 +166,15 @@ impl Snapshot {
         ))
     }
 
+    pub(crate) const fn keyspace(&self) -> u32 {
+        self.keyspace
+    }
+
+    /// The reading of the store's clock that decides what has expired in it.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.shared.now_ms
+    }
+
     /// What memory says of `key`, with a pin on what is to be read for the rest. Never blocks.
     pub(crate) fn lookup(&self, key: &[u8]) -> Result<Lookup> {
         check_length("key", key.len(), KEY_BYTES_MAX)?;
@@ -181,6 +196,12 @@ impl Snapshot {
             && host.now() > *until
         {
             shared.pins.expire();
+        }
+        #[cfg(feature = "planted-faults")]
+        if planted!(SnapshotMoves)
+            && let Some(published) = shared.published.upgrade()
+        {
+            return Ok(Arc::new(published.view()));
         }
         let view = lock(&shared.pins.view).clone();
         view.ok_or_else(|| too_old("snapshot"))

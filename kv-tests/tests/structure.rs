@@ -38,6 +38,7 @@ const LAYERS: &[&[&str]] = &[
         "keyspaces",
         "scan",
         "snapshot",
+        "transaction",
         "verify",
     ],
 ];

@@ -102,6 +102,7 @@ mod owners;
 mod reserve;
 mod snapshots;
 mod space;
+mod transactions;
 mod types;
 mod views;
 mod writes;

@@ -17,6 +17,12 @@ mod life;
 #[path = "../histories/merges.rs"]
 #[expect(dead_code, reason = "not every history has a fault of its own")]
 pub(crate) mod merges;
+#[path = "../histories/snapshots.rs"]
+#[expect(dead_code, reason = "not every history has a fault of its own")]
+pub(crate) mod snapshots;
+#[path = "../histories/transactions.rs"]
+#[expect(dead_code, reason = "not every history has a fault of its own")]
+pub(crate) mod transactions;
 #[path = "../histories/views.rs"]
 #[expect(dead_code, reason = "not every history has a fault of its own")]
 pub(crate) mod views;

@@ -161,7 +161,9 @@ fn engine_mutants() -> Vec<(PlantedFault, By)> {
 /// What is wrong in checkpoints, merges and views, and the history that notices it.
 fn chore_mutants() -> Vec<(PlantedFault, By)> {
     use PlantedFault as P;
-    use histories::{checkpoints as c, expiry as e, merges as m, views as v};
+    use histories::{
+        checkpoints as c, expiry as e, merges as m, snapshots as s, transactions as t, views as v,
+    };
     let mutants: [(PlantedFault, fn()); _] = [
         (
             P::RunNameNotSynced,
@@ -271,6 +273,26 @@ fn chore_mutants() -> Vec<(PlantedFault, By)> {
         (
             P::LookBelieved,
             v::a_condition_that_memory_cannot_judge_is_looked_up_again,
+        ),
+        (
+            P::SnapshotMoves,
+            s::a_snapshot_stands_still_wherever_its_records_go,
+        ),
+        (
+            P::LostUpdateAllowed,
+            t::an_update_that_was_overtaken_is_not_lost,
+        ),
+        (
+            P::WriteSkewAllowed,
+            t::of_two_that_read_what_the_other_writes_one_is_refused,
+        ),
+        (
+            P::PhantomAllowed,
+            t::a_phantom_in_a_range_that_was_read_is_a_conflict,
+        ),
+        (
+            P::DroppedIsUnchanged,
+            t::a_deletion_that_left_no_trace_is_too_old_and_never_unchanged,
         ),
     ];
     let mutants = mutants.into_iter();
