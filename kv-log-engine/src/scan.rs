@@ -236,6 +236,11 @@ impl Scan {
     pub fn next_key(&mut self) -> Option<Result<Vec<u8>>> {
         self.with(|walks, directory| walks.step(End::Front, directory, |_, key, _| Ok(raw(key))))
     }
+
+    /// The last key that is left, without reading a value that lies elsewhere.
+    pub fn next_back_key(&mut self) -> Option<Result<Vec<u8>>> {
+        self.with(|walks, directory| walks.step(End::Back, directory, |_, key, _| Ok(raw(key))))
+    }
 }
 
 /// It was ended from outside, or by its age.
