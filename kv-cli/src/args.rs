@@ -1,11 +1,10 @@
 //! What can be asked on the command line.
 
+use crate::parse;
 use crate::spelling::KeyAs;
-use crate::text::size;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ColorChoice, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
-use kv_log_engine::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,15 +22,16 @@ use std::time::Duration;
 ///
 /// 0: done. Also when what changed the store is done, and whoever was to read the report went away.
 ///
-/// 1: no. A key of `get` is absent, without --or; `del` found none of its keys; `scan` found no record, or `export` none
-/// that begins with its prefix. A count, and a limit of 0, are answered with 0.
+/// 1: no. A key of `get` is absent, without --or, or one of `contains`; the condition of a `set` does not hold, and nothing
+/// was stored; `del` found none of its keys; `scan` found no record, or `export` none that begins with its prefix. A count,
+/// and a limit of 0, are answered with 0.
 ///
 /// 2: what was given is wrong: the command line, a key or value that is too long, a line of an import; or `init` found a
-/// store there already.
+/// store there already, or `keyspaces create` a keyspace.
 ///
 /// 3: damage was found.
 ///
-/// 4: it cannot be done here and now. At the path is no store, or something else; another process has the store; it has
+/// 4: it cannot be done here and now. At the path is no store, or something else; in the store no such keyspace; another process has the store; it has
 /// types, and --force-raw was not given, or a version that is not known; the system failed to read, to write, or to make
 /// room.
 ///
@@ -55,6 +55,10 @@ pub(crate) struct Args {
         value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) path: Option<PathBuf>,
 
+    /// The keyspace whose keys the command is about. Without it, or with an empty name, the store's own, which has no name.
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(crate) keyspace: Option<String>,
+
     /// JSON on standard output, and errors as JSON on standard error.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -64,7 +68,7 @@ pub(crate) struct Args {
     pub(crate) quiet: bool,
 
     /// Wait so long for a store that somebody else has open: seconds, or a number with ms, s, m or h, as in 500ms or 1.5s.
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_time, global = true)]
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse::time, global = true)]
     pub(crate) lock_timeout: Duration,
 
     /// Colour on standard error. `auto` means on a terminal, unless NO_COLOR or CLICOLOR_FORCE say otherwise.
@@ -115,7 +119,7 @@ pub(crate) enum Command {
     /// With --json: `{"path": PATH, "created": true}`
     Init {
         /// The size at which a segment is sealed, for example 64MiB.
-        #[arg(long, value_parser = parse_segment_size, value_name = "SIZE")]
+        #[arg(long, value_parser = parse::segment_size, value_name = "SIZE")]
         segment_size: Option<u64>,
     },
     /// Print the values of keys. One key: exactly its bytes. Several: key, tab, value.
@@ -123,19 +127,19 @@ pub(crate) enum Command {
     /// One value goes to a pipe or a file as it is; on a terminal it is escaped as `scan` does, and a newline follows.
     /// Several are always escaped, so that each line is a key and its value; -0 has the bytes.
     ///
-    /// With --json, for each key: `{"key": KEY, "value": VALUE}`; an absent value is null.
-    Get {
+    /// With --json, for each key: `{"key": KEY, "value": VALUE}`; an absent value is null. With --versioned also
+    /// `"version": NUMBER`, null for an absent key.
+    Get(Get),
+    /// Whether keys are there: exit code 0 if all are, 1 if one is not.
+    ///
+    /// No value is read, and nothing is printed; a note names each key that is absent.
+    ///
+    /// With --json, for each key: `{"key": KEY, "present": BOOL}`
+    Contains {
         #[arg(required = true)]
         keys: Vec<OsString>,
         #[command(flatten)]
         spelling: Spelling,
-        /// Print this instead of an absent value, and do not fail.
-        #[arg(long)]
-        or: Option<OsString>,
-        /// End the value with a zero byte; of several, end each key and each value with one. Escape nothing, except on a
-        /// terminal.
-        #[arg(short = '0')]
-        null: bool,
     },
     /// Store a value. Returns when it is durable.
     ///
@@ -143,24 +147,11 @@ pub(crate) enum Command {
     /// A pipe does not tell whether its producer failed: what came before the end is the value, and nothing at all is the
     /// empty value. Where that matters, go through a file.
     ///
-    /// With --json: `{"key": KEY, "durable": true}`, and with --prev also `"prev": VALUE`, null if there was none.
-    Set {
-        key: OsString,
-        #[command(flatten)]
-        spelling: Spelling,
-        /// The value; `-` reads it from standard input.
-        #[arg(allow_hyphen_values = true)]
-        value: OsString,
-        /// Create the store if it is not there.
-        #[arg(long)]
-        create: bool,
-        /// Print the value that was there before.
-        #[arg(long)]
-        prev: bool,
-        /// Write raw bytes into a store whose values were written by another codec.
-        #[arg(long)]
-        force_raw: bool,
-    },
+    /// With a condition that does not hold nothing is stored: exit code 1.
+    ///
+    /// With --json: `{"key": KEY, "durable": true}`, and with --prev also `"prev": VALUE`, null if there was none; where a
+    /// condition does not hold `{"key": KEY, "stored": false}`.
+    Set(Set),
     /// Remove keys: all that are there, or none.
     ///
     /// With --json: `{"removed": COUNT, "durable": true}`. An error that comes after the removal has `"removed": COUNT` too.
@@ -179,32 +170,24 @@ pub(crate) enum Command {
     /// paragraphs, the marks that turn the direction of writing, and what is no UTF-8 as \xNN for each byte. Everything else
     /// is shown as it is.
     ///
-    /// With --json, for each record: `{"key": KEY, "value": VALUE}`; with --keys-only: `{"key": KEY}`;
-    /// with --count once: `{"count": COUNT}`
-    Scan {
-        /// Only keys that begin with this.
-        prefix: Option<OsString>,
+    /// With --json, for each record: `{"key": KEY, "value": VALUE}`; with --keys-only: `{"key": KEY}`; with --versioned also
+    /// `"version": NUMBER`; with --count once: `{"count": COUNT}`
+    Scan(Scan),
+    /// How many keys there are, at one point. Reads no values.
+    ///
+    /// With --json: `{"count": COUNT}`
+    Count {
         #[command(flatten)]
-        spelling: Spelling,
-        /// From this key on.
-        #[arg(long)]
-        from: Option<OsString>,
-        /// Up to and without this key.
-        #[arg(long)]
-        to: Option<OsString>,
-        /// At most so many.
-        #[arg(long)]
-        limit: Option<usize>,
-        /// Keys without values.
-        #[arg(long)]
-        keys_only: bool,
-        /// Only how many.
-        #[arg(long, conflicts_with_all = ["keys_only", "null"])]
-        count: bool,
-        /// End keys and values with a zero byte instead of tab and newline. Escape nothing, except on a terminal.
-        #[arg(short = '0')]
-        null: bool,
+        among: Among,
     },
+    /// List and create keyspaces: keys of their own beside each other, in one store.
+    ///
+    /// A keyspace is named with --keyspace in front of or behind every other command. Keyspaces have types of their own; one
+    /// that is created here holds plain bytes.
+    ///
+    /// With --json: what the help of each shows.
+    #[command(subcommand)]
+    Keyspaces(Keyspaces),
     /// Store the records of a file of JSON lines: `{"key": "...", "value": ...}`.
     ///
     /// A value that is a string is stored as its text, any other as its JSON. The store is opened when the first line is
@@ -290,58 +273,133 @@ pub(crate) enum Command {
     },
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Get {
+    #[arg(required = true)]
+    pub(crate) keys: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) spelling: Spelling,
+    /// Print this instead of an absent value, and do not fail.
+    #[arg(long)]
+    pub(crate) or: Option<OsString>,
+    /// Print the version before the value, with a tab between, on a line of its own: the place of the key's last write in the
+    /// order of writes, which `set --if-version` takes.
+    #[arg(long, conflicts_with = "or")]
+    pub(crate) versioned: bool,
+    /// End the value with a zero byte; of several, end each key and each value with one. Escape nothing, except on a
+    /// terminal.
+    #[arg(short = '0')]
+    pub(crate) null: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Set {
+    pub(crate) key: OsString,
+    #[command(flatten)]
+    pub(crate) spelling: Spelling,
+    /// The value; `-` reads it from standard input.
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) value: OsString,
+    /// Create the store, and the keyspace, if it is not there.
+    #[arg(long)]
+    pub(crate) create: bool,
+    /// Print the value that was there before.
+    #[arg(long)]
+    pub(crate) prev: bool,
+    /// The value is gone after so long: seconds, or a number with ms, s, m or h, as in 5m. Without it a value stays.
+    #[arg(long, value_name = "TIME", value_parser = parse::ttl)]
+    pub(crate) ttl: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) condition: Condition,
+    /// Write raw bytes into a store whose values were written by another codec.
+    #[arg(long)]
+    pub(crate) force_raw: bool,
+}
+
+/// What must be there for a value to be stored. At most one is given.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+pub(crate) struct Condition {
+    /// Only if the key is absent.
+    #[arg(long)]
+    pub(crate) if_absent: bool,
+    /// Only if the key is there.
+    #[arg(long)]
+    pub(crate) if_present: bool,
+    /// Only if the key has this value.
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    pub(crate) if_value: Option<OsString>,
+    /// Only if the key has this version, as `get --versioned` prints it.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) if_version: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Scan {
+    #[command(flatten)]
+    pub(crate) among: Among,
+    /// Go on behind this key, wherever it lies: where a scan with a limit has ended.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) after: Option<OsString>,
+    /// From the last key to the first. --from and --to stay what they are; --after is in front of that key then.
+    #[arg(long)]
+    pub(crate) reverse: bool,
+    /// At most so many.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+    /// Keys without values.
+    #[arg(long, visible_alias = "keys")]
+    pub(crate) keys_only: bool,
+    /// The version between key and value: what `get --versioned` prints.
+    #[arg(long)]
+    pub(crate) versioned: bool,
+    /// Only how many.
+    #[arg(long, conflicts_with_all = ["keys_only", "versioned", "null"])]
+    pub(crate) count: bool,
+    /// End keys and values with a zero byte instead of tab and newline. Escape nothing, except on a terminal.
+    #[arg(short = '0')]
+    pub(crate) null: bool,
+}
+
+/// For the commands that are about keys which lie together.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Among {
+    /// Only keys that begin with this.
+    pub(crate) prefix: Option<OsString>,
+    /// The same, by name.
+    #[arg(long = "prefix", value_name = "PREFIX", conflicts_with = "prefix")]
+    pub(crate) named_prefix: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) spelling: Spelling,
+    /// From this key on.
+    #[arg(long)]
+    pub(crate) from: Option<OsString>,
+    /// Up to and without this key.
+    #[arg(long)]
+    pub(crate) to: Option<OsString>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keyspaces {
+    /// The keyspaces that have a name, in the order in which they were made, with their types.
+    ///
+    /// With --json, for each: `{"keyspace": NAME, "id": NUMBER, "key_codec", "key_type", "value_codec", "value_type", "tag"}`
+    List,
+    /// Create empty keyspaces of plain bytes.
+    ///
+    /// With --json, for each: `{"keyspace": NAME, "created": true}`
+    Create {
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+}
+
 /// For the commands that are given keys.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Spelling {
     /// How the keys and prefixes on the command line are spelled.
     #[arg(long, value_name = "SPELLING", default_value = "str")]
     pub(crate) key_as: KeyAs,
-}
-
-/// A time, in seconds where no unit is given.
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let seconds = match &text[number.len()..] {
-        "" | "s" => 1.0,
-        "ms" => 0.001,
-        "m" => 60.0,
-        "h" => 3600.0,
-        other => return Err(format!("unknown unit {other:?}; use ms, s, m or h")),
-    };
-    // What `parse` takes besides digits and a point, such as an exponent or a sign, is no time that somebody means.
-    let digits = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let number = number.parse::<f64>().ok().filter(|_| digits);
-    let number = number.ok_or("a time is a number, perhaps with ms, s, m or h behind it")?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_too_long| "too long".to_owned())
-}
-
-/// The size of a segment, within what a store takes.
-fn parse_segment_size(text: &str) -> Result<u64, String> {
-    let bytes = parse_size(text)?;
-    if (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&bytes) {
-        Ok(bytes)
-    } else {
-        let (least, most) = (size(SEGMENT_BYTES_MIN), size(SEGMENT_BYTES_MAX));
-        Err(format!("a segment has {least} to {most}"))
-    }
-}
-
-/// A number of bytes, with an optional binary unit.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits
-        .parse()
-        .map_err(|_no_number| "a size is a number, perhaps with KiB, MiB or GiB behind it")?;
-    let unit = match &text[digits.len()..] {
-        "" | "B" => 1,
-        "KiB" | "K" => 1 << 10,
-        "MiB" | "M" => 1 << 20,
-        "GiB" | "G" => 1 << 30,
-        other => return Err(format!("unknown unit {other:?}; use KiB, MiB or GiB")),
-    };
-    number
-        .checked_mul(unit)
-        .ok_or_else(|| "too large".to_owned())
 }
 
 #[cfg(test)]
@@ -362,39 +420,6 @@ mod tests {
             let needs_no_store = matches!(command.get_name(), "completions" | "man");
             assert_ne!(says, needs_no_store, "{}", command.get_name());
         }
-    }
-
-    #[test]
-    fn sizes_have_binary_units_and_overflow_is_an_error() {
-        assert_eq!(parse_size("64MiB"), Ok(64 << 20));
-        assert_eq!(parse_size("4096"), Ok(4096));
-        assert!(parse_size("64MB").is_err());
-        assert!(parse_size("99999999999GiB").is_err());
-        assert!(parse_segment_size("1").is_err());
-        assert_eq!(parse_segment_size("1KiB"), Ok(1024));
-    }
-
-    #[test]
-    fn a_time_is_in_seconds_or_has_a_unit() {
-        for (text, ms) in [
-            ("0", 0),
-            ("2", 2_000),
-            ("1.5", 1_500),
-            ("1.5s", 1_500),
-            (".5", 500),
-            ("500ms", 500),
-            ("2m", 120_000),
-            ("0.5h", 1_800_000),
-        ] {
-            let expected = Ok(Duration::from_millis(ms));
-            assert_eq!(parse_time(text), expected, "{text}");
-        }
-        for wrong in [
-            "", "s", "-1", "+1", "1e3", "inf", "NaN", "1.2.3", "1 s", "1d", "1S",
-        ] {
-            assert!(parse_time(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!(parse_time(&"9".repeat(40)), Err("too long".to_owned()));
     }
 
     #[test]

@@ -43,12 +43,17 @@ impl Output {
         }
     }
 
-    /// A key, and behind a tab its value, on one line. Always escaped: tabs and newlines inside would make lines that lie.
-    pub(crate) fn record(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Failure> {
-        self.bytes(escaped(key).as_bytes())?;
-        if let Some(value) = value {
-            self.bytes(b"\t")?;
-            self.bytes(escaped(value).as_bytes())?;
+    /// What belongs together, such as a key and its value, on one line with tabs between. Always escaped: tabs and newlines
+    /// inside would make lines that lie.
+    pub(crate) fn fields<'a>(
+        &mut self,
+        fields: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), Failure> {
+        for (at, field) in fields.into_iter().enumerate() {
+            if at > 0 {
+                self.bytes(b"\t")?;
+            }
+            self.bytes(escaped(field).as_bytes())?;
         }
         self.bytes(b"\n")
     }

@@ -2,17 +2,20 @@
 
 mod about;
 mod compact;
+mod edges;
+mod keyspaces;
 mod read;
+mod set;
 mod stats;
 mod transfer;
 mod verify;
 mod write;
 
-use crate::args::{Args, Command};
+use crate::args::{Among, Args, Command, Keyspaces};
 use crate::failure::Failure;
-use crate::spelling::plain;
 use crate::terminal;
 use crate::text::counted;
+use edges::Edges;
 use kv_log_engine::{Create, Engine, Options, Scan, TornTail};
 use kv_trait::{Error, ErrorKind};
 use std::error::Error as _;
@@ -29,27 +32,18 @@ const DAMAGED: u8 = 3;
 
 pub(crate) fn run(args: &Args) -> Outcome {
     match &args.command {
-        Command::Init { segment_size } => write::init(args, *segment_size),
-        Command::Get {
-            keys,
-            spelling,
-            or,
-            null,
-        } => {
-            refuse_both(*null, args.json)?;
-            let or = or.as_deref().map(plain).transpose()?;
-            read::get(args, &spelling.key_as.all(keys)?, or.as_deref(), *null)
+        Command::Init { segment_size } => {
+            keyspaces::refuse_named(args, "init")?;
+            write::init(args, *segment_size)
         }
-        Command::Set {
-            key,
-            spelling,
-            value,
-            create,
-            prev,
-            force_raw,
-        } => {
-            let open = || open_to_write(args, *create, *force_raw);
-            write::set(args, open, &spelling.key_as.bytes(key)?, value, *prev)
+        Command::Get(asked) => {
+            refuse_both(asked.null, args.json)?;
+            read::get(args, asked)
+        }
+        Command::Contains { keys, spelling } => read::contains(args, &spelling.key_as.all(keys)?),
+        Command::Set(asked) => {
+            let open = || open_to_write(args, asked.create, asked.force_raw);
+            set::set(args, asked, open)
         }
         Command::Del {
             keys,
@@ -59,22 +53,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
             let open = || open_to_write(args, false, *force_raw);
             write::del(args, open, &spelling.key_as.all(keys)?)
         }
-        Command::Scan {
-            prefix,
-            spelling,
-            from,
-            to,
-            limit,
-            keys_only,
-            count,
-            null,
-        } => {
-            refuse_both(*null, args.json)?;
-            let spelled = |given: &Option<OsString>| spelling.key_as.one(given.as_deref());
-            let (prefix, from, to) = (spelled(prefix)?, spelled(from)?, spelled(to)?);
-            let bounds = bounds(prefix, from, to);
-            let limit = limit.unwrap_or(usize::MAX);
-            read::scan(args, &bounds, limit, *keys_only, *count, *null)
+        Command::Scan(asked) => {
+            refuse_both(asked.null, args.json)?;
+            read::scan(args, asked)
+        }
+        Command::Count { among } => read::count(args, among),
+        Command::Keyspaces(asked) => {
+            keyspaces::refuse_named(args, "keyspaces")?;
+            match asked {
+                Keyspaces::List => keyspaces::list(args),
+                Keyspaces::Create { names } => keyspaces::create(args, names),
+            }
         }
         Command::Import {
             file,
@@ -86,9 +75,18 @@ pub(crate) fn run(args: &Args) -> Outcome {
             let prefix = spelling.key_as.one(prefix.as_deref())?;
             transfer::export(args, prefix)
         }
-        Command::Stats => stats::stats(args),
-        Command::Verify => verify::verify_store(args),
-        Command::Compact => compact::compact(args),
+        Command::Stats => {
+            keyspaces::refuse_named(args, "stats")?;
+            stats::stats(args)
+        }
+        Command::Verify => {
+            keyspaces::refuse_named(args, "verify")?;
+            verify::verify_store(args)
+        }
+        Command::Compact => {
+            keyspaces::refuse_named(args, "compact")?;
+            compact::compact(args)
+        }
         Command::Completions { shell } => about::completions(*shell),
         Command::Man { command } => about::man(command.as_deref()),
     }
@@ -214,7 +212,8 @@ fn open_to_write(args: &Args, create: bool, force_raw: bool) -> Result<Engine, F
         Create::Never
     };
     let store = open(args, create)?;
-    refuse_typed(&store, force_raw)?;
+    let store = keyspaces::enter(args, store, create == Create::IfMissing)?;
+    refuse_typed(args, &store, force_raw)?;
     Ok(store)
 }
 
@@ -239,12 +238,13 @@ fn types(store: &Engine) -> Option<String> {
 }
 
 /// Raw bytes among typed ones would be misread by the program that owns the store.
-fn refuse_typed(store: &Engine, force: bool) -> Result<(), Failure> {
+fn refuse_typed(args: &Args, store: &Engine, force: bool) -> Result<(), Failure> {
     let Some(types) = types(store).filter(|_| !force) else {
         return Ok(());
     };
     let message = format!(
-        "the store was made by a program for its own types ({types}), which bytes from here may not be"
+        "{} was made by a program for its own types ({types}), which bytes from here may not be",
+        keyspaces::what(args)
     );
     Err(Failure::Store {
         error: Error::new(ErrorKind::UnsupportedFormat, message),
@@ -256,35 +256,29 @@ fn close(store: &Engine) -> Result<(), Failure> {
     store.close().map_err(Failure::from)
 }
 
-type Edge = Bound<Vec<u8>>;
-
-/// The keys that begin with the prefix and lie between these two.
-fn bounds(prefix: Option<Vec<u8>>, from: Option<Vec<u8>>, to: Option<Vec<u8>>) -> (Edge, Edge) {
-    let behind = prefix.as_deref().and_then(behind_prefix);
-    let lowest = from.into_iter().chain(prefix).max();
-    let highest = to.into_iter().chain(behind).min();
-    (
-        lowest.map_or(Bound::Unbounded, Bound::Included),
-        highest.map_or(Bound::Unbounded, Bound::Excluded),
-    )
+/// The keyspace that a command reads.
+fn open_keyspace(args: &Args) -> Result<Engine, Failure> {
+    let store = open(args, Create::Never)?;
+    keyspaces::enter(args, store, false)
 }
 
-/// The first key that no longer begins with the prefix; `None` if there is none.
-fn behind_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
-    let mut behind = prefix.to_vec();
-    while let Some(last) = behind.pop() {
-        if last < u8::MAX {
-            behind.push(last + 1);
-            return Some(behind);
-        }
-    }
-    None
+/// Whether the key is there; its value is not read.
+fn is_there(store: &Engine, key: &[u8]) -> Result<bool, Failure> {
+    let only = (Bound::Included(key), Bound::Included(key));
+    Ok(store.scan(only)?.next_key().transpose()?.is_some())
 }
 
-fn start_scan(store: &Engine, bounds: &(Edge, Edge)) -> Result<Scan, Failure> {
-    let bounds = (
-        bounds.0.as_ref().map(Vec::as_slice),
-        bounds.1.as_ref().map(Vec::as_slice),
-    );
-    Ok(store.scan(bounds)?)
+/// Where the keys lie that a command is about.
+fn edges(among: &Among) -> Result<Edges, Failure> {
+    let spelled = |given: &Option<OsString>| among.spelling.key_as.one(given.as_deref());
+    let prefix = among.prefix.as_ref().or(among.named_prefix.as_ref());
+    Ok(Edges::new(
+        spelled(&prefix.cloned())?,
+        spelled(&among.from)?,
+        spelled(&among.to)?,
+    ))
+}
+
+fn start_scan(store: &Engine, edges: &Edges) -> Result<Scan, Failure> {
+    Ok(store.scan(edges.range())?)
 }

@@ -1,123 +1,224 @@
-//! What is in a store: `get` and `scan`.
+//! What is in a store: `get`, `contains`, `scan` and `count`.
 
-use super::{Edge, NO, Outcome, close, note, open, start_scan};
-use crate::args::Args;
+use super::{NO, Outcome, close, edges, is_there, note, open_keyspace, start_scan};
+use crate::args::{Among, Args, Get, Scan};
 use crate::failure::Failure;
-use crate::output::{Output, put_bytes, record};
+use crate::output::{Output, put_bytes};
+use crate::spelling::plain;
 use crate::text::escaped;
-use kv_log_engine::Create;
+use kv_log_engine::{Batch, Seqno};
+use kv_trait::Result as Read;
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
 
-pub(super) fn get(args: &Args, keys: &[Vec<u8>], or: Option<&[u8]>, null: bool) -> Outcome {
-    let store = open(args, Create::Never)?;
+/// A key, with what else of it was asked for.
+struct Found {
+    key: Vec<u8>,
+    version: Option<Seqno>,
+    value: Option<Vec<u8>>,
+}
+
+impl Found {
+    fn version(&self) -> Option<String> {
+        self.version.map(|version| version.to_string())
+    }
+
+    fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        put_bytes(&mut object, "key", &self.key);
+        if let Some(version) = self.version {
+            object.insert("version".to_owned(), version.get().into());
+        }
+        if let Some(value) = &self.value {
+            put_bytes(&mut object, "value", value);
+        }
+        Value::Object(object)
+    }
+
+    /// Key, version and value, as far as they are there, with zero bytes or on a line.
+    fn show(&self, output: &mut Output, with_key: bool, null: bool) -> Result<(), Failure> {
+        let version = self.version();
+        let key = with_key.then_some(self.key.as_slice());
+        let version = version.as_deref().map(str::as_bytes);
+        let fields = key.into_iter().chain(version);
+        let fields = fields.chain(self.value.as_deref());
+        if null {
+            output.ended(fields)
+        } else {
+            output.fields(fields)
+        }
+    }
+}
+
+pub(super) fn get(args: &Args, asked: &Get) -> Outcome {
+    let or = asked.or.as_deref().map(plain).transpose()?;
+    let keys = asked.spelling.key_as.all(&asked.keys)?;
+    let store = open_keyspace(args)?;
     let mut output = Output::new();
     let mut missing = Vec::new();
-    for key in keys {
-        let found = store.get(key)?;
-        if found.is_none() {
+    for key in &keys {
+        let (version, value) = if asked.versioned {
+            store.get_versioned(key)?.unzip()
+        } else {
+            (None, store.get(key)?)
+        };
+        if value.is_none() {
             missing.push(key);
         }
-        let value = found.or_else(|| or.map(<[u8]>::to_vec));
+        let found = Found {
+            key: key.clone(),
+            version,
+            value: value.or_else(|| or.clone()),
+        };
         if args.json {
-            let mut object = Map::new();
-            put_bytes(&mut object, "key", key);
-            match &value {
-                Some(value) => put_bytes(&mut object, "value", value),
-                None => drop(object.insert("value".to_owned(), Value::Null)),
+            output.json(&with_nulls(&found, asked.versioned))?;
+        } else if let Some(value) = &found.value {
+            // One value alone is its bytes; with anything beside it there are fields.
+            if keys.len() > 1 || asked.versioned || asked.null {
+                found.show(&mut output, keys.len() > 1, asked.null)?;
+            } else {
+                output.shown(value)?;
+                if output.is_terminal() {
+                    output.bytes(b"\n")?;
+                }
             }
-            output.json(&Value::Object(object))?;
-        } else if let Some(value) = value {
-            let key = (keys.len() > 1).then_some(key);
-            show(&mut output, key, &value, null)?;
         }
     }
     output.finish()?;
     close(&store)?;
-    if missing.is_empty() || or.is_some() {
+    if or.is_some() {
         return Ok(ExitCode::SUCCESS);
     }
-    // JSON has said it already: the value is null.
+    Ok(told_missing(args, &missing))
+}
+
+/// Whoever asked for a key is told what is not there.
+fn with_nulls(found: &Found, versioned: bool) -> Value {
+    let mut object = found.to_json();
+    if found.value.is_none() {
+        object["value"] = Value::Null;
+        if versioned {
+            object["version"] = Value::Null;
+        }
+    }
+    object
+}
+
+pub(super) fn contains(args: &Args, keys: &[Vec<u8>]) -> Outcome {
+    for key in keys {
+        // One that is too long is refused, as elsewhere.
+        Batch::new().delete(key)?;
+    }
+    let store = open_keyspace(args)?;
+    let mut output = Output::new();
+    let mut missing = Vec::new();
+    for key in keys {
+        let present = is_there(&store, key)?;
+        if !present {
+            missing.push(key);
+        }
+        if args.json {
+            let mut object = Map::new();
+            put_bytes(&mut object, "key", key);
+            object.insert("present".to_owned(), Value::Bool(present));
+            output.json(&Value::Object(object))?;
+        }
+    }
+    output.finish()?;
+    close(&store)?;
+    Ok(told_missing(args, &missing))
+}
+
+/// JSON has said it already: the value is null.
+fn told_missing(args: &Args, missing: &[&Vec<u8>]) -> ExitCode {
     if !args.json {
         for key in missing {
             note(args, &format!("no value for {}", escaped(key)));
         }
     }
-    Ok(ExitCode::from(NO))
+    if missing.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NO)
+    }
 }
 
-/// One value, or one of several, which then comes with its key.
-fn show(
-    output: &mut Output,
-    key: Option<&Vec<u8>>,
-    value: &[u8],
-    null: bool,
-) -> Result<(), Failure> {
-    if null {
-        return output.ended(key.map(Vec::as_slice).into_iter().chain([value]));
+/// The next record in the order that was asked for; a value only where it is shown.
+fn next(found: &mut kv_log_engine::Scan, asked: &Scan) -> Option<Read<Found>> {
+    let whole = |(key, version, value): (Vec<u8>, Seqno, Vec<u8>)| Found {
+        key,
+        version: asked.versioned.then_some(version),
+        value: (!asked.keys_only).then_some(value),
+    };
+    let only = |key| Found {
+        key,
+        version: None,
+        value: None,
+    };
+    let without_value = asked.count || (asked.keys_only && !asked.versioned);
+    match (without_value, asked.reverse) {
+        (true, false) => found.next_key().map(|next| next.map(only)),
+        (true, true) => found.next_back_key().map(|next| next.map(only)),
+        (false, false) => found.next_versioned().map(|next| next.map(whole)),
+        (false, true) => found.next_back_versioned().map(|next| next.map(whole)),
     }
-    if let Some(key) = key {
-        return output.record(key, Some(value));
-    }
-    output.shown(value)?;
-    if output.is_terminal() {
-        output.bytes(b"\n")?;
-    }
-    Ok(())
 }
 
-pub(super) fn scan(
-    args: &Args,
-    bounds: &(Edge, Edge),
-    limit: usize,
-    keys_only: bool,
-    count: bool,
-    null: bool,
-) -> Outcome {
-    let store = open(args, Create::Never)?;
-    let mut found = start_scan(&store, bounds)?;
+pub(super) fn scan(args: &Args, asked: &Scan) -> Outcome {
+    let after = asked.among.spelling.key_as.one(asked.after.as_deref())?;
+    let edges = edges(&asked.among)?.behind(after, asked.reverse);
+    let limit = asked.limit.unwrap_or(usize::MAX);
+    let store = open_keyspace(args)?;
+    let mut scan = start_scan(&store, &edges)?;
     let mut output = Output::new();
     let mut number = 0;
     while number < limit {
-        let (key, value) = if keys_only || count {
-            let Some(key) = found.next_key() else { break };
-            (key?, None)
-        } else {
-            let Some(next) = found.next() else { break };
-            let (key, value) = next?;
-            (key, Some(value))
+        let Some(found) = next(&mut scan, asked) else {
+            break;
         };
+        let found = found?;
         number += 1;
-        if count {
+        if asked.count {
             continue;
         }
-        match (&value, args.json, null) {
-            (Some(value), true, _) => output.json(&record(&key, value))?,
-            (None, true, _) => {
-                let mut object = Map::new();
-                put_bytes(&mut object, "key", &key);
-                output.json(&Value::Object(object))?;
-            }
-            (value, false, true) => {
-                let value = value.as_deref();
-                output.ended([key.as_slice()].into_iter().chain(value))?;
-            }
-            (value, false, false) => output.record(&key, value.as_deref())?,
+        if args.json {
+            output.json(&found.to_json())?;
+        } else {
+            found.show(&mut output, true, asked.null)?;
         }
     }
-    if count {
-        if args.json {
-            output.json(&json!({ "count": number }))?;
-        } else {
-            output.line(&number.to_string())?;
-        }
+    if asked.count {
+        show_count(args, &mut output, number)?;
     }
     output.finish()?;
     close(&store)?;
     // Who asks for none has got them.
-    Ok(if number == 0 && !count && limit > 0 {
+    Ok(if number == 0 && !asked.count && limit > 0 {
         ExitCode::from(NO)
     } else {
         ExitCode::SUCCESS
     })
+}
+
+pub(super) fn count(args: &Args, among: &Among) -> Outcome {
+    let edges = edges(among)?;
+    let store = open_keyspace(args)?;
+    let mut scan = start_scan(&store, &edges)?;
+    let mut number = 0;
+    while scan.next_key().transpose()?.is_some() {
+        number += 1;
+    }
+    let mut output = Output::new();
+    show_count(args, &mut output, number)?;
+    output.finish()?;
+    close(&store)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_count(args: &Args, output: &mut Output, number: usize) -> Result<(), Failure> {
+    if args.json {
+        output.json(&json!({ "count": number }))
+    } else {
+        output.line(&number.to_string())
+    }
 }

@@ -1,14 +1,15 @@
 //! Many records at once: `import` and `export`.
 
+use super::edges::Edges;
 use super::stats::keys;
-use super::{NO, Outcome, bounds, close, note, open, open_to_write, path, start_scan, types};
+use super::{NO, Outcome, close, note, open_keyspace, open_to_write, path, start_scan, types};
 use crate::args::Args;
 use crate::failure::Failure;
 use crate::input::Records;
 use crate::output::{Output, put_path, record};
 use crate::progress::Progress;
 use crate::text::counted;
-use kv_log_engine::{Batch, Create, Engine};
+use kv_log_engine::{Batch, Engine};
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 const IMPORT_BATCH_BYTES: u64 = 8 * 1024 * 1024;
 
 pub(super) fn export(args: &Args, prefix: Option<Vec<u8>>) -> Outcome {
-    let store = open(args, Create::Never)?;
+    let store = open_keyspace(args)?;
     if let Some(types) = types(&store) {
         let message = format!(
             "the types are not carried ({types}), only the bytes: to keep them, let the program create the new store \
@@ -28,7 +29,7 @@ pub(super) fn export(args: &Args, prefix: Option<Vec<u8>>) -> Outcome {
         note(args, &message);
     }
     let whole = prefix.is_none();
-    let bounds = bounds(prefix, None, None);
+    let edges = Edges::new(prefix, None, None);
     let mut output = Output::new();
     let progress = if output.is_terminal() {
         Progress::hidden()
@@ -38,7 +39,7 @@ pub(super) fn export(args: &Args, prefix: Option<Vec<u8>>) -> Outcome {
         Progress::new(args, total)
     };
     let mut exported = 0;
-    for found in start_scan(&store, &bounds)? {
+    for found in start_scan(&store, &edges)? {
         let (key, value) = found?;
         output.json(&record(&key, &value))?;
         exported += 1;
@@ -173,7 +174,7 @@ fn import_all(
 ) -> Result<(), Failure> {
     loop {
         let end = fill(&mut batch, records, size);
-        let full = std::mem::take(&mut batch);
+        let full = std::mem::replace(&mut batch, store.batch());
         let count = full.len() as u64;
         if count > 0 {
             store.write(full)?;

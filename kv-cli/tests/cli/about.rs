@@ -3,12 +3,15 @@
 use super::bench::{kvlog, text};
 use std::process::Command;
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 15] = [
     "init",
     "get",
+    "contains",
     "set",
     "del",
     "scan",
+    "count",
+    "keyspaces",
     "import",
     "export",
     "stats",

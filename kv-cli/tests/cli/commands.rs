@@ -146,7 +146,11 @@ fn reading_never_creates_a_store_and_writing_only_when_asked() {
     let bench = Bench::new();
     for arguments in [
         &["get", "k"][..],
+        &["contains", "k"],
         &["scan"],
+        &["count"],
+        &["keyspaces", "list"],
+        &["keyspaces", "create", "k"],
         &["export"],
         &["stats"],
         &["verify"],

@@ -11,6 +11,8 @@ mod cases;
 mod commands;
 #[cfg(target_os = "linux")]
 mod compact;
+mod conditions;
+mod keyspaces;
 mod refusals;
 mod streams;
 #[cfg(target_os = "linux")]

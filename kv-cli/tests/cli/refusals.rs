@@ -26,9 +26,13 @@ fn without_a_path_nothing_is_opened() {
     for arguments in [
         &["init"][..],
         &["get", "k"],
+        &["contains", "k"],
         &["set", "k", "v"],
         &["del", "k"],
         &["scan"],
+        &["count"],
+        &["keyspaces", "list"],
+        &["keyspaces", "create", "k"],
         &["import"],
         &["export"],
         &["stats"],

@@ -60,7 +60,20 @@ fn the_readme_does_what_it_says() {
             }),
         ),
         ("kvlog set greeting hello", exactly(String::new())),
+        (
+            "kvlog set greeting hi --if-value hello --ttl 5m",
+            exactly(String::new()),
+        ),
         ("kvlog scan lib --limit 3 --keys-only", exactly(libraries)),
+        (
+            "kvlog keyspaces create sessions",
+            exactly("created keyspace sessions\n".to_owned()),
+        ),
+        (
+            "kvlog set alice online --keyspace sessions",
+            exactly(String::new()),
+        ),
+        ("kvlog count --keyspace sessions", exactly("1\n".to_owned())),
         (
             "kvlog export | head -n 1",
             Box::new(|out| {
@@ -70,11 +83,11 @@ fn the_readme_does_what_it_says() {
         ),
         (
             "kvlog stats",
-            Box::new(|out| out.starts_with("store /") && out.contains("  2,001 keys  ")),
+            Box::new(|out| out.starts_with("store /") && out.contains("  2,002 keys  ")),
         ),
         (
             "kvlog verify",
-            Box::new(|out| out.starts_with("good: 1 segment, ") && out.ends_with(" 2,001 keys\n")),
+            Box::new(|out| out.starts_with("good: 1 segment, ") && out.ends_with(" 2,002 keys\n")),
         ),
         (
             "kvlog compact",

@@ -1,0 +1,152 @@
+//! Keyspaces: what a command is about, and `keyspaces`.
+
+use super::{Outcome, close, open};
+use crate::args::Args;
+use crate::failure::Failure;
+use crate::output::Output;
+use kv_log_engine::{Create, Engine, KeyspaceInfo};
+use kv_trait::{Error, ErrorKind, Fingerprint};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+/// Whoever reads a line has the name before the tab, and the types behind it.
+fn line(keyspace: &KeyspaceInfo) -> String {
+    let types = &keyspace.fingerprint;
+    let tag = types.tag();
+    format!(
+        "keys: {}  values: {}{}",
+        types.key_type(),
+        types.value_type(),
+        tag.map_or_else(String::new, |tag| format!("  tag: {tag}"))
+    )
+}
+
+/// The name that was asked for; an empty one is none.
+pub(super) fn named(args: &Args) -> Option<&str> {
+    args.keyspace.as_deref().filter(|name| !name.is_empty())
+}
+
+/// What the command is about, for messages.
+pub(super) fn what(args: &Args) -> String {
+    named(args).map_or_else(
+        || "the store".to_owned(),
+        |name| format!("keyspace {name:?}"),
+    )
+}
+
+/// For the commands that are about the whole store, or about none.
+pub(super) fn refuse_named(args: &Args, command: &str) -> Result<(), Failure> {
+    if named(args).is_none() {
+        return Ok(());
+    }
+    Err(Failure::input(
+        format!("--keyspace cannot be used with `{command}`"),
+        "leave it out: the command is about the whole store; `count --keyspace` counts the keys of one",
+    ))
+}
+
+/// The handle of the keyspace that the command is about, which is made if it is to be.
+pub(super) fn enter(args: &Args, store: Engine, create: bool) -> Result<Engine, Failure> {
+    match named(args) {
+        Some(name) => find(&store, name, create),
+        None => Ok(store),
+    }
+}
+
+/// The handle of a keyspace, with whatever types it has; made, of bytes, if it is to be.
+pub(super) fn find(store: &Engine, name: &str, create: bool) -> Result<Engine, Failure> {
+    let known = store.keyspaces()?;
+    let known = known.iter().find(|known| known.name == name);
+    match known {
+        Some(known) => Ok(store.keyspace(name, &known.fingerprint)?),
+        None if create => Ok(store.keyspace(name, &Fingerprint::raw())?),
+        None => Err(absent(store, name)),
+    }
+}
+
+fn absent(store: &Engine, name: &str) -> Failure {
+    let path = store.path().display();
+    let message = format!("there is no keyspace {name:?} in {path}");
+    Failure::Store {
+        error: Error::new(ErrorKind::NotFound, message),
+        hint: Some(
+            "`kvlog keyspaces list` names those that are there, `kvlog keyspaces create` makes one",
+        ),
+    }
+}
+
+pub(super) fn list(args: &Args) -> Outcome {
+    let store = open(args, Create::Never)?;
+    let mut output = Output::new();
+    for keyspace in store.keyspaces()? {
+        if args.json {
+            output.json(&to_json(&keyspace))?;
+        } else {
+            let types = line(&keyspace);
+            output.fields([keyspace.name.as_bytes(), types.as_bytes()])?;
+        }
+    }
+    output.finish()?;
+    close(&store)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn to_json(keyspace: &KeyspaceInfo) -> Value {
+    let types = &keyspace.fingerprint;
+    json!({
+        "keyspace": keyspace.name,
+        "id": keyspace.id,
+        "key_codec": types.key().to_string(),
+        "key_type": types.key_type(),
+        "value_codec": types.value().to_string(),
+        "value_type": types.value_type(),
+        "tag": types.tag(),
+    })
+}
+
+pub(super) fn create(args: &Args, names: &[String]) -> Outcome {
+    let store = open(args, Create::Never)?;
+    let known = store.keyspaces()?;
+    // Before the first is made: all of them, or none for a name that is taken or stands there twice.
+    for (at, name) in names.iter().enumerate() {
+        let taken = known.iter().any(|known| known.name == *name);
+        if taken || names[..at].contains(name) {
+            let path = store.path().display();
+            let message = format!("there is a keyspace {name:?} in {path} already");
+            return Err(Failure::input(message, "give another name"));
+        }
+    }
+    let mut made = 0;
+    let outcome = create_all(&store, names, &mut made);
+    let reported = outcome
+        .and_then(|()| close(&store))
+        .and_then(|()| report(args, names));
+    reported.map_err(|cause| match made {
+        0 => cause,
+        _ => cause.after(
+            format!("created: {}", names[..made].join(", ")),
+            Some(("created", made as u64)),
+        ),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn create_all(store: &Engine, names: &[String], made: &mut usize) -> Result<(), Failure> {
+    for name in names {
+        store.keyspace(name, &Fingerprint::raw())?;
+        *made += 1;
+    }
+    Ok(())
+}
+
+fn report(args: &Args, names: &[String]) -> Result<(), Failure> {
+    let mut output = Output::new();
+    for name in names {
+        if args.json {
+            output.json(&json!({ "keyspace": name, "created": true }))?;
+        } else if !args.quiet {
+            output.line(&format!("created keyspace {name}"))?;
+        }
+    }
+    output.finish()
+}
