@@ -4,7 +4,10 @@ use crate::executor::Task;
 use crate::fixture::{Capability, Fixture, Key, Misfortune, PowerCut, SyncGate, Value};
 use crate::oneshot::oneshot;
 use crate::watch::{Doing, Watch, Watched};
-use kv_trait::{KVStore, Result};
+use kv_trait::{
+    Batches, Closing, Expiry, KVStore, Keyspaces, RangeDeletes, Result, Scans, Snapshots,
+    Transactions, Updates, Versions, Watches,
+};
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -119,6 +122,50 @@ impl KVStore<Key, Value> for AnyStore {
         let answer = (*self.store).remove(key);
         self.watched("remove", key, None, answer)
     }
+
+    fn closing(&self) -> Option<&dyn Closing> {
+        (*self.store).closing()
+    }
+
+    fn batches(&self) -> Option<&dyn Batches<Key, Value>> {
+        (*self.store).batches()
+    }
+
+    fn scans(&self) -> Option<&dyn Scans<Key, Value>> {
+        (*self.store).scans()
+    }
+
+    fn range_deletes(&self) -> Option<&dyn RangeDeletes> {
+        (*self.store).range_deletes()
+    }
+
+    fn versions(&self) -> Option<&dyn Versions<Key, Value>> {
+        (*self.store).versions()
+    }
+
+    fn updates(&self) -> Option<&dyn Updates<Key, Value>> {
+        (*self.store).updates()
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots<Key, Value>> {
+        (*self.store).snapshots()
+    }
+
+    fn transactions(&self) -> Option<&dyn Transactions<Key, Value>> {
+        (*self.store).transactions()
+    }
+
+    fn expiry(&self) -> Option<&dyn Expiry<Key, Value>> {
+        (*self.store).expiry()
+    }
+
+    fn watches(&self) -> Option<&dyn Watches<Key, Value>> {
+        (*self.store).watches()
+    }
+
+    fn keyspaces(&self) -> Option<&dyn Keyspaces<Key, Value>> {
+        (*self.store).keyspaces()
+    }
 }
 
 /// The places that the suite makes of one kind of fixture.
@@ -196,6 +243,7 @@ trait ErasedFixture {
     fn hold_syncs(&self) -> Box<dyn SyncGate>;
     fn after_power_cut(&self, cut: PowerCut) -> Box<dyn ErasedFixture>;
     fn inject(&self, misfortune: Misfortune);
+    fn pass(&self, store: &AnyStore, time: Duration);
 }
 
 fn inner<F: Fixture>(store: &AnyStore) -> &F::Store {
@@ -272,6 +320,10 @@ impl<F: Fixture> ErasedFixture for F {
 
     fn inject(&self, misfortune: Misfortune) {
         Fixture::inject(self, misfortune);
+    }
+
+    fn pass(&self, store: &AnyStore, time: Duration) {
+        Fixture::pass(self, inner::<F>(store), time);
     }
 }
 
@@ -395,6 +447,10 @@ impl AnyFixture {
 
     pub(crate) fn inject(&self, misfortune: Misfortune) {
         self.fixture.inject(misfortune);
+    }
+
+    pub(crate) fn pass(&self, store: &AnyStore, time: Duration) {
+        self.fixture.pass(store, time);
     }
 
     /// Keeps a panic of a waker that the property made.

@@ -2,7 +2,7 @@
 //! through.
 
 use crate::executor::Task;
-use kv_trait::{ByteKey, KVStore, Result};
+use kv_trait::{ByteKey, Changes, KVStore, Query, Result};
 use std::future::Future;
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -47,6 +47,52 @@ pub enum Capability {
     Faults,
     /// A write that the device broke off is taken back: it is refused with effect *nothing*, and the store goes on.
     Undo,
+    /// [`KVStore::closing`].
+    Closing,
+    /// [`KVStore::batches`].
+    Batches,
+    /// [`KVStore::scans`].
+    Scans,
+    /// [`KVStore::range_deletes`].
+    RangeDeletes,
+    /// [`KVStore::versions`].
+    Versions,
+    /// [`KVStore::updates`].
+    Updates,
+    /// [`KVStore::snapshots`].
+    Snapshots,
+    /// [`KVStore::transactions`].
+    Transactions,
+    /// [`KVStore::expiry`].
+    Expiry,
+    /// [`KVStore::watches`].
+    Watches,
+    /// [`KVStore::keyspaces`].
+    Keyspaces,
+    /// [`Fixture::pass`].
+    Clock,
+}
+
+impl Capability {
+    /// What a store must say of itself where this is named.
+    #[must_use]
+    pub const fn of_the_store(self) -> Option<kv_trait::Capability> {
+        use kv_trait::Capability as Of;
+        Some(match self {
+            Self::Closing => Of::Closing,
+            Self::Batches => Of::Batches,
+            Self::Scans => Of::Scans,
+            Self::RangeDeletes => Of::RangeDeletes,
+            Self::Versions => Of::Versions,
+            Self::Updates => Of::Updates,
+            Self::Snapshots => Of::Snapshots,
+            Self::Transactions => Of::Transactions,
+            Self::Expiry => Of::Expiry,
+            Self::Watches => Of::Watches,
+            Self::Keyspaces => Of::Keyspaces,
+            _ => return None,
+        })
+    }
 }
 
 /// What a power cut leaves of the writes that were not synced.
@@ -138,30 +184,52 @@ pub trait Fixture: Sized + 'static {
     fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static)
     -> Task<T>;
 
-    /// Closes the store for all handles.
+    /// Closes the store for all handles: through [`KVStore::closing`], if nothing else is said.
     fn close(&self, store: &Self::Store) -> impl Future<Output = Result<()>> + Send + 'static {
-        let _ = store;
-        async { unsupported(Capability::Close) }
+        let store = store.clone();
+        async move {
+            match store.closing() {
+                Some(closing) => closing.close().await,
+                None => unsupported(Capability::Close),
+            }
+        }
     }
 
-    /// Everything in the store, at one point, in the order of the keys.
+    /// Everything in the store, at one point, in the order of the keys: through [`KVStore::scans`], if nothing else is
+    /// said.
     fn scan(
         &self,
         store: &Self::Store,
     ) -> impl Future<Output = Result<Vec<(Key, Value)>>> + Send + 'static {
-        let _ = store;
-        async { unsupported(Capability::Scan) }
+        let store = store.clone();
+        async move {
+            match store.scans() {
+                Some(scans) => scans.scan(&Query::all()).all().await,
+                None => unsupported(Capability::Scan),
+            }
+        }
     }
 
-    /// Applies all changes or none; `None` removes a key.
+    /// Applies all changes or none; `None` removes a key. Through [`KVStore::batches`], if nothing else is said.
     fn write_batch(
         &self,
         store: &Self::Store,
         changes: Vec<(Key, Option<Value>)>,
     ) -> impl Future<Output = Result<()>> + Send + 'static {
-        let _ = store;
-        drop(changes);
-        async { unsupported(Capability::Batch) }
+        let store = store.clone();
+        async move {
+            let mut all = Changes::new();
+            for (key, value) in changes {
+                match value {
+                    Some(value) => all.put(key, value),
+                    None => all.delete(key),
+                };
+            }
+            match store.batches() {
+                Some(batches) => batches.write(all).await.map(drop),
+                None => unsupported(Capability::Batch),
+            }
+        }
     }
 
     /// Opens the store, waiting this long for another owner.
@@ -221,6 +289,12 @@ pub trait Fixture: Sized + 'static {
     fn after_power_cut(&self, cut: PowerCut) -> Self {
         let _ = cut;
         unsupported(Capability::PowerCut)
+    }
+
+    /// Lets so much time pass for the store, and for no one else.
+    fn pass(&self, store: &Self::Store, time: Duration) {
+        let _ = (store, time);
+        unsupported(Capability::Clock)
     }
 
     /// Makes the device misbehave.

@@ -100,3 +100,11 @@ impl Fixture for InMemory {
 }
 
 kv_tests::conformance!(InMemory);
+
+/// And on a map that has every capability, though it is not durable: what needs neither a disk nor another process.
+mod with_every_capability {
+    use kv_tests::reference::InMemory;
+    use kv_tests::stepped::Stepped;
+
+    kv_tests::conformance!(InMemory<Stepped>);
+}

@@ -8,6 +8,7 @@
 //! the files below, each of one subject.
 
 mod batch;
+mod capabilities;
 mod expiry;
 mod keyspace;
 mod many;

@@ -110,7 +110,7 @@ where
         self.range(..).count().await
     }
 
-    fn records(&self, bounds: Result<EncodedBounds>) -> Records<K, V, R, C> {
+    pub(super) fn records(&self, bounds: Result<EncodedBounds>) -> Records<K, V, R, C> {
         let store = self.clone();
         Records::new(self.runtime.clone(), bounds, move |bounds| {
             let (lower, upper) = &bounds;

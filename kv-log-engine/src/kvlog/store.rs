@@ -2,7 +2,7 @@
 
 use super::KVLog;
 use kv_trait::key::Key;
-use kv_trait::{Codec, Expiry, KVStore, Result, Runtime, async_trait};
+use kv_trait::{Batches, Closing, Codec, Expiry, KVStore, Result, Runtime, Scans, async_trait};
 
 #[async_trait]
 impl<K, V, R, C> KVStore<K, V> for KVLog<K, V, R, C>
@@ -30,6 +30,18 @@ where
 
     async fn remove(&self, key: &K) -> Result<()> {
         Self::remove(self, key).await
+    }
+
+    fn closing(&self) -> Option<&dyn Closing> {
+        Some(self)
+    }
+
+    fn batches(&self) -> Option<&dyn Batches<K, V>> {
+        Some(self)
+    }
+
+    fn scans(&self) -> Option<&dyn Scans<K, V>> {
+        Some(self)
     }
 
     fn expiry(&self) -> Option<&dyn Expiry<K, V>> {

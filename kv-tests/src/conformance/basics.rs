@@ -6,7 +6,7 @@ use crate::fixture::{Key, Value};
 use crate::shown::{Show, assert_same, assert_same_list};
 use crate::workload::Random;
 use kv_trait::{Effect, ErrorKind, KVStore};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What is set is there, and what is deleted is gone.
@@ -331,5 +331,19 @@ pub fn a_batch_is_applied_in_order(place: &Place) {
         assert_same!(get(&store, "a").await, None);
         assert_same!(get(&store, "b").await, Some(value(3)));
         assert_same!(get(&store, "c").await, None);
+    });
+}
+
+/// What the fixture names of the store the store says of itself, and has.
+pub fn a_store_says_what_it_can_do(place: &Place) {
+    let named = place.capabilities.iter();
+    let named: BTreeSet<_> = named.filter_map(|named| named.of_the_store()).collect();
+    with_store(place, async |_fixture, store| {
+        let said: BTreeSet<_> = store.capabilities().into_iter().collect();
+        let unsaid: Vec<_> = named.difference(&said).collect();
+        assert!(
+            unsaid.is_empty(),
+            "named by the fixture, and not there: {unsaid:?}"
+        );
     });
 }

@@ -11,14 +11,18 @@
 )]
 
 pub mod basics;
+pub mod batches;
 pub mod cancellation;
 pub mod concurrency;
 pub mod durability;
+pub mod expiry;
 pub mod extent;
 pub mod failures;
 mod help;
 pub mod order;
+pub mod recorded;
 pub mod restarts;
+pub mod scans;
 pub mod values;
 pub mod wakers;
 
@@ -325,6 +329,26 @@ properties! { ($)
     failures::a_read_error_is_no_absence [Faults];
     failures::a_prior_value_that_cannot_be_read_is_no_refusal [Faults, PowerCut];
     failures::a_read_error_while_opening_loses_nothing [Faults, Reopen];
+    expiry::what_has_expired_is_absent [Expiry, Clock];
+    expiry::a_later_write_says_anew_when_a_value_goes [Expiry, Clock];
+    expiry::when_a_value_goes_is_told [Expiry, Clock];
+    expiry::a_snapshot_keeps_the_time_of_its_beginning [Expiry, Clock, Snapshots];
+    expiry::a_time_to_live_beyond_the_clock_is_refused [Expiry];
+    expiry::expiry_survives_a_restart [Expiry, Clock, Reopen];
+    basics::a_store_says_what_it_can_do [];
+    batches::a_batch_tells_what_its_changes_replaced [Batches];
+    batches::a_batch_is_refused_where_a_condition_does_not_hold [Batches, Versions];
+    batches::a_dropped_batch_is_whole_or_nothing [Batches];
+    scans::a_scan_of_an_interval_finds_what_a_map_finds [Scans];
+    scans::a_scan_goes_both_ways_and_ends_at_its_limit [Scans];
+    scans::a_scan_of_a_prefix_finds_what_begins_with_it [Scans];
+    scans::a_scan_shows_one_point_however_long_it_takes [Scans];
+    scans::a_scan_may_be_dropped_anywhere [Scans];
+    scans::a_scan_of_a_closed_store_is_refused [Scans, Closing];
+    recorded::a_history_of_single_calls_is_linearizable [];
+    recorded::a_history_of_all_calls_is_serializable [];
+    recorded::a_history_of_single_calls_is_linearizable_across_power_cuts [PowerCut];
+    recorded::a_history_of_all_calls_is_serializable_across_power_cuts [PowerCut];
     values::a_large_value_keeps_its_place [];
     values::a_foreign_executor_inside_a_task_is_not_kept_waiting [];
 }

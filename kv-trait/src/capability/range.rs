@@ -61,7 +61,7 @@ impl KeyRange {
     #[must_use]
     pub fn encoded_prefix(prefix: Vec<u8>) -> Self {
         Self {
-            to: behind_prefix(&prefix),
+            to: key::prefix_end(&prefix).map_or(Bound::Unbounded, Bound::Excluded),
             from: if prefix.is_empty() {
                 Bound::Unbounded
             } else {
@@ -135,16 +135,6 @@ fn encoded<K: Key>(bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {
         Bound::Excluded(key) => Bound::Excluded(key::encode(key)?),
         Bound::Unbounded => Bound::Unbounded,
     })
-}
-
-/// The least bytes that are greater than all that begin with `prefix`: none, where it is nothing but `FF`.
-fn behind_prefix(prefix: &[u8]) -> Bound<Vec<u8>> {
-    let Some(last) = prefix.iter().rposition(|byte| *byte != u8::MAX) else {
-        return Bound::Unbounded;
-    };
-    let mut end = prefix[..=last].to_vec();
-    end[last] += 1;
-    Bound::Excluded(end)
 }
 
 #[cfg(test)]

@@ -96,8 +96,8 @@ where
     K: Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
-    /// The keys and values of one point, which lies between the stream's first poll and its first item: whatever is
-    /// written meanwhile, and however long it takes.
+    /// The keys and values of one point, which lies between this call and the first item: whatever is written meanwhile,
+    /// and however long it takes.
     ///
     /// # Errors
     /// Items: `Codec`, `Corrupt`, `Io`: a record cannot be read or decoded; the others follow. `TooOld`: the scan was

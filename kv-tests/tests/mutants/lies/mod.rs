@@ -5,6 +5,7 @@ mod data;
 mod durability;
 mod effects;
 mod polls;
+mod promises;
 
 use crate::checks::{Threads, a_refusal_waits_for_the_sync_it_depends_on};
 use crate::lying_storage::{NameSyncLies, SyncLies, SyncsLater, WritesGetLost};
@@ -138,6 +139,12 @@ lies! {
     Lying<Stepped, ADroppedReadKeepsItsLock> is caught by "a_dropped_read_harms_nobody";
     Lying<Threads, AReadBlocksOnAWrite> hangs in "reads_go_on_while_a_sync_is_held";
     Lying<Threads, AReadWaitsForAWrite> hangs in "reads_go_on_while_a_sync_is_held";
+    OnSimDisk<Stepped, SyncLies> is caught by "a_history_of_single_calls_is_linearizable_across_power_cuts";
+    OnSimDisk<Stepped, SyncLies> is caught by "a_history_of_all_calls_is_serializable_across_power_cuts";
+    Lying<Stepped, PriorIsReadBefore> is caught by "a_history_of_single_calls_is_linearizable";
+    Lying<Stepped, StaleRead> is caught by "a_history_of_single_calls_is_linearizable";
+    Lying<Stepped, ReadsLagBehind> is caught by "a_history_of_single_calls_is_linearizable";
+    Lying<Stepped, AcknowledgedBeforeItIsWritten> is caught by "a_history_of_single_calls_is_linearizable_across_power_cuts";
 }
 
 lies! {
@@ -151,6 +158,8 @@ lies! {
 
 pub(crate) fn lies() -> Vec<Lied> {
     let mut lies = lies_to_properties();
+    lies.extend(promises::broken_promises());
+    lies.extend(promises::without_an_order());
     lies.push(Lied {
         name: "SyncsLater",
         by: "a_refusal_waits_for_the_sync_it_depends_on",
