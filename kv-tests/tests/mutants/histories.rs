@@ -12,7 +12,6 @@ pub(crate) mod checkpoints;
 #[expect(dead_code, reason = "not every history has a fault of its own")]
 pub(crate) mod expiry;
 #[path = "../histories/life.rs"]
-#[expect(dead_code, reason = "not every history is one of these")]
 mod life;
 #[path = "../histories/merges.rs"]
 #[expect(dead_code, reason = "not every history has a fault of its own")]
