@@ -40,7 +40,7 @@ fn insert<const F: usize>(tree: &mut TreeOf<F>, key: &[u8], payload: &[u8]) -> O
     let mut replaced = None;
     let stamp = number_of(payload);
     tree.insert(key, payload, stamp, |before| {
-        replaced = Some(before.to_vec())
+        replaced = Some(before.to_vec());
     });
     replaced
 }

@@ -141,7 +141,8 @@ impl TransactionScan {
             End::Front => left.next(),
             End::Back => left.next_back(),
         }?;
-        let value = written.value(self.now_ms).and(written.value.clone());
+        let is_there = written.value(self.now_ms).is_some();
+        let value = if is_there { written.value.clone() } else { None };
         Some((Arc::clone(key), value))
     }
 
