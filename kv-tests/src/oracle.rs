@@ -291,6 +291,26 @@ impl Oracle {
         }
     }
 
+    /// Shows each state that a crash may leave when so many ops have returned: for whoever sees only a part of it.
+    pub fn each_state(&self, op: usize, mut shown: impl FnMut(&Contents)) {
+        let behind = self.moments.partition_point(|moment| moment.op <= op);
+        let now = self.moments[behind.max(1) - 1];
+        let others = self.alternatives.iter();
+        let others = others.filter(|other| (other.moment.op..other.until).contains(&op));
+        for moment in std::iter::once(now).chain(others.map(|other| other.moment)) {
+            let order = &self.branches[moment.branch].order[..moment.longest];
+            let mut contents = Contents::new();
+            for length in 0..=order.len() {
+                if length >= moment.shortest {
+                    shown(&contents);
+                }
+                if let Some(id) = order.get(length) {
+                    apply(&mut contents, &self.batches[id.0]);
+                }
+            }
+        }
+    }
+
     /// The contents that the order up to now leads to.
     #[must_use]
     pub fn contents(&self) -> Contents {

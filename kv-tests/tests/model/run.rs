@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// Small enough that long values do not fit and rotations are frequent.
 const SEGMENT_BYTES: u64 = 2048;
+/// What the clock says when a history begins.
+const NOON: u64 = 1_000_000;
 /// Longer than the longest pause behind a chore that failed.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -32,8 +34,14 @@ pub(crate) struct Run {
     store: Option<Store>,
     /// `None`: those of every store, of which no chore is seen.
     sizes: Option<Sizes>,
-    /// What readers must see.
+    /// What was written last, of what has expired, too.
     map: Contents,
+    /// When values expire that do. No two values are equal.
+    ends: BTreeMap<Vec<u8>, u64>,
+    /// What the store's clock reads, and what the system's does, which is never set to less than the third.
+    now_ms: u64,
+    wall_ms: u64,
+    wall_least_ms: u64,
     /// The versions of keys, where they were told.
     versions: BTreeMap<Vec<u8>, Seqno>,
     /// What may be there after a crash.
@@ -55,6 +63,7 @@ pub(crate) struct Done {
     pub(crate) checkpoints: u64,
     pub(crate) units: u64,
     pub(crate) released: u64,
+    pub(crate) expired: u64,
     pub(crate) refused: u64,
     pub(crate) poisoned: u64,
     pub(crate) conflicts: u64,
@@ -67,6 +76,7 @@ impl std::ops::AddAssign for Done {
         self.checkpoints += other.checkpoints;
         self.units += other.units;
         self.released += other.released;
+        self.expired += other.expired;
         self.refused += other.refused;
         self.poisoned += other.poisoned;
         self.conflicts += other.conflicts;
@@ -96,6 +106,10 @@ impl Run {
             store: None,
             sizes,
             map: Contents::new(),
+            ends: BTreeMap::new(),
+            now_ms: 0,
+            wall_ms: NOON,
+            wall_least_ms: 0,
             versions: BTreeMap::new(),
             oracle: Oracle::new(),
             kept: Vec::new(),
@@ -119,6 +133,7 @@ impl Run {
         self.serial += 1;
         let mut options = options(&self.disk, self.serial, SEGMENT_BYTES);
         self.host = Arc::new(SimHost::new(self.serial));
+        self.host.set_unix_ms(self.wall_ms);
         options = options.host(Arc::clone(&self.host) as _);
         match &self.sizes {
             Some(sizes) => sizes.apply(options),
@@ -142,13 +157,53 @@ impl Run {
             Err(error) if self.full && error.kind() == ErrorKind::StorageFull => return None,
             Err(error) => panic!("the store does not open: {error:?}"),
         };
-        let contents = scan(&store);
-        self.oracle.reopened(0, &contents, "open");
-        self.opened(&store, contents);
+        self.opened(&store, usize::MAX, "open");
         Some(store)
     }
 
-    fn opened(&mut self, store: &Store, contents: Contents) {
+    /// What readers must see of it.
+    fn visible(&self, contents: &Contents) -> Contents {
+        let left = contents.iter().filter(|(_, value)| self.is_visible(value));
+        left.map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
+    fn is_visible(&self, value: &Vec<u8>) -> bool {
+        let end = self.ends.get(value);
+        end.is_none_or(|end| self.now_ms < *end)
+    }
+
+    /// What the store's clock reads now. Nothing holds it but what the process, or one before it, had read.
+    fn read_clock(&mut self, store: &Store, is_new: bool) {
+        let read = store.engine().expiry_after(Duration::ZERO).unwrap();
+        let most = self.wall_ms.max(self.now_ms);
+        let least = if is_new { self.wall_ms } else { most };
+        assert!((least..=most).contains(&read), "{read}, {least}, {most}");
+        self.now_ms = read;
+    }
+
+    /// What a new process shows is what is left of an allowed state by its clock.
+    fn opened(&mut self, store: &Store, op: usize, what: &str) {
+        self.read_clock(store, true);
+        let shown = scan(store);
+        let mut found: Option<Contents> = None;
+        let mut differ = false;
+        self.oracle.each_state(op, |state| {
+            if self.visible(state) == shown {
+                differ |= found.as_ref().is_some_and(|found| found != state);
+                found.get_or_insert_with(|| state.clone());
+            }
+        });
+        let Some(contents) = found else {
+            panic!(
+                "{what}: no allowed state is there, but {} keys",
+                shown.len()
+            );
+        };
+        if differ {
+            // Which of them it is, only a clock that goes back further would show.
+            self.wall_least_ms = self.wall_least_ms.max(self.now_ms);
+        }
         let levels = store.engine().stats().levels.len();
         if let Some(sizes) = self.sizes.filter(|_| !self.failed) {
             // One of the checkpoint that waits for merges, one of the close.
@@ -181,6 +236,7 @@ impl Run {
             self.done.checkpoints += stats.checkpoints;
             self.done.units += stats.merge_units;
             self.done.released += stats.segments_released;
+            self.done.expired += stats.values_expired;
         }
     }
 
@@ -206,10 +262,11 @@ impl Run {
 
     fn apply(&mut self, key: &ByteKey, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
         self.versions.remove(key.as_ref());
-        match value {
+        let before = match value {
             Some(value) => self.map.insert(key.as_ref().to_vec(), value),
             None => self.map.remove(key.as_ref()),
-        }
+        };
+        before.filter(|value| self.is_visible(value))
     }
 
     /// A chore that failed may have poisoned the store, and one that found no room waits.
@@ -274,12 +331,20 @@ impl Run {
     }
 
     /// Without asking for the prior value.
-    fn write_blind(&mut self, number: u8, length: Option<u16>) {
+    fn write_blind(&mut self, number: u8, length: Option<u16>, ttl: Option<i16>) {
         let Some(store) = self.store() else { return };
         let key = key(number);
         let value = length.map(|length| self.value(length));
+        let end = ttl.map(|ttl| self.now_ms.saturating_add_signed(ttl.into()));
+        if let (Some(value), Some(end)) = (&value, end) {
+            self.ends.insert(value.clone(), end);
+        }
         let id = self.oracle.submitted(0, vec![change(&key, value.as_ref())]);
         let outcome = match &value {
+            Some(value) if end.is_some() => {
+                let end = end.unwrap_or_default();
+                store.engine().put_until(key.as_ref(), value, end)
+            }
             Some(value) => self.runtime.block_on(store.put(&key, value)),
             None => self.runtime.block_on(store.remove(&key)),
         };
@@ -297,8 +362,10 @@ impl Run {
         let Some(store) = self.store() else { return };
         let key = key(number);
         let value = length.map(|length| self.value(length));
+        let there = self.map.get(key.as_ref());
+        let is_there = there.is_some_and(|value| self.is_visible(value));
         let known = self.versions.get(key.as_ref()).copied();
-        let is_there = self.map.contains_key(key.as_ref());
+        let known = known.filter(|_| is_there);
         let versions = self.versions.values().copied();
         let other = versions.map(Some).find(|version| *version != known);
         let (expected, holds) = match (right, other) {
@@ -365,14 +432,21 @@ impl Run {
             }
             opened => opened.unwrap(),
         };
-        let contents = scan(&store);
-        assert!(
-            self.oracle.allowed(point.op()).find(&contents).is_some(),
-            "cut after {} operations of the burst ({}), {chosen:?}: no allowed prefix is there",
+        let what = format!(
+            "cut after {} operations of the burst ({}), {chosen:?}",
             point.op(),
             trace.describe(point.op())
         );
-        self.opened(&store, contents);
+        self.opened(&store, point.op(), &what);
+    }
+
+    fn move_clock(&mut self, by: i16) {
+        let wall_ms = self.wall_ms.saturating_add_signed(by.into());
+        self.wall_ms = wall_ms.max(self.wall_least_ms);
+        self.host.set_unix_ms(self.wall_ms);
+        if let Some(store) = self.store.clone() {
+            self.read_clock(&store, false);
+        }
     }
 
     fn fail(&mut self, kind: FaultKind, on: OpKind, write: Write1) {
@@ -445,25 +519,32 @@ impl Run {
         let Some(store) = self.store() else { return };
         let bounds = [key(from).as_ref().to_vec(), key(to).as_ref().to_vec()];
         self.kept.truncate(3);
-        self.kept.push(Kept::new(&store, bounds, &self.map));
+        self.kept
+            .push(Kept::new(&store, bounds, &self.visible(&self.map)));
         self.done.kept += 1;
     }
 
     pub(crate) fn step(&mut self, step: &Step) {
         match step {
             Step::Set(number, length) => self.write(&[(*number, Some(*length))], false, |_| 0),
-            Step::Put(number, length) => self.write_blind(*number, Some(*length)),
+            Step::Put(number, length) => self.write_blind(*number, Some(*length), None),
+            Step::PutUntil(number, length, ttl) => {
+                self.write_blind(*number, Some(*length), Some(*ttl));
+            }
+            Step::Clock(by) => self.move_clock(*by),
             Step::Delete(number) => self.write(&[(*number, None)], false, |_| 0),
-            Step::Remove(number) => self.write_blind(*number, None),
+            Step::Remove(number) => self.write_blind(*number, None, None),
             Step::Get(number) => {
                 let Some(store) = self.store() else { return };
                 let key = key(*number);
                 let found = self.runtime.block_on(store.get(&key)).unwrap();
-                assert_eq!(found.as_ref(), self.map.get(key.as_ref()), "{key:?}");
+                let there = self.map.get(key.as_ref());
+                let there = there.filter(|value| self.is_visible(value));
+                assert_eq!(found.as_ref(), there, "{key:?}");
             }
             Step::Scan => {
                 let Some(store) = self.store() else { return };
-                assert_eq!(scan(&store), self.map);
+                assert_eq!(scan(&store), self.visible(&self.map));
             }
             Step::Burst(writes) => self.write(writes, false, |_| 0),
             Step::Close => self.close(),

@@ -11,9 +11,13 @@ pub(crate) type Write1 = (u8, Option<u16>);
 pub(crate) enum Step {
     Set(u8, u16),
     Put(u8, u16),
+    /// Until so many milliseconds from now, or until so many ago.
+    PutUntil(u8, u16, i16),
     Delete(u8),
     Remove(u8),
     Get(u8),
+    /// The wall clock goes on, or back.
+    Clock(i16),
     Scan,
     /// Submitted before any of them is waited for.
     Burst(Vec<Write1>),
@@ -93,6 +97,9 @@ fn of_the_log(keys: u8, burst: usize, slices: u8) -> BoxedStrategy<Step> {
     prop_oneof![
         8 => (0..keys, a_length()).prop_map(|(key, length)| Step::Set(key, length)),
         5 => (0..keys, a_length()).prop_map(|(key, length)| Step::Put(key, length)),
+        4 => (0..keys, a_length(), -20..200_i16)
+            .prop_map(|(key, length, ttl)| Step::PutUntil(key, length, ttl)),
+        3 => prop_oneof![3 => 0..100_i16, 1 => -200..0_i16].prop_map(Step::Clock),
         4 => (0..keys).prop_map(Step::Delete),
         2 => (0..keys).prop_map(Step::Remove),
         4 => (0..keys).prop_map(Step::Get),
