@@ -9,7 +9,7 @@ use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 struct Slot<T> {
     outcome: Option<Result<T>>,
@@ -17,10 +17,23 @@ struct Slot<T> {
 }
 
 /// The worker's end: says so when the runtime drops the work unrun.
-struct Worker<T>(Arc<Mutex<Slot<T>>>);
+pub(crate) struct Promise<T>(Arc<Mutex<Slot<T>>>);
 
-impl<T> Worker<T> {
-    fn finish(&self, outcome: Result<T>) {
+/// The end of the one who waits.
+pub(crate) struct Promised<T>(Arc<Mutex<Slot<T>>>);
+
+/// Two ends of an answer.
+pub(crate) fn promise<T>() -> (Promise<T>, Promised<T>) {
+    let slot = Arc::new(Mutex::new(Slot {
+        outcome: None,
+        waker: None,
+    }));
+    (Promise(Arc::clone(&slot)), Promised(slot))
+}
+
+impl<T> Promise<T> {
+    /// Answers, once.
+    pub(crate) fn finish(&self, outcome: Result<T>) {
         let mut slot = lock(&self.0);
         if slot.outcome.is_none() {
             slot.outcome = Some(outcome);
@@ -31,12 +44,42 @@ impl<T> Worker<T> {
             waker.wake();
         }
     }
+
+    /// Has the one who waits poll again, without an answer.
+    pub(crate) fn nudge(&self) {
+        let waker = lock(&self.0).waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Whether nobody waits any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
 }
 
-impl<T> Drop for Worker<T> {
+impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
         let message = "the runtime shut down before the work was done";
         self.finish(Err(Error::new(ErrorKind::Unavailable, message)));
+    }
+}
+
+impl<T> Promised<T> {
+    /// The answer, seen once: whoever polls again is told that the work is gone, not left asleep.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        // Cloning and dropping a waker is foreign code: not under the lock.
+        let mine = cx.waker().clone();
+        let mut slot = lock(&self.0);
+        if let Some(outcome) = slot.outcome.take() {
+            drop(slot);
+            return Poll::Ready(outcome);
+        }
+        let old = slot.waker.replace(mine);
+        drop(slot);
+        drop(old);
+        Poll::Pending
     }
 }
 
@@ -48,32 +91,13 @@ pub(crate) async fn hop<T: Send + 'static>(
     runtime: &impl Runtime,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let slot = Arc::new(Mutex::new(Slot {
-        outcome: None,
-        waker: None,
-    }));
-    let worker = Worker(Arc::clone(&slot));
+    let (promise, promised) = promise();
     runtime.spawn_blocking(Box::new(move || {
         // Nothing that the work has touched is looked at after a panic.
         let outcome = catch_unwind(AssertUnwindSafe(work));
-        worker.finish(outcome.unwrap_or_else(|panic| Err(panicked(&*panic))));
+        promise.finish(outcome.unwrap_or_else(|panic| Err(panicked(&*panic))));
     }))?;
-    let waiting = Arc::clone(&slot);
-    poll_fn(move |cx| {
-        // Cloning and dropping a waker is foreign code: not under the lock.
-        let mine = cx.waker().clone();
-        let mut slot = lock(&waiting);
-        if let Some(outcome) = slot.outcome.take() {
-            // Seen once: whoever polls again is told that the work is gone, not left asleep.
-            drop(slot);
-            return Poll::Ready(outcome);
-        }
-        let old = slot.waker.replace(mine);
-        drop(slot);
-        drop(old);
-        Poll::Pending
-    })
-    .await
+    poll_fn(move |cx| promised.poll(cx)).await
 }
 
 /// The panic hook has reported it; the caller, who waits elsewhere, is told what it said.

@@ -73,10 +73,12 @@
 //! do the work on the thread they are called on; a test fills a pool of one thread with them.
 #![forbid(unsafe_code)]
 
-pub use kv_log_engine::{self as engine, Create, Engine, Options, RecoveryReport, Stats};
+pub use kv_log_engine::{
+    self as engine, Create, Engine, KVBatch, Options, RecordStream, Records, RecoveryReport, Stats,
+};
 pub use kv_trait::{
     ByteKey, Codec, Effect, Error, ErrorKind, Json, KVStore, KeyOf, Postcard, Raw, Result, Runtime,
-    key,
+    Version, Versioned, Written, key,
 };
 
 use kv_trait::{BlockingWork, PoolId};

@@ -6,6 +6,7 @@ use crate::hop::hop;
 use kv_trait::key::Key;
 use kv_trait::{Codec, Fingerprint, Result, Runtime};
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 impl<K, V, R, C> KVLog<K, V, R, C>
 where
@@ -72,6 +73,7 @@ where
             runtime: self.runtime.clone(),
             free: self.free,
             probed,
+            updates: Arc::default(),
             types: PhantomData,
         })
     }

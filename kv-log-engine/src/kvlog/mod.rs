@@ -9,6 +9,8 @@
 
 mod batch;
 mod capabilities;
+mod combine;
+mod conditional;
 mod expiry;
 mod keyspace;
 mod many;
@@ -18,6 +20,7 @@ mod records;
 mod scan;
 mod store;
 mod stream;
+mod update;
 
 pub use batch::{KVBatch, KVBatchOf};
 pub use records::Records;
@@ -39,6 +42,7 @@ use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::task::Poll;
 
 /// A durable store of keys `K` and values `V` on the runtime `R`, values encoded by the codec `C`.
@@ -72,6 +76,7 @@ pub struct KVLog<K, V, R, C = Postcard> {
     free: fn(&R, Published),
     /// Whether values must be read back before they are taken.
     probed: Probed,
+    updates: update::Shared<V>,
     types: PhantomData<fn(K, V, C)>,
 }
 
@@ -82,6 +87,7 @@ impl<K, V, R: Clone, C> Clone for KVLog<K, V, R, C> {
             runtime: self.runtime.clone(),
             free: self.free,
             probed: self.probed,
+            updates: Arc::clone(&self.updates),
             types: PhantomData,
         }
     }
@@ -203,6 +209,7 @@ where
             runtime,
             free: free_on,
             probed,
+            updates: Arc::default(),
             types: PhantomData,
         })
     }
@@ -223,6 +230,7 @@ where
             runtime,
             free: free_on,
             probed: self.probed,
+            updates: Arc::clone(&self.updates),
             types: PhantomData,
         }
     }

@@ -142,7 +142,11 @@ impl TransactionScan {
             End::Back => left.next_back(),
         }?;
         let is_there = written.value(self.now_ms).is_some();
-        let value = if is_there { written.value.clone() } else { None };
+        let value = if is_there {
+            written.value.clone()
+        } else {
+            None
+        };
         Some((Arc::clone(key), value))
     }
 

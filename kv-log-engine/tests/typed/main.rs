@@ -6,9 +6,11 @@
 )]
 
 mod batches;
+mod conditions;
 mod keyspaces;
 mod points;
 mod scans;
+mod updates;
 
 /// The runtime of the documentation's examples.
 #[expect(dead_code, unreachable_pub, reason = "the examples need all of it")]

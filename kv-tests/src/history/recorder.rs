@@ -171,24 +171,22 @@ impl Pending {
 
     /// From now on what it intends may happen, and not before. To be said before it is asked for.
     pub fn commits(&mut self) {
-        let mut notes = self.recorder.lock();
-        let now = notes.tick();
-        let call = notes.calls.get_mut(&self.began);
-        let call = call.expect("a call stays noted until its end");
-        if !self.own.is_empty() {
-            call.began = now;
-            call.writes.clone_from(&self.own);
+        if self.own.is_empty() {
+            return;
         }
+        let writes = self.own.clone();
+        self.note_now(|call, now| {
+            call.began = now;
+            call.writes = writes;
+        });
     }
 
     /// Its point lies before now, whatever it reads later.
     pub fn has_its_point(&mut self) {
-        let mut notes = self.recorder.lock();
-        let now = notes.tick();
-        let call = notes.calls.get_mut(&self.began);
-        let call = call.expect("a call stays noted until its end");
-        call.ended = now;
-        call.certainty = Certainty::Surely;
+        self.note_now(|call, now| {
+            call.ended = now;
+            call.certainty = Certainty::Surely;
+        });
     }
 
     /// What it replaced: read before all that it wrote.
@@ -202,13 +200,18 @@ impl Pending {
         self.note(|call| call.version = version);
     }
 
-    fn ends(self, note: impl FnOnce(&mut Call)) {
+    fn note_now(&self, note: impl FnOnce(&mut Call, u64)) {
         let mut notes = self.recorder.lock();
         let now = notes.tick();
         let call = notes.calls.get_mut(&self.began);
-        let call = call.expect("a call stays noted until its end");
-        call.ended = now;
-        note(call);
+        note(call.expect("a call stays noted until its end"), now);
+    }
+
+    fn ends(self, note: impl FnOnce(&mut Call)) {
+        self.note_now(|call, now| {
+            call.ended = now;
+            note(call);
+        });
     }
 
     /// It has its answer.
