@@ -213,6 +213,33 @@ impl Scan {
         self.with(|walks, directory| walks.next(End::Back, directory))
     }
 
+    /// The next key with its value, and when that expires: the moment that [`crate::Batch::put_until`] takes, or `None` for a
+    /// value that stays.
+    ///
+    /// ```
+    /// # use kv_log_engine::{Engine, Options, storage::sim::SimDisk};
+    /// # fn main() -> kv_trait::Result<()> {
+    /// # let store = Engine::open("/db", Options::new().storage(SimDisk::new().storage()))?;
+    /// let tomorrow = store.expiry_after(std::time::Duration::from_secs(86_400))?;
+    /// store.put_until(b"a", b"till then", tomorrow)?;
+    /// store.put(b"b", b"for ever")?;
+    /// let mut scan = store.scan(..)?;
+    /// let first = scan.next_with_expiry().transpose()?;
+    /// assert_eq!(first, Some((b"a".to_vec(), b"till then".to_vec(), Some(tomorrow))));
+    /// let second = scan.next_with_expiry().transpose()?;
+    /// assert_eq!(second, Some((b"b".to_vec(), b"for ever".to_vec(), None)));
+    /// # Ok(()) }
+    /// ```
+    pub fn next_with_expiry(&mut self) -> Option<Result<Expiring>> {
+        self.with(|walks, directory| {
+            walks.step(End::Front, directory, |view, key, version| {
+                let expiry_ms = version.expiry_ms;
+                let value = read_version(key, version, view.segments())?;
+                Ok((raw(key), value.unwrap_or_default(), expiry_ms))
+            })
+        })
+    }
+
     /// The next record at the front or the back; its value only if `reads_value`, which may lie elsewhere.
     pub(crate) fn record(&mut self, end: End, reads_value: bool) -> Option<Result<Record>> {
         self.with(|walks, directory| {
@@ -313,6 +340,9 @@ impl Walks {
 
 /// A key with its version and its value.
 pub(crate) type Versioned = (Vec<u8>, Seqno, Vec<u8>);
+
+/// A key with its value, and the moment at which that expires.
+pub(crate) type Expiring = (Vec<u8>, Vec<u8>, Option<u64>);
 
 fn without_version(found: Result<Versioned>) -> Result<(Vec<u8>, Vec<u8>)> {
     found.map(|(key, _, value)| (key, value))
