@@ -154,16 +154,11 @@ pub(crate) enum Command {
     Set(Set),
     /// Remove keys: all that are there, or none.
     ///
+    /// With --prefix or --range all keys that lie there, however many: asks on a terminal whether it shall, and does nothing
+    /// where there is none, without --yes. With --key-as u64, i64 or tuple a store of such keys needs no --force-raw.
+    ///
     /// With --json: `{"removed": COUNT, "durable": true}`. An error that comes after the removal has `"removed": COUNT` too.
-    Del {
-        #[arg(required = true)]
-        keys: Vec<OsString>,
-        #[command(flatten)]
-        spelling: Spelling,
-        /// Remove from a store whose keys were written by another codec.
-        #[arg(long)]
-        force_raw: bool,
-    },
+    Del(Del),
     /// List keys and values in the order of the keys, as they are at one point.
     ///
     /// A newline is shown as \n, a tab as \t, a backslash as two; other control characters, the separators of lines and
@@ -190,8 +185,14 @@ pub(crate) enum Command {
     Keyspaces(Keyspaces),
     /// Store the records of a file of JSON lines: `{"key": "...", "value": ...}`.
     ///
-    /// A value that is a string is stored as its text, any other as its JSON. The store is opened when the first line is
-    /// there, so what `export` prints goes back into the same store by way of a file, not of a pipe.
+    /// A value that is a string is stored as its text, any other as its JSON; `key_b64` and `value_b64` have bytes in base64.
+    /// A line may also have `"keyspace": NAME`: the record goes there; and `"expires_at_ms": NUMBER`, in milliseconds since
+    /// 1970: it is gone then. `{"keyspace": NAME, "types": TEXT}` makes a keyspace with its types, or refuses one that has
+    /// others; a keyspace that no such line comes for is made with --create, for bytes. With --keyspace the records go there,
+    /// and a line of another one is refused.
+    ///
+    /// The store is opened when the first line is there, so what `export` prints goes back into the same store by way of a
+    /// file, not of a pipe.
     ///
     /// With --json: `{"path": PATH, "imported": COUNT, "keys": COUNT, "durable": true}`, the keys as `stats` counts them. An
     /// error has `"imported": COUNT` too: so many records are durable.
@@ -199,7 +200,7 @@ pub(crate) enum Command {
         /// The file; `-` is standard input.
         #[arg(default_value = "-", value_hint = ValueHint::FilePath)]
         file: PathBuf,
-        /// Create the store if it is not there.
+        /// Create the store, and keyspaces of bytes, if they are not there.
         #[arg(long)]
         create: bool,
         /// Records that become durable together.
@@ -211,11 +212,16 @@ pub(crate) enum Command {
     },
     /// Print all records as JSON lines; `import` reads them back to the same bytes.
     ///
-    /// The types of a store that a program wrote are not carried, and a note says so: a new store made from the lines holds
-    /// raw bytes, and that program refuses it. To keep the types let the program create the new store, and import into that
-    /// with --force-raw.
+    /// Of all keyspaces, at one point: first the store's own, then each that has a name behind a line with its types. With
+    /// --keyspace, or with a prefix, of that one or the store's own (`--keyspace ''`) alone, as lines that say no keyspace:
+    /// they go wherever `import --keyspace` puts them.
     ///
-    /// For each record, with --json or without: `{"key": KEY, "value": VALUE}`
+    /// The types of the store's own keyspace are not carried, and a note says so where a program wrote it: a new store made
+    /// from the lines holds raw bytes, and that program refuses it. To keep the types let the program create the new store, and
+    /// import into that with --force-raw.
+    ///
+    /// For each record, with --json or without: `{"key": KEY, "value": VALUE}`, with `"keyspace": NAME` where it is one of
+    /// those, and `"expires_at_ms": NUMBER` where it expires; for each keyspace `{"keyspace": NAME, "types": TEXT}`.
     Export {
         /// Only keys that begin with this.
         prefix: Option<OsString>,
@@ -332,6 +338,26 @@ pub(crate) struct Condition {
     /// Only if the key has this version, as `get --versioned` prints it.
     #[arg(long, value_name = "VERSION")]
     pub(crate) if_version: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Del {
+    #[arg(required_unless_present_any = ["prefix", "range"])]
+    pub(crate) keys: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) spelling: Spelling,
+    /// All keys that begin with this.
+    #[arg(long, conflicts_with_all = ["keys", "range"])]
+    pub(crate) prefix: Option<OsString>,
+    /// All keys from the first on, up to and without the other.
+    #[arg(long, num_args = 2, value_names = ["FROM", "TO"], allow_hyphen_values = true, conflicts_with = "keys")]
+    pub(crate) range: Option<Vec<OsString>>,
+    /// Remove without asking.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Remove from a store whose keys were written by another codec.
+    #[arg(long)]
+    pub(crate) force_raw: bool,
 }
 
 #[derive(Debug, clap::Args)]

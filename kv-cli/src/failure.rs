@@ -128,6 +128,11 @@ impl Failure {
             if error.kind() == ErrorKind::Locked && error.effect() == Effect::Unknown)
     }
 
+    /// Whether something was not there that was asked for by name.
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(self, Self::Store { error, .. } if error.kind() == ErrorKind::NotFound)
+    }
+
     /// Whether it says only that something failed before.
     pub(crate) fn is_consequence(&self) -> bool {
         matches!(self, Self::Store { error, .. } if error.kind() == ErrorKind::Poisoned)

@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use kv_trait::Fingerprint;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::io::{self, BufRead};
@@ -25,8 +26,27 @@ fn is_room_for(bytes: usize) -> bool {
     bytes < SMALL_BYTES || Vec::<u8>::new().try_reserve_exact(bytes).is_ok()
 }
 
-/// A key and a value.
-pub(crate) type Record = (Vec<u8>, Vec<u8>);
+/// What a line says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Record(Record),
+    /// The types of a keyspace, which is to be there with them.
+    Types {
+        keyspace: String,
+        types: Fingerprint,
+    },
+}
+
+/// A key and a value, and where they belong.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// `None`: wherever the records go that do not say it.
+    pub(crate) keyspace: Option<String>,
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+    /// In milliseconds since 1970; `None`: it stays.
+    pub(crate) expires_at_ms: Option<u64>,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +56,9 @@ struct Line<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     value: Option<&'a RawValue>,
     value_b64: Option<String>,
+    keyspace: Option<String>,
+    expires_at_ms: Option<u64>,
+    types: Option<String>,
 }
 
 /// `null` is a value like any other: only a missing field is `None`.
@@ -63,9 +86,9 @@ impl<R: BufRead> Records<R> {
         }
     }
 
-    /// The next record; blank lines are passed over. A failure names the line. Once there is none there stays none, also
+    /// What the next line says; blank lines are passed over. A failure names the line. Once there is none there stays none, also
     /// where somebody goes on typing.
-    pub(crate) fn next(&mut self) -> Result<Option<Record>, Failure> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, Failure> {
         while !self.ended {
             self.buffer.clear();
             if !self.read_line()? {
@@ -144,7 +167,7 @@ impl<R: BufRead> Records<R> {
     }
 }
 
-fn parse(line: &[u8]) -> Result<Record, String> {
+fn parse(line: &[u8]) -> Result<Entry, String> {
     // serde would take an array for an object without names.
     match line.trim_ascii_start().first() {
         Some(b'{') => {}
@@ -152,6 +175,12 @@ fn parse(line: &[u8]) -> Result<Record, String> {
         _ => return Err("an object is expected".to_owned()),
     }
     let line: Line<'_> = serde_json::from_slice(line).map_err(|error| describe(&error, line))?;
+    if line.keyspace.as_deref() == Some("") {
+        return Err("a keyspace has a name; leave it out for the store's own".to_owned());
+    }
+    if let Some(types) = &line.types {
+        return types_of(&line, types);
+    }
     let key = match (line.key, line.key_b64) {
         (Some(text), None) => text.into_bytes(),
         (None, Some(encoded)) => decode("key_b64", &encoded)?,
@@ -162,7 +191,26 @@ fn parse(line: &[u8]) -> Result<Record, String> {
         (None, Some(encoded)) => decode("value_b64", &encoded)?,
         _ => return Err("exactly one of value and value_b64 is needed".to_owned()),
     };
-    Ok((key, value))
+    Ok(Entry::Record(Record {
+        keyspace: line.keyspace,
+        key,
+        value,
+        expires_at_ms: line.expires_at_ms,
+    }))
+}
+
+/// A line with types has nothing else but the keyspace that they are of.
+fn types_of(line: &Line<'_>, types: &str) -> Result<Entry, String> {
+    let record = line.key.is_some() || line.key_b64.is_some();
+    let record = record || line.value.is_some() || line.value_b64.is_some();
+    let (Some(keyspace), false, None) = (&line.keyspace, record, line.expires_at_ms) else {
+        return Err("types stand beside a keyspace, and nothing else".to_owned());
+    };
+    let types = Fingerprint::parse(types).map_err(|error| format!("types: {error}"))?;
+    Ok(Entry::Types {
+        keyspace: keyspace.clone(),
+        types,
+    })
 }
 
 /// serde_json counts the line as the first of one; the caller knows better.
@@ -234,12 +282,12 @@ fn decode(what: &str, encoded: &str) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
-    fn all(text: &str) -> Result<Vec<Record>, String> {
+    fn all(text: &str) -> Result<Vec<Entry>, String> {
         let mut records = Records::new(text.as_bytes());
         let mut found = Vec::new();
         loop {
             match records.next() {
-                Ok(Some(record)) => found.push(record),
+                Ok(Some(entry)) => found.push(entry),
                 Ok(None) => return Ok(found),
                 Err(failure) => return Err(failure.message()),
             }
@@ -251,9 +299,51 @@ mod tests {
         let found =
             all("{\"key\":\"a\",\"value\":\"x\\ny\"}\n\n{\"key\":\"b\",\"value\": {\"n\" : 1.0} }")
                 .unwrap();
-        assert_eq!(found[0], (b"a".to_vec(), b"x\ny".to_vec()));
-        assert_eq!(found[1], (b"b".to_vec(), br#"{"n" : 1.0}"#.to_vec()));
-        assert_eq!(all(r#"{"key":"a","value":null}"#).unwrap()[0].1, b"null");
+        let of = |key: &str, value: &[u8]| {
+            Entry::Record(Record {
+                key: key.into(),
+                value: value.to_vec(),
+                ..Record::default()
+            })
+        };
+        assert_eq!(found, [of("a", b"x\ny"), of("b", br#"{"n" : 1.0}"#)]);
+        let null = all(r#"{"key":"a","value":null}"#).unwrap();
+        assert_eq!(null, [of("a", b"null")]);
+    }
+
+    #[test]
+    fn a_line_says_where_it_belongs_and_how_long_it_stays() {
+        let line = r#"{"keyspace":"s","key":"a","value_b64":"/w==","expires_at_ms":7}"#;
+        let expected = Record {
+            keyspace: Some("s".to_owned()),
+            key: b"a".to_vec(),
+            value: vec![0xff],
+            expires_at_ms: Some(7),
+        };
+        assert_eq!(all(line).unwrap(), [Entry::Record(expected)]);
+        let types = all(r#"{"keyspace":"s","types":"key=raw/1\nvalue=raw/1"}"#).unwrap();
+        let expected = Entry::Types {
+            keyspace: "s".to_owned(),
+            types: Fingerprint::raw(),
+        };
+        assert_eq!(types, [expected]);
+        for (wrong, why) in [
+            (
+                r#"{"keyspace":"","key":"a","value":1}"#,
+                "a keyspace has a name",
+            ),
+            (r#"{"types":"key=raw/1\nvalue=raw/1"}"#, "beside a keyspace"),
+            (r#"{"keyspace":"s","types":"","key":"a"}"#, "nothing else"),
+            (r#"{"keyspace":"s","types":"raw"}"#, "line 1: types: "),
+            (r#"{"keyspace":"s"}"#, "exactly one of key"),
+            (
+                r#"{"key":"a","value":1,"expires_at_ms":-1}"#,
+                "invalid value",
+            ),
+        ] {
+            let said = all(wrong).unwrap_err();
+            assert!(said.contains(why), "{wrong}: {said}");
+        }
     }
 
     #[test]

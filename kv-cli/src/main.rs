@@ -1,6 +1,6 @@
 //! `kvlog`: a durable key-value store on the command line, at the level of bytes.
 //!
-//! `args` says what can be asked, `parse` what its sizes and times are, `spelling` what a key is, `commands` does it, `input` and `output` turn JSON lines into bytes and back,
+//! `args` says what can be asked, `parse` what its sizes and times are, `spelling` and `typed` what a key is, `commands` does it, `input` and `output` turn JSON lines into bytes and back,
 //! `terminal` and `progress` speak to people, `failure` turns errors into one line and an exit code, `startup` looks at what
 //! was handed to the process, `stop` at whether it is to end.
 
@@ -16,6 +16,7 @@ mod startup;
 mod stop;
 mod terminal;
 mod text;
+mod typed;
 
 use args::{Args, Manner};
 use clap::Parser;

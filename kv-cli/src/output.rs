@@ -122,11 +122,11 @@ pub(crate) fn at_path(path: &Path, value: Value) -> Value {
 }
 
 /// A key and a value as `import` reads them.
-pub(crate) fn record(key: &[u8], value: &[u8]) -> Value {
+pub(crate) fn record(key: &[u8], value: &[u8]) -> Map<String, Value> {
     let mut object = Map::new();
     put_bytes(&mut object, "key", key);
     put_bytes(&mut object, "value", value);
-    Value::Object(object)
+    object
 }
 
 #[cfg(test)]
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_have_another_name() {
         assert_eq!(
-            record(b"k", b"\xff").to_string(),
+            Value::Object(record(b"k", b"\xff")).to_string(),
             r#"{"key":"k","value_b64":"/w=="}"#
         );
     }

@@ -1,10 +1,14 @@
 //! Keys and values as they are spelled on the command line.
 
 use crate::failure::Failure;
+use crate::output::put_bytes;
+use crate::typed::KeyType;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::ValueEnum;
-use std::ffi::OsStr;
+use kv_trait::{CodecId, Error, ErrorKind, Fingerprint};
+use serde_json::{Map, Value};
+use std::ffi::{OsStr, OsString};
 
 /// How keys are spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -16,36 +20,166 @@ pub(crate) enum KeyAs {
     Hex,
     /// Standard base64 with its padding, as `key_b64` has it.
     Base64,
+    /// A number, where the store's keys are `u64`.
+    U64,
+    /// A number, where the store's keys are `i64`; one below 0 behind `--`, or as --from=-5.
+    I64,
+    /// A JSON array of numbers, texts and booleans, where the store's keys are a tuple or struct of these; a prefix, or an
+    /// end of a range, may have fewer.
+    Tuple,
+}
+
+/// How keys are spelled in a store of these types.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    key_as: KeyAs,
+    /// Of what can be spelled by its value.
+    key_type: Option<KeyType>,
 }
 
 impl KeyAs {
-    pub(crate) fn bytes(self, given: &OsStr) -> Result<Vec<u8>, Failure> {
-        let wrong = |why: String, hint: &str| {
-            let given = given.to_string_lossy();
-            Failure::input(format!("the key '{given}' {why}"), hint)
-        };
+    /// Refuses what is no key in this spelling, whatever the store is: before it is opened, or made. The bytes, where no
+    /// store's types decide about them.
+    pub(crate) fn tried(self, given: &OsStr) -> Result<Option<Vec<u8>>, Failure> {
         match self {
-            Self::Str => plain(given),
-            Self::Hex => from_hex(given.as_encoded_bytes()).map_err(|why| {
+            Self::Str => plain(given).map(Some),
+            Self::Hex => from_hex(given.as_encoded_bytes()).map(Some).map_err(|why| {
                 let hint = "with --key-as hex a key is two digits of 0-9 and a-f for each byte";
-                wrong(format!("is no hex: {why}"), hint)
+                wrong(given, &format!("is no hex: {why}"), hint)
             }),
-            Self::Base64 => STANDARD.decode(given.as_encoded_bytes()).map_err(|error| {
-                let why = error.to_string();
-                let hint = "with --key-as base64 a key is spelled as key_b64 is, padding included";
-                wrong(format!("is no base64: {}", why.trim_end_matches('.')), hint)
-            }),
+            Self::Base64 => {
+                let bytes = STANDARD.decode(given.as_encoded_bytes());
+                bytes.map(Some).map_err(|error| {
+                    let why = error.to_string();
+                    let why = format!("is no base64: {}", why.trim_end_matches('.'));
+                    let hint =
+                        "with --key-as base64 a key is spelled as key_b64 is, padding included";
+                    wrong(given, &why, hint)
+                })
+            }
+            Self::U64 | Self::I64 | Self::Tuple => self.value(given).map(|_| None),
         }
     }
 
-    pub(crate) fn all(self, given: &[impl AsRef<OsStr>]) -> Result<Vec<Vec<u8>>, Failure> {
-        given.iter().map(|one| self.bytes(one.as_ref())).collect()
+    pub(crate) fn tried_all(self, given: &[OsString]) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+        given.iter().map(|one| self.tried(one)).collect()
     }
 
-    pub(crate) fn one(self, given: Option<&OsStr>) -> Result<Option<Vec<u8>>, Failure> {
-        given.map(|one| self.bytes(one)).transpose()
+    pub(crate) fn tried_one(self, given: Option<&OsStr>) -> Result<(), Failure> {
+        given.map_or(Ok(()), |one| self.tried(one).map(drop))
+    }
+
+    /// Whether a key is spelled by its value, and is one of the store's type then.
+    pub(crate) const fn is_typed(self) -> bool {
+        matches!(self, Self::U64 | Self::I64 | Self::Tuple)
+    }
+
+    /// The value that is spelled.
+    fn value(self, given: &OsStr) -> Result<Value, Failure> {
+        let text = given.to_str();
+        let value = match self {
+            Self::U64 => text.and_then(|it| it.parse::<u64>().ok()).map(Value::from),
+            Self::I64 => text.and_then(|it| it.parse::<i64>().ok()).map(Value::from),
+            _ => text.and_then(|it| serde_json::from_str(it).ok()),
+        };
+        match (self, value) {
+            (Self::U64, None) => Err(wrong(given, "is no u64", "a whole number, 0 or more")),
+            (Self::I64, None) => Err(wrong(given, "is no i64", "a whole number")),
+            (_, Some(value)) if self != Self::Tuple || value.is_array() => Ok(value),
+            _ => Err(wrong(given, "is no JSON array", TUPLE)),
+        }
+    }
+
+    /// For a store whose keys can be spelled so.
+    ///
+    /// # Errors
+    /// They are of another type, which the message names.
+    pub(crate) fn keys(self, types: &Fingerprint) -> Result<Keys, Failure> {
+        let words = types.key_type();
+        let ordered = *types.key() == CodecId::ordered();
+        let key_type = KeyType::of(&words).filter(|_| ordered);
+        let fits = match self {
+            Self::Str | Self::Hex | Self::Base64 => true,
+            Self::U64 => words == "u64" && key_type.is_some(),
+            Self::I64 => words == "i64" && key_type.is_some(),
+            Self::Tuple => key_type.as_ref().is_some_and(KeyType::is_tuple),
+        };
+        if fits {
+            return Ok(Keys {
+                key_as: self,
+                key_type: key_type.filter(|_| self.is_typed()),
+            });
+        }
+        let asked = match self {
+            Self::U64 => "u64",
+            Self::I64 => "i64",
+            _ => "tuples of numbers, texts and booleans",
+        };
+        let message = format!("the keys are {words}, not {asked}");
+        Err(Failure::Store {
+            error: Error::new(ErrorKind::UnsupportedFormat, message),
+            hint: Some("spell keys as what they are; --key-as hex takes the bytes of any"),
+        })
     }
 }
+
+const TUPLE: &str = r#"with --key-as tuple a key is spelled like ["a", 5]"#;
+
+fn wrong(given: &OsStr, why: &str, hint: &str) -> Failure {
+    let given = given.to_string_lossy();
+    Failure::input(format!("the key '{given}' {why}"), hint)
+}
+
+impl Keys {
+    /// The bytes of a key.
+    pub(crate) fn key(&self, given: &OsStr) -> Result<Vec<u8>, Failure> {
+        self.bytes(given, true)
+    }
+
+    pub(crate) fn all(&self, given: &[OsString]) -> Result<Vec<Vec<u8>>, Failure> {
+        given.iter().map(|one| self.key(one)).collect()
+    }
+
+    /// The bytes with which all the keys begin that are meant, or at which a range begins or ends.
+    pub(crate) fn start_of(&self, given: Option<&OsStr>) -> Result<Option<Vec<u8>>, Failure> {
+        given.map(|one| self.bytes(one, false)).transpose()
+    }
+
+    fn bytes(&self, given: &OsStr, whole: bool) -> Result<Vec<u8>, Failure> {
+        match (&self.key_type, self.key_as.tried(given)?) {
+            (Some(key_type), None) => {
+                let value = self.key_as.value(given)?;
+                let bytes = key_type.encode(&value, whole);
+                bytes.map_err(|why| wrong(given, &format!("is none of this store: {why}"), TYPES))
+            }
+            (_, Some(bytes)) => Ok(bytes),
+            (None, None) => Err(wrong(given, "has no bytes without a type", TYPES)),
+        }
+    }
+
+    /// The value of a key that is shown as it is spelled; `None`: by its bytes.
+    pub(crate) fn value(&self, key: &[u8]) -> Option<Value> {
+        self.key_type.as_ref()?.decode(key)
+    }
+
+    /// A key for a line, which is yet to be escaped.
+    pub(crate) fn line(&self, key: &[u8]) -> Vec<u8> {
+        match self.value(key) {
+            Some(value) => value.to_string().into_bytes(),
+            None => key.to_vec(),
+        }
+    }
+
+    /// A key for JSON.
+    pub(crate) fn put(&self, object: &mut Map<String, Value>, key: &[u8]) {
+        match self.value(key) {
+            Some(value) => drop(object.insert("key".to_owned(), value)),
+            None => put_bytes(object, "key", key),
+        }
+    }
+}
+
+const TYPES: &str = "`kvlog stats` and `kvlog keyspaces list` show the types";
 
 /// The bytes of an argument.
 #[cfg(unix)]
@@ -86,24 +220,28 @@ fn from_hex(text: &[u8]) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
+    fn bytes(spelling: KeyAs, given: &str) -> Vec<u8> {
+        spelling.tried(given.as_ref()).unwrap().unwrap()
+    }
+
     #[test]
     fn every_byte_has_a_spelling() {
         let all: Vec<u8> = (0..=255).collect();
         let hex: String = all.iter().map(|byte| format!("{byte:02x}")).collect();
         for spelled in [hex.to_uppercase(), hex] {
-            assert_eq!(KeyAs::Hex.bytes(spelled.as_ref()).unwrap(), all);
+            assert_eq!(bytes(KeyAs::Hex, &spelled), all);
         }
         let base64 = STANDARD.encode(&all);
-        assert_eq!(KeyAs::Base64.bytes(base64.as_ref()).unwrap(), all);
+        assert_eq!(bytes(KeyAs::Base64, &base64), all);
         for spelling in [KeyAs::Str, KeyAs::Hex, KeyAs::Base64] {
-            assert_eq!(spelling.bytes("".as_ref()).unwrap(), b"");
+            assert_eq!(bytes(spelling, ""), b"");
         }
     }
 
     #[test]
     fn what_is_wrong_with_a_spelling_is_named() {
         let wrong = |spelling: KeyAs, given: &str| {
-            let failure = spelling.bytes(given.as_ref()).unwrap_err();
+            let failure = spelling.tried(given.as_ref()).unwrap_err();
             (failure.message(), failure.hint())
         };
         assert_eq!(

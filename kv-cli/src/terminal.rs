@@ -25,6 +25,22 @@ pub(crate) fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
 
+/// Whether there is somebody to read a question and to answer it.
+pub(crate) fn can_ask() -> bool {
+    io::stdin().is_terminal() && is_watched()
+}
+
+/// Asks, and waits for the answer; the end of the input, and whatever is no yes, is a no.
+pub(crate) fn ask(question: &str) -> io::Result<bool> {
+    let mut stream = anstream::stderr().lock();
+    write!(stream, "{} [y/N] ", harmless(question))?;
+    stream.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    let answer = answer.trim();
+    Ok(answer.eq_ignore_ascii_case("y") || answer.eq_ignore_ascii_case("yes"))
+}
+
 /// Says why a command ended early.
 pub(crate) fn report(failure: &Failure, json: bool) -> io::Result<()> {
     let text = match failure {

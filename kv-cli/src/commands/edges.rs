@@ -21,6 +21,14 @@ impl Edges {
         }
     }
 
+    /// All there are.
+    pub(crate) const fn all() -> Self {
+        Self {
+            from: None,
+            to: None,
+        }
+    }
+
     /// What is left of them behind this key, or before it where the last comes first.
     pub(crate) fn behind(self, after: Option<Vec<u8>>, reverse: bool) -> Self {
         let Self { from, to } = self;

@@ -28,10 +28,12 @@ pub(super) fn named(args: &Args) -> Option<&str> {
 
 /// What the command is about, for messages.
 pub(super) fn what(args: &Args) -> String {
-    named(args).map_or_else(
-        || "the store".to_owned(),
-        |name| format!("keyspace {name:?}"),
-    )
+    named(args).map_or_else(|| "the store".to_owned(), called)
+}
+
+/// A keyspace, for messages.
+pub(super) fn called(name: &str) -> String {
+    format!("keyspace {name:?}")
 }
 
 /// For the commands that are about the whole store, or about none.
@@ -66,7 +68,7 @@ pub(super) fn find(store: &Engine, name: &str, create: bool) -> Result<Engine, F
 
 fn absent(store: &Engine, name: &str) -> Failure {
     let path = store.path().display();
-    let message = format!("there is no keyspace {name:?} in {path}");
+    let message = format!("there is no {} in {path}", called(name));
     Failure::Store {
         error: Error::new(ErrorKind::NotFound, message),
         hint: Some(
@@ -112,7 +114,7 @@ pub(super) fn create(args: &Args, names: &[String]) -> Outcome {
         let taken = known.iter().any(|known| known.name == *name);
         if taken || names[..at].contains(name) {
             let path = store.path().display();
-            let message = format!("there is a keyspace {name:?} in {path} already");
+            let message = format!("there is a {} in {path} already", called(name));
             return Err(Failure::input(message, "give another name"));
         }
     }

@@ -2,17 +2,21 @@
 
 mod about;
 mod compact;
+mod confirm;
+mod del;
 mod edges;
+mod export;
+mod import;
+mod init;
 mod keyspaces;
 mod read;
 mod set;
 mod stats;
-mod transfer;
 mod verify;
-mod write;
 
 use crate::args::{Among, Args, Command, Keyspaces};
 use crate::failure::Failure;
+use crate::spelling::{KeyAs, Keys};
 use crate::terminal;
 use crate::text::counted;
 use edges::Edges;
@@ -34,24 +38,24 @@ pub(crate) fn run(args: &Args) -> Outcome {
     match &args.command {
         Command::Init { segment_size } => {
             keyspaces::refuse_named(args, "init")?;
-            write::init(args, *segment_size)
+            init::init(args, *segment_size)
         }
         Command::Get(asked) => {
             refuse_both(asked.null, args.json)?;
             read::get(args, asked)
         }
-        Command::Contains { keys, spelling } => read::contains(args, &spelling.key_as.all(keys)?),
+        Command::Contains { keys, spelling } => read::contains(args, keys, spelling.key_as),
         Command::Set(asked) => {
-            let open = || open_to_write(args, asked.create, asked.force_raw);
+            // A store that is made here has keys of bytes: whoever spells them otherwise means one that is there.
+            let key_as = asked.spelling.key_as;
+            let create = asked.create && !key_as.is_typed();
+            let open = || open_for_keys(args, create, asked.force_raw, key_as, true);
             set::set(args, asked, open)
         }
-        Command::Del {
-            keys,
-            spelling,
-            force_raw,
-        } => {
-            let open = || open_to_write(args, false, *force_raw);
-            write::del(args, open, &spelling.key_as.all(keys)?)
+        Command::Del(asked) => {
+            let key_as = asked.spelling.key_as;
+            let open = || open_for_keys(args, false, asked.force_raw, key_as, false);
+            del::del(args, asked, open)
         }
         Command::Scan(asked) => {
             refuse_both(asked.null, args.json)?;
@@ -70,10 +74,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
             create,
             batch,
             force_raw,
-        } => transfer::import(args, file, *create, *batch as usize, *force_raw),
+        } => {
+            let asked = import::Asked {
+                create: *create,
+                batch: *batch as usize,
+                force_raw: *force_raw,
+            };
+            import::import(args, file, asked)
+        }
         Command::Export { prefix, spelling } => {
-            let prefix = spelling.key_as.one(prefix.as_deref())?;
-            transfer::export(args, prefix)
+            export::export(args, prefix.as_deref(), spelling.key_as)
         }
         Command::Stats => {
             keyspaces::refuse_named(args, "stats")?;
@@ -205,16 +215,37 @@ fn beside(path: &Path, foreign: &[String]) -> String {
     )
 }
 
+/// The keyspace that a command writes bytes to.
 fn open_to_write(args: &Args, create: bool, force_raw: bool) -> Result<Engine, Failure> {
+    let store = open_keyspace_to_write(args, create)?;
+    refuse_typed(&keyspaces::what(args), &store, force_raw)?;
+    Ok(store)
+}
+
+/// The same for keys that may be spelled by their values: the bytes of these are what the store's program writes.
+fn open_for_keys(
+    args: &Args,
+    create: bool,
+    force_raw: bool,
+    key_as: KeyAs,
+    with_values: bool,
+) -> Result<Engine, Failure> {
+    let store = open_keyspace_to_write(args, create)?;
+    key_as.keys(store.fingerprint())?;
+    let values = store.fingerprint().value().name() == "raw";
+    let fits = key_as.is_typed() && (values || !with_values);
+    refuse_typed(&keyspaces::what(args), &store, force_raw || fits)?;
+    Ok(store)
+}
+
+fn open_keyspace_to_write(args: &Args, create: bool) -> Result<Engine, Failure> {
     let create = if create {
         Create::IfMissing
     } else {
         Create::Never
     };
     let store = open(args, create)?;
-    let store = keyspaces::enter(args, store, create == Create::IfMissing)?;
-    refuse_typed(args, &store, force_raw)?;
-    Ok(store)
+    keyspaces::enter(args, store, create == Create::IfMissing)
 }
 
 /// A remark for people, on standard error.
@@ -238,13 +269,12 @@ fn types(store: &Engine) -> Option<String> {
 }
 
 /// Raw bytes among typed ones would be misread by the program that owns the store.
-fn refuse_typed(args: &Args, store: &Engine, force: bool) -> Result<(), Failure> {
+fn refuse_typed(what: &str, store: &Engine, force: bool) -> Result<(), Failure> {
     let Some(types) = types(store).filter(|_| !force) else {
         return Ok(());
     };
     let message = format!(
-        "{} was made by a program for its own types ({types}), which bytes from here may not be",
-        keyspaces::what(args)
+        "{what} was made by a program for its own types ({types}), which bytes from here may not be"
     );
     Err(Failure::Store {
         error: Error::new(ErrorKind::UnsupportedFormat, message),
@@ -268,15 +298,24 @@ fn is_there(store: &Engine, key: &[u8]) -> Result<bool, Failure> {
     Ok(store.scan(only)?.next_key().transpose()?.is_some())
 }
 
-/// Where the keys lie that a command is about.
-fn edges(among: &Among) -> Result<Edges, Failure> {
-    let spelled = |given: &Option<OsString>| among.spelling.key_as.one(given.as_deref());
+/// Refuses misspelled ends before the store is opened.
+fn try_edges(among: &Among) -> Result<(), Failure> {
     let prefix = among.prefix.as_ref().or(among.named_prefix.as_ref());
-    Ok(Edges::new(
-        spelled(&prefix.cloned())?,
-        spelled(&among.from)?,
-        spelled(&among.to)?,
-    ))
+    for one in [prefix, among.from.as_ref(), among.to.as_ref()] {
+        among
+            .spelling
+            .key_as
+            .tried_one(one.map(OsString::as_os_str))?;
+    }
+    Ok(())
+}
+
+/// Where the keys lie that a command is about.
+fn edges(among: &Among, keys: &Keys) -> Result<Edges, Failure> {
+    let prefix = among.prefix.as_ref().or(among.named_prefix.as_ref());
+    let [prefix, from, to] = [prefix, among.from.as_ref(), among.to.as_ref()]
+        .map(|one| keys.start_of(one.map(OsString::as_os_str)));
+    Ok(Edges::new(prefix?, from?, to?))
 }
 
 fn start_scan(store: &Engine, edges: &Edges) -> Result<Scan, Failure> {

@@ -1,14 +1,15 @@
 //! What is in a store: `get`, `contains`, `scan` and `count`.
 
-use super::{NO, Outcome, close, edges, is_there, note, open_keyspace, start_scan};
+use super::{NO, Outcome, close, edges, is_there, note, open_keyspace, start_scan, try_edges};
 use crate::args::{Among, Args, Get, Scan};
 use crate::failure::Failure;
 use crate::output::{Output, put_bytes};
-use crate::spelling::plain;
+use crate::spelling::{KeyAs, Keys, plain};
 use crate::text::escaped;
 use kv_log_engine::{Batch, Seqno};
 use kv_trait::Result as Read;
 use serde_json::{Map, Value, json};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// A key, with what else of it was asked for.
@@ -23,9 +24,9 @@ impl Found {
         self.version.map(|version| version.to_string())
     }
 
-    fn to_json(&self) -> Value {
+    fn to_json(&self, keys: &Keys) -> Value {
         let mut object = Map::new();
-        put_bytes(&mut object, "key", &self.key);
+        keys.put(&mut object, &self.key);
         if let Some(version) = self.version {
             object.insert("version".to_owned(), version.get().into());
         }
@@ -35,10 +36,11 @@ impl Found {
         Value::Object(object)
     }
 
-    /// Key, version and value, as far as they are there, with zero bytes or on a line.
-    fn show(&self, output: &mut Output, with_key: bool, null: bool) -> Result<(), Failure> {
+    /// Key, where it is spelled, version and value, as far as they are there, with zero bytes or on a line.
+    fn show(&self, output: &mut Output, keys: Option<&Keys>, null: bool) -> Result<(), Failure> {
         let version = self.version();
-        let key = with_key.then_some(self.key.as_slice());
+        let key = keys.map(|keys| keys.line(&self.key));
+        let key = key.as_deref();
         let version = version.as_deref().map(str::as_bytes);
         let fields = key.into_iter().chain(version);
         let fields = fields.chain(self.value.as_deref());
@@ -52,8 +54,11 @@ impl Found {
 
 pub(super) fn get(args: &Args, asked: &Get) -> Outcome {
     let or = asked.or.as_deref().map(plain).transpose()?;
-    let keys = asked.spelling.key_as.all(&asked.keys)?;
+    let key_as = asked.spelling.key_as;
+    key_as.tried_all(&asked.keys)?;
     let store = open_keyspace(args)?;
+    let spelled = key_as.keys(store.fingerprint())?;
+    let keys = spelled.all(&asked.keys)?;
     let mut output = Output::new();
     let mut missing = Vec::new();
     for key in &keys {
@@ -71,11 +76,12 @@ pub(super) fn get(args: &Args, asked: &Get) -> Outcome {
             value: value.or_else(|| or.clone()),
         };
         if args.json {
-            output.json(&with_nulls(&found, asked.versioned))?;
+            output.json(&with_nulls(&found, &spelled, asked.versioned))?;
         } else if let Some(value) = &found.value {
             // One value alone is its bytes; with anything beside it there are fields.
             if keys.len() > 1 || asked.versioned || asked.null {
-                found.show(&mut output, keys.len() > 1, asked.null)?;
+                let shown = (keys.len() > 1).then_some(&spelled);
+                found.show(&mut output, shown, asked.null)?;
             } else {
                 output.shown(value)?;
                 if output.is_terminal() {
@@ -89,12 +95,12 @@ pub(super) fn get(args: &Args, asked: &Get) -> Outcome {
     if or.is_some() {
         return Ok(ExitCode::SUCCESS);
     }
-    Ok(told_missing(args, &missing))
+    Ok(told_missing(args, &spelled, &missing))
 }
 
 /// Whoever asked for a key is told what is not there.
-fn with_nulls(found: &Found, versioned: bool) -> Value {
-    let mut object = found.to_json();
+fn with_nulls(found: &Found, keys: &Keys, versioned: bool) -> Value {
+    let mut object = found.to_json(keys);
     if found.value.is_none() {
         object["value"] = Value::Null;
         if versioned {
@@ -104,36 +110,38 @@ fn with_nulls(found: &Found, versioned: bool) -> Value {
     object
 }
 
-pub(super) fn contains(args: &Args, keys: &[Vec<u8>]) -> Outcome {
-    for key in keys {
+pub(super) fn contains(args: &Args, given: &[OsString], key_as: KeyAs) -> Outcome {
+    for key in key_as.tried_all(given)?.into_iter().flatten() {
         // One that is too long is refused, as elsewhere.
-        Batch::new().delete(key)?;
+        Batch::new().delete(&key)?;
     }
     let store = open_keyspace(args)?;
+    let spelled = key_as.keys(store.fingerprint())?;
+    let keys = spelled.all(given)?;
     let mut output = Output::new();
     let mut missing = Vec::new();
-    for key in keys {
+    for key in &keys {
         let present = is_there(&store, key)?;
         if !present {
             missing.push(key);
         }
         if args.json {
             let mut object = Map::new();
-            put_bytes(&mut object, "key", key);
+            spelled.put(&mut object, key);
             object.insert("present".to_owned(), Value::Bool(present));
             output.json(&Value::Object(object))?;
         }
     }
     output.finish()?;
     close(&store)?;
-    Ok(told_missing(args, &missing))
+    Ok(told_missing(args, &spelled, &missing))
 }
 
 /// JSON has said it already: the value is null.
-fn told_missing(args: &Args, missing: &[&Vec<u8>]) -> ExitCode {
+fn told_missing(args: &Args, keys: &Keys, missing: &[&Vec<u8>]) -> ExitCode {
     if !args.json {
         for key in missing {
-            note(args, &format!("no value for {}", escaped(key)));
+            note(args, &format!("no value for {}", escaped(&keys.line(key))));
         }
     }
     if missing.is_empty() {
@@ -165,10 +173,14 @@ fn next(found: &mut kv_log_engine::Scan, asked: &Scan) -> Option<Read<Found>> {
 }
 
 pub(super) fn scan(args: &Args, asked: &Scan) -> Outcome {
-    let after = asked.among.spelling.key_as.one(asked.after.as_deref())?;
-    let edges = edges(&asked.among)?.behind(after, asked.reverse);
+    let key_as = asked.among.spelling.key_as;
+    try_edges(&asked.among)?;
+    key_as.tried_one(asked.after.as_deref())?;
     let limit = asked.limit.unwrap_or(usize::MAX);
     let store = open_keyspace(args)?;
+    let keys = key_as.keys(store.fingerprint())?;
+    let after = asked.after.as_deref().map(|key| keys.key(key));
+    let edges = edges(&asked.among, &keys)?.behind(after.transpose()?, asked.reverse);
     let mut scan = start_scan(&store, &edges)?;
     let mut output = Output::new();
     let mut number = 0;
@@ -182,9 +194,9 @@ pub(super) fn scan(args: &Args, asked: &Scan) -> Outcome {
             continue;
         }
         if args.json {
-            output.json(&found.to_json())?;
+            output.json(&found.to_json(&keys))?;
         } else {
-            found.show(&mut output, true, asked.null)?;
+            found.show(&mut output, Some(&keys), asked.null)?;
         }
     }
     if asked.count {
@@ -201,8 +213,9 @@ pub(super) fn scan(args: &Args, asked: &Scan) -> Outcome {
 }
 
 pub(super) fn count(args: &Args, among: &Among) -> Outcome {
-    let edges = edges(among)?;
+    try_edges(among)?;
     let store = open_keyspace(args)?;
+    let edges = edges(among, &among.spelling.key_as.keys(store.fingerprint())?)?;
     let mut scan = start_scan(&store, &edges)?;
     let mut number = 0;
     while scan.next_key().transpose()?.is_some() {

@@ -4,7 +4,7 @@ use super::{NO, Outcome, close, note, path};
 use crate::args::{Args, Condition, Set};
 use crate::failure::Failure;
 use crate::output::{Output, put_bytes};
-use crate::spelling::plain;
+use crate::spelling::{Keys, plain};
 use crate::text::escaped;
 use kv_log_engine::{Batch, Engine, Receipt, Seqno};
 use kv_trait::{Error, ErrorKind, VALUE_BYTES_MAX};
@@ -24,13 +24,16 @@ pub(super) fn set(
 ) -> Outcome {
     // A command without a store fails before it waits for its input.
     path(args)?;
-    let key = asked.spelling.key_as.bytes(&asked.key)?;
+    let key_as = asked.spelling.key_as;
+    let tried = key_as.tried(&asked.key)?;
     let condition = Wanted::of(&asked.condition)?;
     let value = value_of(&asked.value)?;
     // Tried before the store is opened: a producer on the same pipe may need the store first, and what cannot be stored must
     // not leave a new store behind.
-    Batch::new().put(&key, &value)?;
+    Batch::new().put(tried.as_deref().unwrap_or_default(), &value)?;
     let store = open()?;
+    let keys = key_as.keys(store.fingerprint())?;
+    let key = keys.key(&asked.key)?;
     let write = Write {
         key: &key,
         value: &value,
@@ -41,12 +44,12 @@ pub(super) fn set(
         Ok(receipt) => receipt.into_priors()?.into_iter().next().flatten(),
         Err(why) => {
             close(&store)?;
-            report_refusal(args, &key, &why)?;
+            report_refusal(args, &keys, &key, &why)?;
             return Ok(ExitCode::from(NO));
         }
     };
     close(&store)
-        .and_then(|()| report(args, &key, before.as_deref(), asked.prev))
+        .and_then(|()| report(args, &keys, &key, before.as_deref(), asked.prev))
         .map_err(|cause| cause.after("the value is stored and durable", None))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -138,11 +141,17 @@ impl Write<'_> {
     }
 }
 
-fn report(args: &Args, key: &[u8], before: Option<&[u8]>, prev: bool) -> Result<(), Failure> {
+fn report(
+    args: &Args,
+    keys: &Keys,
+    key: &[u8],
+    before: Option<&[u8]>,
+    prev: bool,
+) -> Result<(), Failure> {
     let mut output = Output::new();
     if args.json {
         let mut object = Map::new();
-        put_bytes(&mut object, "key", key);
+        keys.put(&mut object, key);
         match before {
             Some(before) => put_bytes(&mut object, "prev", before),
             None if prev => drop(object.insert("prev".to_owned(), Value::Null)),
@@ -159,17 +168,20 @@ fn report(args: &Args, key: &[u8], before: Option<&[u8]>, prev: bool) -> Result<
     output.finish()
 }
 
-fn report_refusal(args: &Args, key: &[u8], why: &str) -> Result<(), Failure> {
+fn report_refusal(args: &Args, keys: &Keys, key: &[u8], why: &str) -> Result<(), Failure> {
     let mut output = Output::new();
     if args.json {
         let mut object = Map::new();
-        put_bytes(&mut object, "key", key);
+        keys.put(&mut object, key);
         object.insert("stored".to_owned(), Value::Bool(false));
         output.json(&Value::Object(object))?;
     }
     output.finish()?;
     if !args.json {
-        note(args, &format!("{} is not stored: {why}", escaped(key)));
+        note(
+            args,
+            &format!("{} is not stored: {why}", escaped(&keys.line(key))),
+        );
     }
     Ok(())
 }

@@ -14,7 +14,10 @@ mod compact;
 mod conditions;
 mod keyspaces;
 mod refusals;
+mod removal;
 mod streams;
 #[cfg(target_os = "linux")]
 mod terminal;
 mod transcripts;
+mod transfer;
+mod typed;

@@ -5,7 +5,7 @@ use super::bench::{Bench, kvlog, sample, text};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Command, Stdio};
@@ -78,6 +78,53 @@ fn watch(mut command: Command, out: bool, err: bool) -> Seen {
             code: output.status.code().unwrap(),
         }
     })
+}
+
+/// Runs with a person at standard input and standard error, who types this.
+fn answer(mut command: Command, typed: &str) -> Seen {
+    let terminal = Terminal::new();
+    command
+        .stdin(terminal.end())
+        .stdout(Stdio::piped())
+        .stderr(terminal.end());
+    File::from(terminal.near.try_clone().unwrap())
+        .write_all(typed.as_bytes())
+        .unwrap();
+    let child = command.spawn().unwrap();
+    drop(command);
+    std::thread::scope(|scope| {
+        let seen = scope.spawn(|| terminal.read());
+        let output = child.wait_with_output().unwrap();
+        Seen {
+            out: text(&output.stdout),
+            err: seen.join().unwrap(),
+            code: output.status.code().unwrap(),
+        }
+    })
+}
+
+#[test]
+fn a_removal_of_much_is_asked_about_on_a_terminal() {
+    let bench = Bench::new();
+    bench.good(&["set", "--create", "a1", "v"]);
+    bench.good(&["set", "a2", "v"]);
+    let question = format!("remove 2 keys from {}? [y/N] ", bench.store().display());
+    // The last one ends the input without an answer.
+    for no in ["n\n", "\n", "yess\n", "\u{4}"] {
+        let seen = answer(bench.command(&["del", "--prefix", "a"]), no);
+        assert!(seen.err.contains(&question), "{:?}", seen.err);
+        assert!(seen.err.contains("nothing was removed"), "{:?}", seen.err);
+        assert_eq!(seen.code, 1, "{no:?}");
+    }
+    assert_eq!(bench.good(&["count"]), b"2\n");
+    let seen = answer(bench.command(&["del", "--prefix", "none"]), "");
+    assert!(!seen.err.contains("[y/N]"), "nothing to ask about");
+    let seen = answer(bench.command(&["del", "--prefix", "a", "--json"]), "Y\n");
+    assert_eq!(
+        (seen.code, seen.out.as_str()),
+        (0, "{\"durable\":true,\"removed\":2}\n")
+    );
+    assert_eq!(bench.good(&["count"]), b"0\n");
 }
 
 /// A command whose standard error is a terminal that nobody reads any more.
