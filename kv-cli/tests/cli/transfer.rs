@@ -5,7 +5,10 @@ use kv_log_engine::{Engine, Options};
 use kv_trait::{Fingerprint, Postcard};
 
 /// Everything that a store holds: the names and types of its keyspaces, and each record with the moment of its end.
-fn contents(bench: &Bench) -> Vec<(String, String, Vec<(Vec<u8>, Vec<u8>, Option<u64>)>)> {
+/// Key, value and expiry.
+type Record = (Vec<u8>, Vec<u8>, Option<u64>);
+
+fn contents(bench: &Bench) -> Vec<(String, String, Vec<Record>)> {
     let store = Engine::open(bench.store(), Options::new()).unwrap();
     let records = |keyspace: &Engine| {
         let mut scan = keyspace.scan(..).unwrap();
