@@ -4,10 +4,10 @@ use super::bench::{Bench, text};
 use kv_log_engine::{Engine, Options};
 use kv_trait::{Fingerprint, Postcard};
 
-/// Everything that a store holds: the names and types of its keyspaces, and each record with the moment of its end.
-/// Key, value and expiry.
+/// Key, value, and the moment of its end.
 type Record = (Vec<u8>, Vec<u8>, Option<u64>);
 
+/// Everything that a store holds: the names and types of its keyspaces, and its records.
 fn contents(bench: &Bench) -> Vec<(String, String, Vec<Record>)> {
     let store = Engine::open(bench.store(), Options::new()).unwrap();
     let records = |keyspace: &Engine| {

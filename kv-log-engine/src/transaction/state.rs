@@ -125,7 +125,7 @@ impl Shared {
         let mut versions = Vec::new();
         for (key, version) in reads.keys() {
             let written = writes.contains_key(key);
-            if planted!(LostUpdateAllowed) && written || planted!(WriteSkewAllowed) && !written {
+            if [planted!(WriteSkewAllowed), planted!(LostUpdateAllowed)][usize::from(written)] {
                 continue;
             }
             expect(&mut batch, key, version)?;
