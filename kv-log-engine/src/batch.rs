@@ -240,6 +240,56 @@ impl Batch {
         Ok(())
     }
 
+    /// Adds: all keys in a range are absent, however many there are: one record, which takes no longer for more of them. The
+    /// batch's order holds here, too: what it puts behind that is there.
+    ///
+    /// ```
+    /// # use kv_log_engine::{Batch, Engine, Options, storage::sim::SimDisk};
+    /// # use std::ops::Bound;
+    /// # fn main() -> kv_trait::Result<()> {
+    /// # let store = Engine::open("/db", Options::new().storage(SimDisk::new().storage()))?;
+    /// for entry in 0..100_u8 {
+    ///     store.put(&[entry], b"of a log")?;
+    /// }
+    /// let mut purge = Batch::new();
+    /// purge.delete_range((Bound::Unbounded, Bound::Excluded(&[97][..])))?;
+    /// purge.put(b"purged", &[96])?;
+    /// store.write(purge)?;
+    /// assert_eq!(store.scan(..)?.count(), 4);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `TooLarge`: a bound is longer than a key may be, or the batch too long. The batch is as it was.
+    pub fn delete_range(&mut self, range: impl RangeBounds<[u8]>) -> Result<()> {
+        let bounds = [range.start_bound(), range.end_bound()];
+        for bound in bounds {
+            if let Bound::Included(key) | Bound::Excluded(key) = bound {
+                check_length("bound", key.len(), KEY_BYTES_MAX)?;
+            }
+        }
+        let from = match bounds[0] {
+            Bound::Unbounded => Some(Vec::new()),
+            Bound::Included(key) => Some(key.to_vec()),
+            Bound::Excluded(key) => key_above(key),
+        };
+        let to = match bounds[1] {
+            Bound::Unbounded => None,
+            Bound::Excluded(key) => Some(key.to_vec()),
+            Bound::Included(key) => key_above(key),
+        };
+        match (from, to) {
+            (Some(from), None) => self.push(RecordKind::Erase, &from, &[]),
+            (Some(from), Some(to)) if from < to => self.push(RecordKind::Erase, &from, &to),
+            _ => Ok(()), // no key is in it
+        }
+    }
+
+    /// Adds: the selected keyspace is not there any more, and nothing of what was written to it.
+    pub(crate) fn drop_keyspace(&mut self) -> Result<()> {
+        self.push(RecordKind::Drop, &[], &[])
+    }
+
     /// Adds: there is a keyspace of that number, name and fingerprint.
     pub(crate) fn create_keyspace(&mut self, id: u32, name: &str, fingerprint: &str) -> Result<()> {
         self.keyspace = id;
@@ -434,6 +484,23 @@ impl Batch {
     pub(crate) const fn queue_bytes(&self) -> u64 {
         self.bytes() + self.condition_bytes
     }
+}
+
+/// The smallest key above `key`; `None`: there is none.
+fn key_above(key: &[u8]) -> Option<Vec<u8>> {
+    let mut above = key.to_vec();
+    if key.len() < KEY_BYTES_MAX {
+        above.push(0);
+        return Some(above);
+    }
+    // Nothing longer is a key: the next one differs in a byte.
+    while let Some(last) = above.pop() {
+        if let Some(next) = last.checked_add(1) {
+            above.push(next);
+            return Some(above);
+        }
+    }
+    None
 }
 
 /// Checks a length before anything is allocated or copied for it.

@@ -300,7 +300,7 @@ impl Handle {
         let view = self.published.view();
         let frozen = view.frozen().filter(|(_, written)| !written);
         let frozen = frozen.map_or(0, |(frozen, _)| frozen.memtable.len());
-        (view.memtable().len() + frozen) as u64
+        (view.memtable().len() + frozen + view.erased_behind_runs()) as u64
     }
 }
 

@@ -8,6 +8,7 @@ use crate::batch::{Answer, Batch};
 use crate::engine::Engine;
 use crate::format::keyspaces::{Keyspace, NAME_BYTES_MAX};
 use kv_trait::{Error, ErrorKind, Fingerprint, Result};
+use std::ops::RangeBounds;
 
 /// A keyspace, as the store records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +94,68 @@ impl Engine {
                 Answer::LookAgain(_) => {}
             }
         }
+    }
+
+    /// Drops the keyspace `name`, with all that is in it: whether there was one. One record, however much it is; what it took
+    /// is given back by and by. Handles of it answer `NotFound` from then on, scans and snapshots that were begun before go on.
+    /// A keyspace that is made with this name later is another one. Blocks.
+    ///
+    /// ```
+    /// # use kv_log_engine::{Engine, Options, storage::sim::SimDisk};
+    /// # use kv_trait::{Effect, ErrorKind, Fingerprint};
+    /// # fn main() -> kv_trait::Result<()> {
+    /// # let store = Engine::open("/db", Options::new().storage(SimDisk::new().storage()))?;
+    /// let old = store.keyspace("sessions", &Fingerprint::raw())?;
+    /// old.put(b"visits", b"somebody")?;
+    /// assert!(store.drop_keyspace("sessions")?);
+    /// let refused = old.put(b"visits", b"somebody else").unwrap_err();
+    /// assert_eq!((refused.kind(), refused.effect()), (ErrorKind::NotFound, Effect::Nothing));
+    /// let new = store.keyspace("sessions", &Fingerprint::raw())?;
+    /// assert_eq!(new.get(b"visits")?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As for a write. `StorageFull` also where more is erased than merges have come to.
+    pub fn drop_keyspace(&self, name: &str) -> Result<bool> {
+        self.handle().queue.refuse_if_leading()?;
+        let id = {
+            let view = self.view()?;
+            let known = view.tables().keyspaces.find(name);
+            known.map(|known| known.id)
+        };
+        let Some(id) = id else {
+            return Ok(false);
+        };
+        let mut batch = Batch::new();
+        batch.select_id(id);
+        batch.drop_keyspace()?;
+        match self.write(batch) {
+            Ok(_) => Ok(true),
+            // Somebody else was first.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes all keys of this handle's keyspace: one record, however many there are. Blocks.
+    ///
+    /// # Errors
+    /// As for [`Engine::delete_range`].
+    pub fn clear(&self) -> Result<()> {
+        self.delete_range(..)
+    }
+
+    /// Removes all keys in a range, whole or not at all: one record, however many there are ([`Batch::delete_range`]). What
+    /// they took is given back by and by. Blocks.
+    ///
+    /// # Errors
+    /// As for a write; `TooLarge`: a bound is longer than a key may be. `StorageFull` also where more ranges were erased than
+    /// merges have come to, some hundreds: with effect *nothing*.
+    pub fn delete_range(&self, range: impl RangeBounds<[u8]>) -> Result<()> {
+        let mut batch = self.batch();
+        batch.delete_range(range)?;
+        self.write(batch).map(drop)
     }
 
     /// The keyspaces that have a name, in the order in which they were made.

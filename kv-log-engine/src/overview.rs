@@ -67,6 +67,7 @@ pub(crate) fn stats(handle: &Handle) -> Stats {
         checkpoint_seqno: view.covered(),
         log_bytes_since_checkpoint: handle.tail.bytes(),
         pressure: chores.pressure(),
+        erased_ranges: view.tables().erasures.len() as u64,
         oldest_view: handle.views.oldest().map(|since| ViewStats {
             age: handle.host.now().saturating_sub(since),
             pinned_bytes: standing.pinned_bytes,

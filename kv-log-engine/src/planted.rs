@@ -150,6 +150,14 @@ faults! {
     WriteSkewAllowed,
     /// What merges have dropped counts as unchanged.
     DroppedIsUnchanged,
+    /// A merge keeps what is erased, and says that it did not.
+    ErasureIgnoredByMerge,
+    /// An erasure is let go while runs have what it covers.
+    ErasureDroppedEarly,
+    /// Replay passes over what was erased.
+    ErasureNotReplayed,
+    /// A condition does not notice that a key was erased.
+    ErasureUnnoticed,
 }
 
 /// 0: none; otherwise one above the fault.

@@ -15,14 +15,16 @@ pub(crate) const DAMAGES_MAX: usize = 100;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Keys that hold a value: exact while the store has no run, which is while [`Stats::levels`] is empty. Then an
-    /// estimate, because a write looks nothing up: a key that was overwritten or deleted counts until a merge meets both
+    /// Keys that hold a value: exact while the store has no run, which is while [`Stats::levels`] is empty, and no range was
+    /// erased. Then an estimate, because a write looks nothing up: a key that was overwritten or deleted counts until a merge meets both
     /// its versions. A scan counts exactly.
     pub live_keys: u64,
     /// The place of the last durable record.
     pub last_seqno: Seqno,
     /// Live segments with their sizes, the active one last.
     pub segments: Vec<SegmentStats>,
+    /// Ranges that are erased and that merges have not come to: at most 1,024 ([`crate::Engine::delete_range`]).
+    pub erased_ranges: u64,
     /// Levels of runs, the newest first.
     pub levels: Vec<LevelStats>,
     /// What the store's files take together: segments, runs and the manifest.

@@ -66,11 +66,15 @@ fn verify_recovered(located: &Located, recovered: Recovered) -> Result<VerifyRep
         let cause = Error::new(ErrorKind::Corrupt, what.clone());
         damages.push(Damage::of(&path, 0, None, cause));
     }
+    let erasures = &recovered.tables.erasures;
     let mut records = recovered.memtable.all();
     while let Some(record) = records.next_entry() {
         let Held::Separated(location) = record.version.held else {
             continue;
         };
+        if erasures.covers(&record.key, record.version.seqno) {
+            continue;
+        }
         let entry = Entry {
             location,
             seqno: record.version.seqno,
@@ -99,7 +103,7 @@ fn verify_recovered(located: &Located, recovered: Recovered) -> Result<VerifyRep
     let is_newer = |full_key: &[u8]| memtable.get(full_key).is_some();
     runs::verify_named(
         &located.files,
-        manifest,
+        (manifest, erasures),
         &is_newer,
         &mut damages,
         &mut report,

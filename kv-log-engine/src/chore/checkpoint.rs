@@ -13,12 +13,12 @@
 //! file is removed, and all of it is done again later from the same memtable, which stays where it is. An edit in doubt
 //! poisons, and no file is touched.
 
+use super::erasing::name_erasures;
 use super::ground::{Frozen, Ground};
 use super::output::NewFiles;
 use super::runs_out::RunsOut;
 use super::slice::Slice;
 use crate::format::manifest::{Checkpoint, Edit, Manifest, RunEntry};
-use crate::format::tables::Tables;
 use crate::index::source::{Item, Source, hidden};
 use crate::stats::add;
 use kv_trait::Result;
@@ -136,8 +136,14 @@ impl Checkpointing {
         (mut source, mut last_key): (Box<dyn Source>, Vec<u8>),
         slice: &mut Slice,
     ) -> Result<Stage> {
+        let frozen = Arc::clone(&self.frozen);
+        let erasures = &frozen.tables().erasures;
         while !slice.is_used_up() {
             match source.next()? {
+                // What is older is erased, too, as long as the erasure is in the table.
+                Some(Item::Entry(entry)) if erasures.covers(&entry.key, entry.version.seqno) => {
+                    slice.wrote(entry.key.len() as u64);
+                }
                 Some(Item::Entry(entry)) => {
                     let before = runs.bytes();
                     let next = runs.next_begins(self.run_bytes, &last_key, &entry.key);
@@ -176,7 +182,10 @@ impl Checkpointing {
         let edited = ground.catalog.apply_with(|manifest| {
             let mut edit = Edit::default();
             for run in runs {
-                edit.run(run);
+                edit.run(&RunEntry {
+                    erased_to: checkpoint.seqno,
+                    ..run.clone()
+                });
             }
             match manifest.checkpoint {
                 Some(before) if planted!(ReplayStartNotMoved) => edit.checkpoint(&Checkpoint {
@@ -185,7 +194,11 @@ impl Checkpointing {
                 }),
                 _ => edit.checkpoint(&checkpoint),
             }
-            name_tables(&mut edit, &manifest.tables, self.frozen.tables());
+            let tables = self.frozen.tables();
+            if tables.keyspaces != manifest.tables.keyspaces {
+                edit.keyspaces(&tables.keyspaces);
+            }
+            name_erasures(&mut edit, manifest, &tables.erasures);
             edit.counters(
                 manifest.next_seqno.max(checkpoint.seqno.next()),
                 manifest.next_file_id.max(raised),
@@ -210,15 +223,5 @@ impl Checkpointing {
         } else {
             ground.layers.install(levels);
         }
-    }
-}
-
-/// What the log says of keyspaces and erasures is not replayed any more.
-fn name_tables(edit: &mut Edit, before: &Tables, now: &Tables) {
-    if now.keyspaces != before.keyspaces {
-        edit.keyspaces(&now.keyspaces);
-    }
-    if now.erasures != before.erasures {
-        edit.erasures(&now.erasures);
     }
 }

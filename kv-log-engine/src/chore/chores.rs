@@ -6,6 +6,7 @@
 use super::ground::Ground;
 use super::machine::{Asked, Machine, Progress, Standing};
 use crate::fault;
+use crate::format::erasures::ERASURES_PRESSING;
 use crate::stats::Pressure;
 use crate::store::lock::StoreLock;
 use crate::sync::lock_std as lock;
@@ -141,7 +142,9 @@ impl Chores {
         let tuning = &self.ground.tuning;
         let log_bytes = tuning.log_bytes(self.standing().live_bytes);
         layers.frozen().is_none()
-            && (layers.memtable_bytes() >= tuning.memtable_bytes || layers.log_bytes() >= log_bytes)
+            && (layers.memtable_bytes() >= tuning.memtable_bytes
+                || layers.log_bytes() >= log_bytes
+                || layers.erased().1)
     }
 
     /// Whether a slice has something to do, as far as is known: not while all that there is waits for a pause to end, or for a
@@ -191,10 +194,16 @@ impl Chores {
             let state = lock(&self.state);
             (state.shown.standing, state.shown.merge_failure.is_some())
         };
+        let (erased, _) = layers.erased();
+        let crowds = erased >= ERASURES_PRESSING;
+        if crowds && standing.erasing && !merges_fail {
+            return Some(Pressure::Memory);
+        }
         if layers.frozen().is_some() {
             let log_bytes = tuning.log_bytes(standing.live_bytes);
             let full = layers.memtable_bytes() >= tuning.memtable_bytes
-                || layers.log_bytes() >= log_bytes.saturating_mul(2);
+                || layers.log_bytes() >= log_bytes.saturating_mul(2)
+                || crowds;
             let crowded = standing.levels >= standing.levels_max && !merges_fail;
             match (full, crowded) {
                 (true, true) => return Some(Pressure::Levels),

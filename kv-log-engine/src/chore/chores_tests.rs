@@ -5,6 +5,7 @@ use super::ground::Layers;
 use super::machine::Progress;
 use super::testing::{DB, Small, TINY_TUNING, key_name};
 use super::tests::{history, turn};
+use crate::format::erasures::Erasures;
 use crate::stats::Pressure;
 use crate::storage::Storage;
 use crate::storage::sim::{EIO, ENOSPC, Fault, FaultKind, OpKind};
@@ -122,7 +123,7 @@ fn a_walk_over_a_run_pins_its_file() {
     let levels = small.layers.levels();
     let all = crate::index::source::Interval::ALL;
     let forward = crate::index::source::Direction::Forward;
-    let mut sources = levels.sources(&all, forward);
+    let mut sources = levels.sources(&all, forward, &Erasures::default());
     for source in &mut sources {
         source.next().unwrap();
     }

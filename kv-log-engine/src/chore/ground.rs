@@ -37,6 +37,8 @@ pub(crate) trait Frozen: Debug + Send + Sync {
 pub(crate) trait Layers: Debug + Send + Sync {
     /// Estimated bytes of the memtable that fills now.
     fn memtable_bytes(&self) -> u64;
+    /// Pieces of what is erased, and whether a checkpoint would let many of them go.
+    fn erased(&self) -> (usize, bool);
     /// Bytes of log behind the checkpoint that the manifest names.
     fn log_bytes(&self) -> u64;
     /// What the next checkpoint writes; nobody else takes it away.

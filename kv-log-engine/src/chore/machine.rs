@@ -6,12 +6,14 @@
 //! on its way.
 
 use super::checkpoint::Checkpointing;
+use super::erasing;
 use super::ground::Ground;
 use super::merge::Merging;
 use super::policy::{Budgets, Pass, Policy, Shape, Unit, Usage};
 use super::release::{self, Graveyard};
 use super::shape::{self, Circumstances};
 use super::slice::Slice;
+use crate::format::erasures::ERASURES_MANY;
 use crate::format::ids::{LevelId, SegmentId};
 use crate::stats::{ChoreKind, DAMAGES_MAX};
 use crate::store::reserve::Quota;
@@ -123,6 +125,8 @@ pub(crate) struct Standing {
     pub(super) unnamed_bytes: u64,
     /// The store takes so much that writers wait for what is under way.
     pub(super) crowded: bool,
+    /// Runs are written anew because too much is erased.
+    pub(super) erasing: bool,
     /// When a slice has something to do, as far as is known; `None`: when something is frozen, and not before.
     pub(super) due_at: Option<Duration>,
     /// What is frozen waits for that time, too.
@@ -245,9 +249,23 @@ impl Machine {
         if let Some(progress) = self.let_go(ground, now)? {
             return Ok(progress);
         }
+        let asked = self.asked;
+        if let Some((unit, shape)) = self.unit_for_erasures(ground, now) {
+            self.begin(ground, unit, &shape, now)?;
+            return self.merge(ground, &mut slice, now);
+        }
         if let Some((unit, shape)) = self.unit_to_go_on_with(ground, now) {
             self.begin(ground, unit, &shape, now)?;
             return self.merge(ground, &mut slice, now);
+        }
+        if self.asked.is_none() && asked.is_some() {
+            // What the last pass came to before more was erased: that is asked for, too.
+            self.asked = asked;
+            if let Some((unit, shape)) = self.unit_for_erasures(ground, now) {
+                self.begin(ground, unit, &shape, now)?;
+                return self.merge(ground, &mut slice, now);
+            }
+            self.asked = None;
         }
         if ground.layers.frozen().is_some() && !self.checkpoint_trouble.waits(now) {
             return self.checkpoint(ground, &mut slice, now);
@@ -256,6 +274,28 @@ impl Machine {
         // Nothing fits into what is left by now: whoever asks next begins with all of what there is then.
         self.shrunk = 0;
         Ok(Progress::Idle)
+    }
+
+    /// A run that is to be written anew, because too much is erased that it keeps from going, or everything is to be given
+    /// back that can be. Not in the middle of a pass, which comes to most of them by itself.
+    fn unit_for_erasures(&mut self, ground: &Ground, now: Duration) -> Option<(Unit, Shape)> {
+        if !self.policy.passes().is_empty() || self.merge_trouble.waits(now) {
+            return None;
+        }
+        let pieces = ground
+            .catalog
+            .read(|manifest| manifest.tables.erasures.len());
+        let wanted = pieces >= ERASURES_MANY || self.asked.is_some() || self.is_full(ground);
+        if pieces == 0 || !wanted {
+            self.standing.erasing = false;
+            return None;
+        }
+        let shape = self.look(ground);
+        let unit = ground
+            .catalog
+            .read(|manifest| erasing::unit(manifest, &shape));
+        self.standing.erasing = unit.is_some();
+        unit.map(|unit| (unit, shape))
     }
 
     /// The next unit that may be begun now. While one pass fails others are merged that do not need what it needs: else one
@@ -565,6 +605,20 @@ impl Machine {
         let ended = self.limit_views(ground, now);
         if self.unlink_trouble.waits(now) {
             return Ok(ended.then_some(Progress::Worked));
+        }
+        if self.policy.passes().is_empty() && self.merging.is_none() {
+            let erased = release::release_erased(ground, &mut self.graveyard);
+            match erased {
+                Ok(true) => {
+                    self.look(ground);
+                    return Ok(Some(Progress::Worked));
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    self.unlink_trouble.failed(now, error.clone());
+                    return Err(error);
+                }
+            }
         }
         let mut released = release::release(ground, &mut self.graveyard);
         if let Err(error) = &released

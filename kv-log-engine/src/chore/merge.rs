@@ -22,6 +22,7 @@
 //! release and no other.
 
 use super::bounds::between;
+use super::erasing::name_erasures;
 use super::ground::Ground;
 use super::output::NewFiles;
 use super::policy::{Pass, Shape, Unit};
@@ -76,6 +77,8 @@ pub(super) struct Merging {
     unit_bytes: u64,
     run_bytes: u64,
     merge: Merge,
+    /// What is erased at this seqno or before it is left out.
+    erased_to: Seqno,
     stage: Stage,
     runs: RunsOut,
     values: Values,
@@ -151,7 +154,16 @@ impl Merging {
             .filter(|(at, _)| !planted!(LevelLeftOut) || *at == 0 || *at + 1 == levels.len())
             .map(|(_, level)| level.clone())
             .collect();
+        // As of C: what is newer the log has, and another unit comes to it.
+        let (erasures, erased_to) = ground.catalog.read(|manifest| {
+            let covered = manifest.checkpoint.map(|covered| covered.seqno);
+            (
+                manifest.tables.erasures.clone(),
+                covered.unwrap_or_default(),
+            )
+        });
         let merge = Merge::new(levels.iter().map(source), Direction::Forward, Yield::Newest);
+        let merge = merge.without(erasures);
         let merged = shape.levels.get(unit.newest..=unit.oldest);
         let merged = merged.into_iter().flatten().flat_map(|level| &level.runs);
         let least = merged.map(|run| run.live_bytes).sum::<u64>() / UNITS_MAX;
@@ -164,6 +176,7 @@ impl Merging {
             unit,
             passes,
             merge,
+            erased_to,
             interval,
             stage: Stage::Walking,
             files: NewFiles::default(),
@@ -353,7 +366,10 @@ impl Merging {
     fn name(&mut self, ground: &Ground) -> Result<()> {
         let (mut edit, gone) = ground.catalog.read(|manifest| self.inputs(manifest));
         for run in self.runs.entries() {
-            edit.run(run);
+            edit.run(&RunEntry {
+                erased_to: self.erased_to,
+                ..run.clone()
+            });
         }
         for segment in self.values.entries() {
             edit.segment(segment);
@@ -376,6 +392,7 @@ impl Merging {
         let raised = ground.catalog.raised_file_id();
         let edited = ground.catalog.apply_with(|manifest| {
             edit.counters(manifest.next_seqno, manifest.next_file_id.max(raised));
+            name_erasures(&mut edit, manifest, &manifest.tables.erasures);
             Some(edit)
         });
         ground.known(edited)?;

@@ -23,6 +23,7 @@
 //! | `ground` | what all of it stands on, as traits where a view is changed |
 //! | `visible` | the view of an open store, as chores change it |
 //! | `shape` | the manifest as the policy sees it |
+//! | `erasing` | what of it is erased, and which erasures can go |
 //! | `output`, `runs_out`, `values` | files that are being made: runs, and values that leave victims |
 //! | `checkpoint`, `merge`, `release` | the three kinds of work |
 //! | `machine` | which of them comes next, and what becomes of failures |
@@ -31,6 +32,7 @@
 mod bounds;
 mod checkpoint;
 mod chores;
+mod erasing;
 pub(crate) mod ground;
 mod machine;
 mod merge;

@@ -8,6 +8,7 @@
 //! Nothing is removed while the manifest is in doubt or the store is poisoned: the state before may be the one that the
 //! next open finds. A removed name needs no sync: where it comes back it is debris.
 
+use super::erasing::{erased_runs, name_erasures};
 use super::ground::Ground;
 use crate::fault;
 use crate::format::manifest::{Edit, Manifest};
@@ -59,6 +60,39 @@ impl Buried {
             Self::Unnamed(path) => (None, path.clone()),
         }
     }
+}
+
+/// The edit that lets runs go of which nothing counts any more, if there are any. Not while merges are under way that know
+/// their levels.
+///
+/// # Errors
+/// That of the edit: nothing has changed, or the store is poisoned.
+pub(super) fn release_erased(ground: &Ground, graveyard: &mut Graveyard) -> Result<bool> {
+    if ground
+        .catalog
+        .read(|manifest| erased_runs(manifest).is_empty())
+    {
+        return Ok(false);
+    }
+    let mut erased = Vec::new();
+    let edited = ground.catalog.apply_with(|manifest: &Manifest| {
+        erased = erased_runs(manifest);
+        let mut edit = Edit::default();
+        edit.gone(&erased);
+        name_erasures(&mut edit, manifest, &manifest.tables.erasures);
+        Some(edit)
+    });
+    ground.known(edited)?;
+    let gone = {
+        let levels = ground.layers.levels();
+        let gone = levels
+            .runs()
+            .filter(|live| erased.contains(&live.run.id().get()));
+        gone.map(|live| Arc::clone(&live.run)).collect()
+    };
+    ground.layers.replace(ground.levels_as_named(), Vec::new());
+    graveyard.bury_runs(gone);
+    Ok(true)
 }
 
 /// The edit that lets segments go, if there are any.

@@ -165,6 +165,10 @@ impl Layers for FakeLayers {
         lock(&self.view).memtable.len() as u64 * 50
     }
 
+    fn erased(&self) -> (usize, bool) {
+        (0, false)
+    }
+
     fn log_bytes(&self) -> u64 {
         self.log_bytes.load(Ordering::Relaxed)
     }

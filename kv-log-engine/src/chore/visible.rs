@@ -41,6 +41,10 @@ impl Layers for Visible {
         self.published.memtable_bytes()
     }
 
+    fn erased(&self) -> (usize, bool) {
+        self.published.erased()
+    }
+
     fn log_bytes(&self) -> u64 {
         self.tail.bytes()
     }

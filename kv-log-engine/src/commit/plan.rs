@@ -49,6 +49,7 @@ impl Group {
         let mut versions = Versions {
             index,
             now_ms,
+            first: end.next_seqno,
             changed: BTreeMap::new(),
             conditional: batches.iter().any(Batch::is_conditional),
             tables: None,
@@ -242,6 +243,8 @@ impl Group {
 struct Versions<'a> {
     index: &'a Published,
     now_ms: u64,
+    /// What the group's first record has, or would have.
+    first: Seqno,
     /// By the group, so far, by keyspace and key; `None`: absent.
     changed: BTreeMap<(u32, &'a [u8]), Option<Seqno>>,
     /// Somebody asks.
@@ -268,10 +271,15 @@ impl<'a> Versions<'a> {
     /// have changed since.
     fn of(&self, batch: &Batch, number: usize, condition: &Condition) -> Option<Option<Seqno>> {
         let Condition { keyspace, key, .. } = condition;
-        if let Some(changed) = self.changed.get(&(*keyspace, &**key)) {
-            return Some(*changed);
-        }
         let full_key = full_key(*keyspace, key);
+        let tables = self.tables.as_ref().filter(|_| !planted!(ErasureUnnoticed));
+        let floor = tables.map_or(Seqno::ZERO, |tables| tables.erasures.floor(&full_key));
+        if let Some(changed) = self.changed.get(&(*keyspace, &**key)) {
+            return Some(changed.filter(|version| *version > floor));
+        }
+        if floor >= self.first {
+            return Some(None);
+        }
         match self.index.remembered(&full_key, self.now_ms) {
             Remembered::Version(version) => Some(version),
             Remembered::UnchangedSince(since) => {
@@ -363,6 +371,10 @@ impl<'a> Versions<'a> {
     fn change(&mut self, batch: &'a Batch, first: Seqno) -> Seqno {
         let mut next = first;
         for (_, record, _) in batch.frame.records().filter(|_| self.conditional) {
+            if !record.kind.is_of_key() {
+                next = next.next();
+                continue;
+            }
             let known = Known {
                 seqno: next,
                 expiry_ms: record.expiry_ms,

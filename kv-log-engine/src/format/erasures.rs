@@ -4,11 +4,6 @@
 //! The table is kept in pieces that do not overlap: where two erasures do, the newer one is all that counts. So a key is
 //! looked up by halving, and an erasure over all of an older one takes its place.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "nothing is erased but by what tests write")
-)]
-
 use super::Defect;
 use super::cursor::Cursor;
 use super::run::FULL_KEY_BYTES_MAX;
@@ -18,6 +13,10 @@ use std::sync::Arc;
 
 /// Pieces that the table may have before more erasures are refused.
 pub(crate) const ERASURES_MAX: usize = 1024;
+/// From so many on chores write anew what keeps them from going.
+pub(crate) const ERASURES_MANY: usize = 128;
+/// From so many on writers wait for that.
+pub(crate) const ERASURES_PRESSING: usize = 768;
 /// Bytes that it may take in a manifest before more are refused.
 pub(crate) const ERASURES_BYTES_MAX: usize = 1024 * 1024;
 /// What a piece takes in a manifest beside its bounds.
@@ -127,12 +126,6 @@ impl Erasures {
         self.pieces.get(at).unwrap_or_default()
     }
 
-    /// The newest erasure over any key of `[from, to)`; [`Seqno::ZERO`]: none.
-    pub(crate) fn newest_over(&self, from: &[u8], to: Option<&[u8]>) -> Seqno {
-        let over = self.over(from, to).iter();
-        over.map(|piece| piece.seqno).max().unwrap_or_default()
-    }
-
     /// Whether everything in `[from, to)` that has this seqno or a lower one is erased.
     pub(crate) fn cover_all(&self, from: &[u8], to: Option<&[u8]>, highest: Seqno) -> bool {
         let mut reached = from;
@@ -174,36 +167,60 @@ impl Erasures {
         self.len() + 2 <= ERASURES_MAX && self.bytes + added <= ERASURES_BYTES_MAX
     }
 
-    /// The same without those that nothing needs: at or below `covered`, and over no entry of these runs. `None`: all are
-    /// needed.
-    pub(crate) fn needed<'r>(
+    /// Where keys begin that may count, of those from `from` on of something that has no seqno above `highest`; `None`: there.
+    pub(crate) fn erased_front(&self, from: &[u8], highest: Seqno) -> Option<&[u8]> {
+        let mut reached = None;
+        for piece in self.over(from, None) {
+            if *piece.from > *reached.unwrap_or(from) || piece.seqno < highest {
+                break;
+            }
+            reached = Some(&*piece.to);
+        }
+        reached
+    }
+
+    /// Those that nothing needs: at or below `covered`, and over no entry of these runs. `None`: all are needed.
+    pub(crate) fn retired<'r>(
         &self,
         covered: Seqno,
         runs: impl Iterator<Item = Covered<'r>>,
     ) -> Option<Self> {
-        let mut needed: Vec<bool> = self.pieces.iter().map(|p| p.seqno > covered).collect();
-        let mut left = needed.iter().filter(|needed| !**needed).count();
+        let mut free: Vec<bool> = self.pieces.iter().map(|p| p.seqno <= covered).collect();
+        let mut left = free.iter().filter(|free| **free).count();
         let newest = self.newest();
+        let runs = runs.filter(|_| !planted!(ErasureDroppedEarly));
         for run in runs.filter(|run| run.erased_to < newest && run.lowest <= newest) {
-            if left == 0 {
-                return None;
-            }
             for at in self.positions(run.from, run.to) {
-                let (Some(piece), Some(needed)) = (self.pieces.get(at), needed.get_mut(at)) else {
-                    continue;
-                };
-                if run.is_touched_by(piece) && !*needed {
-                    *needed = true;
+                if let (Some(piece), Some(free)) = (self.pieces.get(at), free.get_mut(at))
+                    && *free
+                    && run.is_touched_by(piece)
+                {
+                    *free = false;
                     left -= 1;
                 }
+            }
+            if left == 0 {
+                return None;
             }
         }
         if left == 0 {
             return None;
         }
-        let kept = self.pieces.iter().zip(needed);
-        let kept = kept.filter(|(_, needed)| *needed);
-        Some(Self::of(kept.map(|(piece, _)| piece.clone()).collect()))
+        let pieces = self.pieces.iter().zip(free);
+        let pieces = pieces.filter(|(_, free)| *free);
+        Some(Self::of(pieces.map(|(piece, _)| piece.clone()).collect()))
+    }
+
+    /// The same without pieces that were found to be retired. What was added since is newer, and stays.
+    pub(crate) fn without(&self, retired: &Self) -> Self {
+        let stays = |piece: &&Erasure| retired.floor(&piece.from) != piece.seqno;
+        Self::of(self.pieces.iter().filter(stays).cloned().collect())
+    }
+
+    /// Whether something of a run has to be written anew, so that pieces over it can go.
+    pub(crate) fn touch(&self, run: &Covered<'_>) -> bool {
+        let mut over = self.over(run.from, run.to).iter();
+        over.any(|piece| run.is_touched_by(piece))
     }
 
     fn of(pieces: Vec<Erasure>) -> Self {

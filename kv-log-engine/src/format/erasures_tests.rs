@@ -40,10 +40,14 @@ proptest! {
         erasures.encode(&mut body);
         prop_assert_eq!(body.len(), 4 + erasures.bytes());
         prop_assert_eq!(Erasures::decode(&mut Cursor::new(&body)).unwrap(), erasures.clone());
+        let behind = erasures.erased_front(&key(from), Seqno::new(highest));
+        let reached = behind.map_or(key(from), <[u8]>::to_vec);
+        for (number, floor) in model.iter().enumerate().skip(from) {
+            let passed = key(number) < reached;
+            prop_assert!(!passed || (*floor > Seqno::ZERO && floor.get() >= highest));
+        }
         if from < to {
             let over = &model[from..to];
-            let newest = over.iter().max().unwrap();
-            prop_assert_eq!(erasures.newest_over(&key(from), Some(&key(to))), *newest);
             let highest = Seqno::new(highest);
             let all = over.iter().all(|floor| *floor >= highest && *floor > Seqno::ZERO);
             prop_assert_eq!(erasures.cover_all(&key(from), Some(&key(to)), highest), all);
@@ -67,7 +71,8 @@ proptest! {
             erased_to: Seqno::new(run.3),
         });
         let covered = Seqno::new(covered);
-        let left = erasures.needed(covered, shown).unwrap_or_else(|| erasures.clone());
+        let retired = erasures.retired(covered, shown);
+        let left = retired.map_or_else(|| erasures.clone(), |gone| erasures.without(&gone));
         for (number, floor) in model.iter().enumerate() {
             let over = |run: &&(usize, usize, u64, u64)| {
                 run.0 <= number && number < run.1 && run.2 <= floor.get() && run.3 < floor.get()
@@ -77,7 +82,8 @@ proptest! {
                 prop_assert_eq!(left.floor(&key(number)), *floor);
             }
         }
-        let none = erasures.needed(covered, std::iter::empty()).unwrap_or(erasures);
+        let retired = erasures.retired(covered, std::iter::empty()).unwrap_or_default();
+        let none = erasures.without(&retired);
         prop_assert!(none.pieces().iter().all(|piece| piece.seqno > covered));
     }
 }

@@ -44,6 +44,17 @@ impl Tables {
         Err(Error::new(ErrorKind::StorageFull, message))
     }
 
+    /// The same without erasures that were found to be retired.
+    pub(crate) fn without(&self, retired: Option<&Erasures>) -> Self {
+        match retired {
+            None => self.clone(),
+            Some(retired) => Self {
+                keyspaces: self.keyspaces.clone(),
+                erasures: self.erasures.without(retired),
+            },
+        }
+    }
+
     /// Does what a record says that is about no single key.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use super::run::level::{Level, LiveRun};
 use super::run::named::Run;
 use super::source::{Direction, Interval, Item, Shared, Source, hidden};
 use crate::format::StoreId;
+use crate::format::erasures::Erasures;
 use crate::format::ids::Seqno;
 use crate::format::manifest::RunEntry;
 use crate::format::run::RunId;
@@ -107,6 +108,15 @@ impl Levels {
         self.levels.iter().flat_map(Level::runs)
     }
 
+    /// Bytes of runs of which nothing counts.
+    pub(crate) fn erased_bytes(&self, erasures: &Erasures) -> u64 {
+        let erased = self.runs().filter(|live| {
+            let highest = live.run.entry().highest;
+            erasures.cover_all(&live.from, live.to.as_deref(), highest)
+        });
+        erased.map(|live| live.run.entry().file_bytes).sum()
+    }
+
     /// Bytes of memory that the footers take which were read so far.
     pub(crate) fn footer_bytes(&self) -> u64 {
         self.runs().map(|live| live.run.footer_bytes()).sum()
@@ -118,10 +128,22 @@ impl Levels {
     /// `Corrupt`: that level, or a newer one, may know it and cannot be read there: an older version is not the answer.
     /// `Io`: a read failed.
     pub(crate) fn get(&self, full_key: &[u8]) -> Result<Option<Version<Shared>>> {
+        self.get_above(full_key, Seqno::ZERO)
+    }
+
+    /// The same, where what was written to the key at this place or before it is erased.
+    ///
+    /// # Errors
+    /// As for [`Levels::get`].
+    pub(crate) fn get_above(
+        &self,
+        full_key: &[u8],
+        floor: Seqno,
+    ) -> Result<Option<Version<Shared>>> {
         let hash = KeyHash::of(self.store_id, full_key);
         for level in &*self.levels {
-            if let Some(version) = level.get(full_key, hash)? {
-                return Ok(Some(version));
+            if let Some(version) = level.get(full_key, hash, floor)? {
+                return Ok(Some(version).filter(|version| version.seqno > floor));
             }
         }
         Ok(None)
@@ -154,15 +176,17 @@ impl Levels {
         Ok(None)
     }
 
-    /// A source for each level, the newest first. Nothing is read before they are asked.
+    /// A source for each level, the newest first. Nothing is read before they are asked; what is erased need not be.
     pub(crate) fn sources(
         &self,
         interval: &Interval,
         direction: Direction,
+        erasures: &Erasures,
     ) -> Vec<Box<dyn Source>> {
         let levels = self.levels.iter();
+        let range = |level: &Level| level.range(interval, direction).around(erasures.clone());
         levels
-            .map(|level| Box::new(level.range(interval, direction)) as Box<dyn Source>)
+            .map(|level| Box::new(range(level)) as Box<dyn Source>)
             .collect()
     }
 }

@@ -8,6 +8,7 @@ use super::run::testing::{
     STORE, TINY, entry, files, header, named, open, path, sample, write, writer,
 };
 use super::source::{Direction, Entry, Interval, Item};
+use crate::format::erasures::Erasures;
 use crate::format::manifest::RunEntry;
 use crate::format::run::footer::{Hole, TRAILER_BYTES};
 use crate::format::run::full_key;
@@ -57,7 +58,7 @@ fn levels(disk: &SimDisk, entries: &[RunEntry]) -> Levels {
 }
 
 fn walk(levels: &Levels, direction: Direction) -> Result<Vec<Item>> {
-    let sources = levels.sources(&Interval::ALL, direction);
+    let sources = levels.sources(&Interval::ALL, direction, &Erasures::default());
     let mut merge = Merge::new(sources, direction, Yield::Newest);
     let mut items = Vec::new();
     while let Some(merged) = merge.next()? {
@@ -85,7 +86,7 @@ fn runs_are_named_without_any_call_to_the_disk() {
     let levels = levels(&disk, &entries);
     assert_eq!(levels.len(), 2);
     assert_eq!(levels.runs().count(), 4);
-    let sources = levels.sources(&Interval::ALL, Direction::Forward);
+    let sources = levels.sources(&Interval::ALL, Direction::Forward, &Erasures::default());
     assert_eq!((sources.len(), levels.footer_bytes()), (2, 0));
     assert_eq!(disk.calls(), calls);
     // A key of one run reads of that one only.
@@ -290,7 +291,9 @@ fn a_lost_last_run_hides_all_keys_from_its_first_on() {
         lower: std::ops::Bound::Excluded(key(50)),
         upper: std::ops::Bound::Included(key(52)),
     };
-    let mut source = levels.sources(&interval, Direction::Forward).remove(0);
+    let mut source = levels
+        .sources(&interval, Direction::Forward, &Erasures::default())
+        .remove(0);
     let Some(Item::Hole(hole)) = source.next().unwrap() else {
         panic!("no hole");
     };
@@ -362,7 +365,7 @@ fn an_error_that_may_pass_is_not_kept() {
             disk.clear_faults();
             let levels = levels_on(files(&disk), &entries);
             disk.inject(fault.skip(call));
-            let sources = levels.sources(&Interval::ALL, Direction::Forward);
+            let sources = levels.sources(&Interval::ALL, Direction::Forward, &Erasures::default());
             let mut merge = Merge::new(sources, Direction::Forward, Yield::Newest);
             let mut items = Vec::new();
             loop {

@@ -40,6 +40,8 @@ pub(crate) struct Below {
     key: Box<[u8]>,
     levels: Arc<Levels>,
     segments: Arc<Segments>,
+    /// What was written to it at this place or before is erased.
+    floor: Seqno,
     /// By this reading of the store's clock.
     now_ms: u64,
 }
@@ -74,7 +76,7 @@ impl Lookup {
         key: &[u8],
         levels: &Arc<Levels>,
         segments: &Arc<Segments>,
-        now_ms: u64,
+        (floor, now_ms): (Seqno, u64),
     ) -> Self {
         if levels.is_empty() {
             return Self::Absent;
@@ -83,6 +85,7 @@ impl Lookup {
             key: key.into(),
             levels: Arc::clone(levels),
             segments: Arc::clone(segments),
+            floor,
             now_ms,
         })
     }
@@ -206,7 +209,7 @@ enum Value<V> {
 
 impl Below {
     fn look_up(&self) -> Result<Option<Version<Shared>>> {
-        let found = self.levels.get(&self.key)?;
+        let found = self.levels.get_above(&self.key, self.floor)?;
         Ok(found.filter(|version| version.is_visible(self.now_ms)))
     }
 

@@ -8,6 +8,7 @@
 //! their order. As a rule one source is far larger than the others, and the next entry is its own: one comparison, of the
 //! first bytes of two keys.
 
+use crate::format::erasures::Erasures;
 use crate::format::ids::Seqno;
 use crate::format::run::block::Version;
 use crate::format::run::footer::Hole;
@@ -84,6 +85,8 @@ struct Ranked {
 pub(crate) struct Merge {
     direction: Direction,
     wanted: Yield,
+    /// What is erased counts for nothing.
+    erasures: Erasures,
     /// The newest first.
     heads: Vec<Head>,
     /// Those that stand at something, in the order of that.
@@ -130,6 +133,7 @@ impl Merge {
         Self {
             direction,
             wanted,
+            erasures: Erasures::default(),
             order: Vec::with_capacity(heads.len()),
             waiting: (0..heads.len()).collect(),
             heads,
@@ -138,6 +142,12 @@ impl Merge {
             last_seqno: Seqno::ZERO,
             open: Vec::new(),
         }
+    }
+
+    /// The same without what these erasures cover, unless every version is asked for.
+    pub(crate) fn without(mut self, erasures: Erasures) -> Self {
+        self.erasures = erasures;
+        self
     }
 
     /// How many entries of a source are behind the walk, yielded or not, with the one that was yielded last.
@@ -222,9 +232,13 @@ impl Merge {
     /// Whether the newest version of a key is yielded, where nothing hides it. This is the one place that decides so.
     fn is_wanted(&self, age: usize) -> bool {
         let head = &self.heads[age];
+        let version = head.chunk.version(head.at);
+        // What is older is covered, too.
+        let is_erased = self.erasures.covers(head.key(), version.seqno);
         match self.wanted {
-            Yield::Live(now_ms) => head.chunk.version(head.at).is_visible(now_ms),
-            Yield::Newest | Yield::All => true,
+            Yield::Live(now_ms) => !is_erased && version.is_visible(now_ms),
+            Yield::Newest => !is_erased || planted!(ErasureIgnoredByMerge),
+            Yield::All => true,
         }
     }
 

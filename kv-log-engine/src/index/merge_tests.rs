@@ -179,7 +179,7 @@ proptest! {
         }
         let level = Level::new(LevelId(1), lives);
         for key in asked.iter().map(|key| full_key(0, key.as_bytes())) {
-            let found = level.get(&key, super::run::testing::hash(&key)).unwrap();
+            let found = level.get(&key, super::run::testing::hash(&key), crate::format::ids::Seqno::ZERO).unwrap();
             let known = expected.iter().find(|entry| entry.key == key);
             prop_assert_eq!(found, known.map(|entry| entry.version.clone()));
         }
@@ -315,7 +315,13 @@ fn a_hole_does_not_reach_beyond_the_interval_that_is_live() {
     let cut = all[1].key.clone();
     let lives = vec![live(&whole, b"", Some(&cut)), live(&damaged, &cut, None)];
     let level = Level::new(LevelId(1), lives);
-    let get = |entry: &Entry| level.get(&entry.key, super::run::testing::hash(&entry.key));
+    let get = |entry: &Entry| {
+        level.get(
+            &entry.key,
+            super::run::testing::hash(&entry.key),
+            crate::format::ids::Seqno::ZERO,
+        )
+    };
     assert_eq!(get(&all[0]).unwrap().as_ref(), Some(&all[0].version));
     assert!(get(&all[1]).is_err());
     for direction in [Direction::Forward, Direction::Backward] {

@@ -12,9 +12,11 @@ use super::lookup::{Lookup, Segments};
 use super::memtable::{Change, Filler, Memtable};
 use super::merge::{Merge, Yield};
 use super::retired::Retired;
+use super::run::level::LiveRun;
 use super::slot::Found;
 use crate::clock::Clock;
 use crate::fault;
+use crate::format::erasures::{ERASURES_MANY, Erasures};
 use crate::format::ids::{SegmentId, Seqno};
 use crate::format::manifest::Checkpoint;
 use crate::format::record::Record;
@@ -29,6 +31,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// Replaced nodes that the leader lets go of behind an exchange, besides some for each record: a few milliseconds.
 const RELEASED_AT_ONCE: usize = 32 * 1024;
 const RELEASED_A_RECORD: usize = 256;
+
+/// Runs of so many bytes of which nothing counts are worth a checkpoint: they are let go behind it.
+const ERASED_BYTES: u64 = 4 << 20;
 
 /// Freeing an index with more keys takes a millisecond or more: not on an executor's thread.
 const LARGE_KEYS: usize = 16 * 1024;
@@ -75,6 +80,8 @@ struct Point {
     tables: Tables,
     /// What neither memtables nor levels nor tables tell.
     forgotten: Arc<Forgotten>,
+    /// Bytes of runs of which nothing counts, by what was erased since the last freeze.
+    erased_bytes: u64,
     /// Holds every segment that a memtable points into, and those that runs do, as far as the store has them.
     segments: Arc<Segments>,
     /// The last record that shows.
@@ -95,13 +102,30 @@ impl Point {
             .or_else(|| self.unwritten()?.memtable.get(key))
     }
 
+    /// The newest erasure over a key that memory knows of: the frozen memtable remembers those that runs need no more.
+    fn erased_to(&self, key: &[u8]) -> Seqno {
+        if planted!(ErasureUnnoticed) {
+            return Seqno::ZERO;
+        }
+        let frozen = self.frozen.as_ref();
+        let frozen = frozen.map_or(Seqno::ZERO, |state| state.frozen.tables.erasures.floor(key));
+        self.tables.erasures.floor(key).max(frozen)
+    }
+
     /// The version of a key as far as memory goes back: the frozen memtable tells it also when runs have it.
     fn remembered(&self, key: &[u8], now_ms: u64) -> Option<Option<Known>> {
         let found = self.memtable.get(key).or_else(|| {
             let state = self.frozen.as_ref()?;
             state.frozen.memtable.get(key)
         });
-        found.map(|found| Known::of(&found.version, now_ms))
+        let floor = self.erased_to(key);
+        match found {
+            Some(found) if found.version.seqno <= floor => Some(None),
+            Some(found) => Some(Known::of(&found.version, now_ms)),
+            // What is older than all that memory knows of is older than the erasure.
+            None if floor > self.remembers_above() => Some(None),
+            None => None,
+        }
     }
 
     /// # Errors
@@ -119,13 +143,29 @@ impl Point {
         let frozen = self.frozen.as_ref();
         let found = self.memtable.changed_above(interval, above);
         let found = found.or_else(|| frozen?.frozen.memtable.changed_above(interval, above));
-        found.or_else(|| erased_above(&self.tables, interval, above))
+        let found = found.or_else(|| erased_above(&self.tables, interval, above));
+        found.or_else(|| erased_above(&frozen?.frozen.tables, interval, above))
+    }
+
+    /// What leaves no trace once these erasures are not in the table any more.
+    fn forgetting(&self, retired: Option<&Erasures>) -> Arc<Forgotten> {
+        let mut forgotten = Arc::clone(&self.forgotten);
+        for piece in retired.map_or(&[][..], Erasures::pieces) {
+            Arc::make_mut(&mut forgotten).add(&piece.from, Some(&piece.to), piece.seqno);
+        }
+        forgotten
     }
 
     fn lookup(&self, key: &[u8], now_ms: u64) -> Lookup {
+        self.lookup_above(key, self.tables.erasures.floor(key), now_ms)
+    }
+
+    /// What there is of a key above an erasure.
+    fn lookup_above(&self, key: &[u8], floor: Seqno, now_ms: u64) -> Lookup {
         match self.in_memory(key) {
+            Some(found) if found.version.seqno <= floor => Lookup::Absent,
             Some(found) => Lookup::of(key, &found, &self.segments, now_ms),
-            None => Lookup::below(key, &self.levels, &self.segments, now_ms),
+            None => Lookup::below(key, &self.levels, &self.segments, (floor, now_ms)),
         }
     }
 
@@ -235,8 +275,9 @@ impl View {
         if let Some(frozen) = point.unwritten() {
             sources.push(Box::new(frozen.memtable.source(interval, direction)));
         }
-        sources.extend(point.levels.sources(interval, direction));
-        Merge::new(sources, direction, wanted)
+        let erasures = &point.tables.erasures;
+        sources.extend(point.levels.sources(interval, direction, erasures));
+        Merge::new(sources, direction, wanted).without(erasures.clone())
     }
 
     /// The version of a full key; `None`: absent. Reads runs where no memtable knows the key.
@@ -247,7 +288,9 @@ impl View {
         if let Some(remembered) = self.remembered(key) {
             return Ok(remembered);
         }
-        let found = self.point().levels.get(key)?;
+        let point = self.point();
+        let floor = point.tables.erasures.floor(key);
+        let found = point.levels.get_above(key, floor)?;
         Ok(found.and_then(|version| Known::of(&version, self.now_ms)))
     }
 
@@ -282,6 +325,13 @@ impl View {
     pub(crate) fn covered(&self) -> Seqno {
         let point = self.point();
         point.unwritten().map_or(point.above, |frozen| frozen.above)
+    }
+
+    /// Pieces of erasures that are newer than what runs cover.
+    pub(crate) fn erased_behind_runs(&self) -> usize {
+        let covered = self.covered();
+        let pieces = self.tables().erasures.pieces().iter();
+        pieces.filter(|piece| piece.seqno > covered).count()
     }
 
     /// The keyspaces and erasures that it shows.
@@ -387,6 +437,7 @@ impl Published {
             levels: Arc::new(levels),
             tables,
             forgotten: Arc::new(Forgotten::up_to(above)),
+            erased_bytes: 0,
             segments: Arc::new(segments),
             last,
             now_ms: 0,
@@ -523,6 +574,7 @@ impl Published {
         let mut memtable = before_group.memtable.clone();
         let mut filler = Filler::new(&mut memtable);
         let mut tables = before_group.tables.clone();
+        let mut erased_bytes = before_group.erased_bytes;
         let mut last = before_group.last;
         let mut records = 0;
         let mut replaced = Vec::new();
@@ -543,22 +595,30 @@ impl Published {
             last = change.seqno;
             let mut known = None;
             let key = filler.apply(&change, |key, before| {
-                if wants_prior {
+                if wants_prior && before.version.seqno <= tables.erasures.floor(key) {
+                    known = Some(Lookup::Absent);
+                } else if wants_prior {
                     // The segment of an entry that the group has made is one of this point: segments come first.
                     known = Some(Lookup::of(key, before, &before_group.segments, asked_ms));
                 }
             });
             if wants_prior {
                 let known = known.filter(|_| !planted!(WrongPrior));
-                replaced.push(known.unwrap_or_else(|| before_group.lookup(key, asked_ms)));
+                let floor = tables.erasures.floor(key);
+                let before = || before_group.lookup_above(key, floor, asked_ms);
+                replaced.push(known.unwrap_or_else(before));
             }
         }
         if records == 0 {
             return replaced;
         }
+        if tables.erasures != before_group.tables.erasures {
+            erased_bytes = before_group.levels.erased_bytes(&tables.erasures);
+        }
         self.exchange(|current| Point {
             memtable,
             tables,
+            erased_bytes,
             last,
             now_ms: now_ms.max(current.now_ms),
             ..current.clone()
@@ -582,6 +642,7 @@ impl Published {
             };
             Point {
                 memtable: current.memtable.emptied(),
+                erased_bytes: 0,
                 above: checkpoint.seqno,
                 frozen: Some(FrozenState {
                     frozen: Arc::new(frozen),
@@ -616,6 +677,8 @@ impl Published {
 
     /// Runs have the frozen memtable now: they come in and it goes out in one step.
     pub(crate) fn install(&self, levels: Levels) {
+        let covered = self.unwritten().map(|frozen| frozen.checkpoint.seqno);
+        let retired = self.retired_by(&levels, covered.unwrap_or_default());
         let levels = Arc::new(levels);
         self.exchange(|current| {
             debug_assert!(current.unwritten().is_some(), "a checkpoint has ended");
@@ -626,11 +689,33 @@ impl Published {
             Point {
                 frozen,
                 levels,
+                tables: current.tables.without(retired.as_ref()),
+                forgotten: current.forgetting(retired.as_ref()),
                 ..current.clone()
             }
         });
         // What was frozen before this one: it was let go of when this one was frozen, by a leader with writers behind it.
         self.retired.release(RELEASED_AT_ONCE);
+    }
+
+    /// The erasures that nothing is left under, once these are the runs and they cover the log up to there: the same that
+    /// the manifest has let go of.
+    fn retired_by(&self, levels: &Levels, covered: Seqno) -> Option<Erasures> {
+        let erasures = self.tables().erasures;
+        let runs = levels.runs().map(LiveRun::covered);
+        erasures.retired(covered, runs)
+    }
+
+    /// Pieces of erasures; and whether so many, or such that cover so much, are newer than what is frozen that a checkpoint
+    /// would be of use.
+    pub(crate) fn erased(&self) -> (usize, bool) {
+        let point = self.point();
+        let erasures = &point.tables.erasures;
+        let newer = || erasures.pieces().iter().filter(|p| p.seqno > point.above);
+        let many = erasures.len() >= ERASURES_MANY && newer().count() >= ERASURES_MANY / 2;
+        let found = (erasures.len(), many || point.erased_bytes >= ERASED_BYTES);
+        let_go(&self.retired, point);
+        found
     }
 
     /// Other runs from now on, with segments that come and go; by chores. What is taken out is returned: the last who hold
@@ -641,6 +726,10 @@ impl Published {
         come: &[Arc<Segment>],
         go: &[SegmentId],
     ) -> Vec<Arc<Segment>> {
+        let covered = self.view().covered();
+        let retired = levels
+            .as_ref()
+            .and_then(|levels| self.retired_by(levels, covered));
         let levels = levels.map(Arc::new);
         let mut gone = Vec::new();
         self.exchange(|current| {
@@ -653,6 +742,8 @@ impl Published {
             }
             Point {
                 levels: levels.unwrap_or_else(|| Arc::clone(&current.levels)),
+                tables: current.tables.without(retired.as_ref()),
+                forgotten: current.forgetting(retired.as_ref()),
                 segments,
                 ..current.clone()
             }

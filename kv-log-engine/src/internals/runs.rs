@@ -1,5 +1,6 @@
 //! Sorted runs by themselves: written, asked and merged as checkpoints, readers and merges do.
 
+use crate::format::erasures::Erasures;
 use crate::format::ids::{EditNumber, LevelId, Seqno};
 use crate::format::manifest::RunEntry;
 use crate::format::run::block::{Held, Version};
@@ -109,7 +110,9 @@ impl MicroRuns {
     /// # Errors
     /// What the file system says, or `Corrupt`.
     pub fn walk(&self) -> Result<u64> {
-        let sources = self.levels.sources(&Interval::ALL, Direction::Forward);
+        let sources = self
+            .levels
+            .sources(&Interval::ALL, Direction::Forward, &Erasures::default());
         let mut merge = Merge::new(sources, Direction::Forward, Yield::Live(0));
         let mut count = 0;
         while let Some(merged) = merge.next()? {
@@ -123,7 +126,9 @@ impl MicroRuns {
     /// # Errors
     /// What the file system says, or `Corrupt`.
     pub fn merge(&mut self) -> Result<(u64, u64)> {
-        let sources = self.levels.sources(&Interval::ALL, Direction::Forward);
+        let sources = self
+            .levels
+            .sources(&Interval::ALL, Direction::Forward, &Erasures::default());
         let mut merge = Merge::new(sources, Direction::Forward, Yield::Live(0));
         let header = self.header();
         let mut writer = RunWriter::begin(&self.files, header, self.layout)?;

@@ -78,6 +78,53 @@ where
         })
     }
 
+    /// Drops the keyspace of this name, with all that is in it, whatever its types: whether there was one. One record, however
+    /// much it is. Handles of it answer `NotFound` from then on; one that is made under this name later is another one.
+    ///
+    /// ```
+    /// # mod my { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/runtime.rs")); }
+    /// # my::with_store(async |store| {
+    /// let names = store.keyspace::<u64, String>("names").await?;
+    /// names.put(&7, &"ann".to_owned()).await?;
+    /// assert!(store.drop_keyspace("names").await?);
+    /// let refused = names.get(&7).await.unwrap_err();
+    /// assert_eq!(refused.kind(), kv_trait::ErrorKind::NotFound);
+    /// assert!(!store.drop_keyspace("names").await?);
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropped before its first poll: nothing happened. Dropped later: it may be dropped.
+    ///
+    /// # Errors
+    /// As for [`KVLog::put`].
+    pub async fn drop_keyspace(&self, name: &str) -> Result<bool> {
+        let (engine, name) = (self.handle().clone(), name.to_owned());
+        hop(&self.runtime, move || engine.drop_keyspace(&name)).await
+    }
+
+    /// Removes all keys of this map, and of no other in the store, whole or not at all: one record, however many there are.
+    ///
+    /// ```
+    /// # mod my { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/runtime.rs")); }
+    /// # my::with_store(async |store| {
+    /// store.put("visits", &1).await?;
+    /// store.clear().await?;
+    /// assert_eq!(store.get("visits").await?, None);
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Cancel safety
+    /// As for [`KVLog::put`].
+    ///
+    /// # Errors
+    /// As for [`KVLog::put`].
+    pub async fn clear(&self) -> Result<()> {
+        let mut batch = self.handle().batch();
+        batch.delete_range(..)?;
+        self.write(batch).await.map(drop)
+    }
+
     /// The keyspaces that have a name, in the order in which they were made. In memory; does not block.
     ///
     /// # Errors

@@ -135,7 +135,7 @@ pub(crate) fn recover(
     replay.apply_gathered();
     report.frames = replay.frames;
     report.records = replay.records;
-    report.live_keys = replay.memtable.live() as u64;
+    report.live_keys = replay.live_keys();
     let closed_at = active.closed_at;
     let closed =
         closed_at == Some(manifest.edit) || closed_at.is_some() && planted!(CleanMarkBelieved);
@@ -267,6 +267,9 @@ impl Replay {
 
     fn visit(&mut self, segment: SegmentId, offset: u64, record: Record<'_>, record_bytes: u32) {
         self.records += 1;
+        if record.kind == RecordKind::Erase && planted!(ErasureNotReplayed) {
+            return;
+        }
         if !record.kind.is_of_key() {
             // What the memtable holds says by its seqno whether it is older.
             if let Err(defect) = self.tables.apply(&record, record.seqno)
@@ -293,6 +296,22 @@ impl Replay {
         if self.gathered.push(&self.full_key, value, gathered) {
             self.apply_gathered();
         }
+    }
+
+    /// Keys that hold a value in the memtable.
+    fn live_keys(&self) -> u64 {
+        let erasures = &self.tables.erasures;
+        if erasures.is_empty() {
+            return self.memtable.live() as u64;
+        }
+        let mut entries = self.memtable.all();
+        let mut live = 0;
+        while let Some(entry) = entries.next_entry() {
+            let version = &entry.version;
+            let counts = !version.is_tombstone() && !erasures.covers(&entry.key, version.seqno);
+            live += u64::from(counts);
+        }
+        live
     }
 
     fn apply_gathered(&mut self) {

@@ -191,6 +191,7 @@ fn run(id: u64) -> RunEntry {
         lowest: Seqno::ZERO,
         highest: Seqno::ZERO,
         expiring: None,
+        erased_to: Seqno::ZERO,
         referred: std::collections::BTreeMap::new(),
     }
 }

@@ -71,6 +71,7 @@ fn run(id: SegmentId) -> RunEntry {
         lowest: Seqno::new(1),
         highest: Seqno::new(99),
         expiring: None,
+        erased_to: Seqno::ZERO,
         referred: std::iter::once((SegmentId::FIRST, Referred::default())).collect(),
     }
 }

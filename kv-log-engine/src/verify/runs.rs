@@ -6,6 +6,7 @@
 use super::damage::{Damage, DamageAt, Damages};
 use super::report::VerifyReport;
 use crate::fault;
+use crate::format::erasures::Erasures;
 use crate::format::ids::{Entry, SegmentId};
 use crate::format::manifest::{Manifest, RunEntry, SegmentEntry, SegmentState};
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
@@ -37,7 +38,7 @@ pub(super) type IsNewer<'a> = &'a dyn Fn(&[u8]) -> bool;
 /// `Io`: the disk did not answer.
 pub(super) fn verify_named(
     files: &Arc<SegmentFiles>,
-    manifest: &Manifest,
+    (manifest, erasures): (&Manifest, &Erasures),
     is_newer: IsNewer<'_>,
     damages: &mut Damages,
     report: &mut VerifyReport,
@@ -51,6 +52,7 @@ pub(super) fn verify_named(
     let mut reading = Reading {
         files,
         manifest,
+        erasures,
         levels,
         is_newer,
         damages,
@@ -74,7 +76,7 @@ pub(super) fn verify_named(
     }
     report.separated_values += reading.values;
     if !reading.levels.is_empty() {
-        report.live_keys += live_keys(&reading.levels, is_newer)?;
+        report.live_keys += live_keys(&reading.levels, is_newer, erasures)?;
     }
     Ok(())
 }
@@ -97,10 +99,11 @@ fn bytes_of_files(files: &SegmentFiles, manifest: &Manifest) -> Result<u64> {
 }
 
 /// How many keys hold a value of which nothing newer than the runs knows, as far as it can be read.
-fn live_keys(levels: &Levels, is_newer: IsNewer<'_>) -> Result<u64> {
-    let sources = levels.sources(&Interval::ALL, Direction::Forward);
+fn live_keys(levels: &Levels, is_newer: IsNewer<'_>, erasures: &Erasures) -> Result<u64> {
+    let sources = levels.sources(&Interval::ALL, Direction::Forward, erasures);
     // Whether a value's time has passed is for a clock to say: it is there.
-    let mut merge = Merge::new(sources, Direction::Forward, Yield::Live(0));
+    let merge = Merge::new(sources, Direction::Forward, Yield::Live(0));
+    let mut merge = merge.without(erasures.clone());
     let mut count = 0;
     while let Some(merged) = merge.next()? {
         count += match merged.item {
@@ -114,6 +117,8 @@ fn live_keys(levels: &Levels, is_newer: IsNewer<'_>) -> Result<u64> {
 struct Reading<'v> {
     files: &'v Arc<SegmentFiles>,
     manifest: &'v Manifest,
+    /// As of the last record.
+    erasures: &'v Erasures,
     levels: Levels,
     is_newer: IsNewer<'v>,
     damages: &'v mut Damages,
@@ -199,6 +204,9 @@ impl Reading<'_> {
     /// Reads a value that a live entry of a run refers to.
     fn separated(&mut self, full_key: &[u8], entry: Entry) -> Result<()> {
         let id = entry.location.segment;
+        if self.erasures.covers(full_key, entry.seqno) {
+            return Ok(()); // It counts for nothing.
+        }
         self.values += 1;
         let segments = &self.manifest.segments;
         let known = segments.binary_search_by_key(&id, |segment| segment.id);

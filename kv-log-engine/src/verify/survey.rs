@@ -14,6 +14,7 @@ use crate::format::manifest::{Checkpoint, Manifest, SegmentEntry, SegmentState};
 use crate::format::record::{RECORD_HEADER_BYTES, Record, RecordHeader, RecordKind};
 use crate::format::run::full_key;
 use crate::format::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, parse_file_name};
+use crate::format::tables::Tables;
 use crate::format::{Defect, Salt};
 use crate::log::files::SegmentFiles;
 use crate::log::scan::{self, Boundary, Stop};
@@ -68,6 +69,8 @@ struct Survey {
     damages: Damages,
     /// The last record of each full key that was accepted, and whether it is a value.
     newest: BTreeMap<Box<[u8]>, (Seqno, bool)>,
+    /// Keyspaces and erasures, as far as records were accepted.
+    tables: Tables,
 }
 
 /// A segment's bytes, and what is known of them.
@@ -86,6 +89,7 @@ struct Log<'f> {
 impl Survey {
     fn named_segments(&mut self, located: &Located, manifest: &Manifest) -> Result<()> {
         let files = &*located.files;
+        self.tables.clone_from(&manifest.tables);
         self.report.segments = manifest.segments.len() as u64;
         let mut names = RecoveryReport::default();
         match unnamed_files(files, manifest, &located.names, &mut names) {
@@ -108,8 +112,10 @@ impl Survey {
             report,
             damages,
             newest,
+            tables,
         } = self;
         let is_newer = |full_key: &[u8]| newest.contains_key(full_key);
+        let manifest = (manifest, &tables.erasures);
         verify_named(&located.files, manifest, &is_newer, damages, report)
     }
 
@@ -231,11 +237,19 @@ impl Survey {
         };
         let mut proof = None;
         loop {
-            let Self { report, newest, .. } = self;
+            let Self {
+                report,
+                newest,
+                tables,
+                ..
+            } = self;
             let visit = |_, record: Record<'_>, _| {
                 report.records += 1;
                 if record.kind.is_of_key() {
                     accept(newest, record);
+                } else {
+                    // Behind damage it may make no sense: what is lost may have been part of it.
+                    tables.apply(&record, record.seqno).unwrap_or_default();
                 }
             };
             let (start, group) = at;
@@ -349,9 +363,16 @@ impl Survey {
             mut report,
             mut damages,
             newest,
+            tables,
         } = self;
-        damages.retain_keys(|key, seqno| newest.get(key).is_none_or(|(newer, _)| *newer < seqno));
-        report.live_keys += newest.values().filter(|(_, is_value)| *is_value).count() as u64;
+        let erasures = tables.erasures;
+        let is_newer =
+            |key: &[u8], seqno| newest.get(key).is_some_and(|(newer, _)| *newer >= seqno);
+        damages.retain_keys(|key, seqno| !is_newer(key, seqno) && !erasures.covers(key, seqno));
+        let live = newest.iter();
+        let live =
+            live.filter(|(key, (seqno, is_value))| *is_value && !erasures.covers(key, *seqno));
+        report.live_keys += live.count() as u64;
         report.with(damages)
     }
 }

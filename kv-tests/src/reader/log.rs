@@ -7,13 +7,24 @@ use super::manifest::{Checkpoint, Manifest, Named, State};
 const FRAME_HEADER: usize = 80;
 const RECORD_HEADER: usize = 28;
 
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Put,
+    Tombstone,
+    Create,
+    Drop,
+    Erase,
+}
+
 pub(super) struct ReadRecord {
+    pub(super) kind: Kind,
+    pub(super) keyspace: u32,
     pub(super) key: Vec<u8>,
     pub(super) seqno: u64,
     /// From when on its key is absent.
     pub(super) expiry: Option<u64>,
-    /// `None`: a tombstone.
-    pub(super) value: Option<Vec<u8>>,
+    pub(super) value: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -346,7 +357,8 @@ pub(super) fn record_at(
     if sum != file.u32(at)? {
         return Ok(None);
     }
-    if flags & !1 != 0 || file.bytes[at + 6..at + 12] != [0; 6] {
+    let keyspace = file.u32(at + 8)?;
+    if flags & !1 != 0 || file.bytes[at + 6..at + 8] != [0; 2] || keyspace == u32::MAX {
         return file.wrong(at + 5, "flags or a keyspace of a later version");
     }
     let expiry = match flags {
@@ -354,16 +366,22 @@ pub(super) fn record_at(
         _ => Some(file.u64(summed_at)?),
     };
     let value = file.range(key_at + key_bytes, value_bytes)?;
-    let value = match file.bytes[at + 4] {
-        1 => Some(value.to_vec()),
-        2 if value.is_empty() && expiry.is_none() => None,
+    let named = keyspace != 0;
+    let kind = match file.bytes[at + 4] {
+        1 => Kind::Put,
+        2 if value.is_empty() && expiry.is_none() => Kind::Tombstone,
+        3 if named && expiry.is_none() => Kind::Create,
+        4 if named && expiry.is_none() && key_bytes + value_bytes == 0 => Kind::Drop,
+        5 if expiry.is_none() => Kind::Erase,
         _ => return file.wrong(at + 4, "a record of a later version"),
     };
     let record = ReadRecord {
+        kind,
+        keyspace,
         key: file.range(key_at, key_bytes)?.to_vec(),
         seqno,
         expiry,
-        value,
+        value: value.to_vec(),
     };
     Ok(Some((record, behind)))
 }
@@ -380,7 +398,7 @@ pub(super) fn walk_values(file: &File, manifest: &Manifest, named: &Named) -> Re
     let (mut at, mut seqnos) = (SEGMENT_HEADER, None);
     while at < named.end {
         match record_at(file, &named.salt, at, named.end)? {
-            Some((record, behind)) if record.value.is_some() => {
+            Some((record, behind)) if record.kind == Kind::Put => {
                 let (lowest, highest) = seqnos.unwrap_or((record.seqno, record.seqno));
                 seqnos = Some((record.seqno.min(lowest), record.seqno.max(highest)));
                 at = behind;

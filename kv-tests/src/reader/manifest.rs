@@ -2,6 +2,7 @@
 
 use super::SEGMENT_HEADER;
 use super::file::{Fields, File, Read, siphash};
+use super::tables::Tables;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,8 @@ pub(super) struct NamedRun {
     pub(super) from: Vec<u8>,
     pub(super) to: Option<Vec<u8>>,
     pub(super) taken: u64,
+    /// It was written without what was erased up to here.
+    pub(super) erased_to: u64,
     pub(super) facts: Facts,
 }
 
@@ -87,6 +90,8 @@ pub(super) struct Manifest {
     pub(super) runs: BTreeMap<u64, NamedRun>,
     /// Newest and oldest level of each merge under way.
     pub(super) passes: Vec<(u64, u64)>,
+    /// As of the checkpoint.
+    pub(super) tables: Tables,
     pub(super) carried: Vec<u8>,
 }
 
@@ -133,6 +138,9 @@ impl Manifest {
             return Some("a length or a count beyond all");
         }
         let covered = self.checkpoint.map(|checkpoint| checkpoint.seqno);
+        if self.tables.newest() > covered.unwrap_or_default() {
+            return Some("what is erased is above the checkpoint");
+        }
         for run in self.runs.values() {
             let facts = &run.facts;
             if self.segments.contains_key(&run.id) {
@@ -433,7 +441,9 @@ fn apply_item(manifest: &mut Manifest, kind: u16, body: &mut Fields<'_>) -> Read
                 lowest: body.u64()?,
             });
         }
+        10 => manifest.tables.read_keyspaces(body)?,
         11 => manifest.passes = passes(body)?,
+        12 => manifest.tables.read_erased(body)?,
         13 => manifest.clock = manifest.clock.max(body.u64()?),
         _ => return Ok(false),
     }
@@ -486,6 +496,7 @@ fn run(body: &mut Fields<'_>) -> Read<NamedRun> {
     let (entries, tombstones) = (body.u64()?, body.u64()?);
     let (lowest, highest) = (body.u64()?, body.u64()?);
     let expiry = expiring(body, flags & 2 != 0)?;
+    let erased_to = body.u64()?;
     let from = body.bytes(BOUND_MAX)?;
     let to = match flags & 1 {
         0 => None,
@@ -508,6 +519,7 @@ fn run(body: &mut Fields<'_>) -> Read<NamedRun> {
         from,
         to,
         taken,
+        erased_to,
         facts: Facts {
             entries,
             tombstones,

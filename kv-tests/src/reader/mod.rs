@@ -14,15 +14,17 @@ mod file;
 mod log;
 mod manifest;
 mod run;
+mod tables;
 
 pub use file::Unreadable;
 
 use file::{File, Read};
-use log::{Place, Walked};
+use log::{Kind, Place, Walked};
 use manifest::{Manifest, Named, NamedRun, State};
 use run::{Held, RunEntry};
 use std::collections::BTreeMap;
 use std::path::Path;
+use tables::{Tables, full_key};
 
 const SEGMENT_HEADER: usize = 104;
 const FOOTER_FRAME: usize = 128;
@@ -31,9 +33,12 @@ const FOOTER_FRAME: usize = 128;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FileContents {
-    /// Every key that is not deleted, with its value as it was encoded. Whether one has expired is for a clock to say.
+    /// Every key of the store's own keyspace that is not deleted, with its value as it was encoded. Whether one has expired is
+    /// for a clock to say.
     pub live: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// When those of them expire that do, in milliseconds since 1970.
+    /// The same of each keyspace that has a name.
+    pub keyspaces: BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// When those of the store's own keyspace expire that do, in milliseconds since 1970.
     pub expires: BTreeMap<Vec<u8>, u64>,
     /// The clock of an engine reads no less.
     pub clock_ms: u64,
@@ -86,6 +91,7 @@ pub fn read(directory: &Path) -> Read<FileContents> {
         manifest: &manifest,
         segments: BTreeMap::new(),
         newest: BTreeMap::new(),
+        tables: manifest.tables.clone(),
         contents: FileContents {
             fingerprint: manifest.fingerprint.clone(),
             segments: manifest.segments.len() as u64,
@@ -106,17 +112,29 @@ pub fn read(directory: &Path) -> Read<FileContents> {
     }
     let Store {
         newest,
+        tables,
         mut contents,
         ..
     } = store;
+    for (name, _) in tables.keyspaces.values() {
+        contents.keyspaces.insert(name.clone(), BTreeMap::new());
+    }
     for (key, newest) in newest {
-        let Some(value) = newest.value else {
+        let erased = tables.is_erased(&key, newest.seqno);
+        let (Some(value), Some((id, key))) = (newest.value.filter(|_| !erased), split(&key)) else {
             continue;
         };
-        if let Some(expiry) = newest.expiry {
-            contents.expires.insert(key.clone(), expiry);
+        if id != 0 {
+            let named = tables.keyspaces.get(&id);
+            let of_keyspace = named.and_then(|(name, _)| contents.keyspaces.get_mut(name));
+            // One that was dropped is erased whole.
+            of_keyspace.map(|keys| keys.insert(key.to_vec(), value));
+            continue;
         }
-        contents.live.insert(key, value);
+        if let Some(expiry) = newest.expiry {
+            contents.expires.insert(key.to_vec(), expiry);
+        }
+        contents.live.insert(key.to_vec(), value);
     }
     Ok(contents)
 }
@@ -148,8 +166,10 @@ struct Store<'s> {
     manifest: &'s Manifest,
     /// All that were read, for the values in them.
     segments: BTreeMap<u64, File>,
-    /// By keys without their keyspace: version 0 has one.
+    /// By full keys.
     newest: BTreeMap<Vec<u8>, Newest>,
+    /// As of the last record that was read.
+    tables: Tables,
     contents: FileContents,
 }
 
@@ -203,21 +223,32 @@ impl Store<'_> {
         }
         let start = here.map_or(whole, Place::checkpoint);
         let (newest, contents) = (&mut self.newest, &mut self.contents);
-        log::walk(
+        let (tables, mut senseless) = (&mut self.tables, None);
+        let walked = log::walk(
             file,
             named,
             start,
             &mut |record| {
                 contents.records += 1;
+                if !matches!(record.kind, Kind::Put | Kind::Tombstone) {
+                    if let Err(what) = tables.apply(&record) {
+                        senseless.get_or_insert(what);
+                    }
+                    return;
+                }
                 let known = Newest {
                     seqno: record.seqno,
                     expiry: record.expiry,
-                    value: record.value,
+                    value: (record.kind == Kind::Put).then_some(record.value),
                 };
-                newest.insert(record.key, known);
+                newest.insert(full_key(record.keyspace, &record.key), known);
             },
             &mut |_| (),
-        )
+        )?;
+        match senseless {
+            Some(what) => file.wrong(0, what),
+            None => Ok(walked),
+        }
     }
 
     fn end(&mut self, file: &File, walked: Walked, both: bool) -> Read<()> {
@@ -241,11 +272,14 @@ impl Store<'_> {
         let is_live = |key: &[u8]| named.from.as_slice() <= key && ends_above(named, key);
         for entry in run.entries.into_iter().filter(|entry| is_live(&entry.key)) {
             self.contents.entries += 1;
-            let Some((&[0, 0, 0, 0], key)) = entry.key.split_first_chunk() else {
-                return file.wrong(0, "a keyspace of a later version");
+            let Some((keyspace, key)) = split(&entry.key) else {
+                return file.wrong(0, "a key without a keyspace");
             };
-            let key = key.to_vec();
-            let value = self.value(&file, &entry, &key)?;
+            let value = self.value(&file, &entry, (keyspace, key))?;
+            let key = entry.key.clone();
+            if self.tables.erases(&key, entry.seqno, named.erased_to) {
+                return file.wrong(0, "an entry that was erased before its run was written");
+            }
             let (seqno, expiry) = (entry.seqno, entry.expiry);
             let known = Newest {
                 seqno,
@@ -271,7 +305,7 @@ impl Store<'_> {
     }
 
     /// The value that an entry leads to, whether a newer layer has the key or not; `None`: a tombstone.
-    fn value(&mut self, file: &File, entry: &RunEntry, key: &[u8]) -> Read<Option<Vec<u8>>> {
+    fn value(&mut self, file: &File, entry: &RunEntry, key: (u32, &[u8])) -> Read<Option<Vec<u8>>> {
         let (segment, offset, length) = match &entry.held {
             Held::Here(value) => return Ok(Some(value.clone())),
             Held::Tombstone => return Ok(None),
@@ -291,10 +325,10 @@ impl Store<'_> {
                     && behind - offset == length
                     && record.seqno == entry.seqno
                     && record.expiry == entry.expiry
-                    && record.key == key
-                    && record.value.is_some() =>
+                    && (record.keyspace, record.key.as_slice()) == key
+                    && record.kind == Kind::Put =>
             {
-                Ok(record.value)
+                Ok(Some(record.value))
             }
             _ => log.wrong(offset, "not the record that a run refers to"),
         }
@@ -305,6 +339,12 @@ impl Store<'_> {
         let covered = self.manifest.checkpoint.as_ref();
         covered.is_some_and(|covered| covered.segment == segment && offset < covered.offset)
     }
+}
+
+/// The keyspace and the key of a full key.
+fn split(key: &[u8]) -> Option<(u32, &[u8])> {
+    let (keyspace, key) = key.split_first_chunk()?;
+    Some((u32::from_le_bytes(*keyspace).swap_bytes(), key))
 }
 
 fn ends_above(named: &NamedRun, key: &[u8]) -> bool {

@@ -93,6 +93,7 @@ macro_rules! tests {
 
 mod checkpoints;
 mod damage;
+mod erasures;
 mod expiry;
 mod files;
 mod life;

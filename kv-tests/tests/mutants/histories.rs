@@ -8,6 +8,9 @@ macro_rules! tests {
 #[path = "../histories/checkpoints.rs"]
 #[expect(dead_code, reason = "not every history has a fault of its own")]
 pub(crate) mod checkpoints;
+#[path = "../histories/erasures.rs"]
+#[expect(dead_code, reason = "not every history has a fault of its own")]
+pub(crate) mod erasures;
 #[path = "../histories/expiry.rs"]
 #[expect(dead_code, reason = "not every history has a fault of its own")]
 pub(crate) mod expiry;

@@ -162,7 +162,8 @@ fn engine_mutants() -> Vec<(PlantedFault, By)> {
 fn chore_mutants() -> Vec<(PlantedFault, By)> {
     use PlantedFault as P;
     use histories::{
-        checkpoints as c, expiry as e, merges as m, snapshots as s, transactions as t, views as v,
+        checkpoints as c, erasures as r, expiry as e, merges as m, snapshots as s,
+        transactions as t, views as v,
     };
     let mutants: [(PlantedFault, fn()); _] = [
         (
@@ -293,6 +294,22 @@ fn chore_mutants() -> Vec<(PlantedFault, By)> {
         (
             P::DroppedIsUnchanged,
             t::a_deletion_that_left_no_trace_is_too_old_and_never_unchanged,
+        ),
+        (
+            P::ErasureIgnoredByMerge,
+            r::a_merge_leaves_out_what_is_erased_and_lets_the_erasure_go,
+        ),
+        (
+            P::ErasureDroppedEarly,
+            r::an_erasure_stays_as_long_as_a_run_has_what_it_covers,
+        ),
+        (
+            P::ErasureNotReplayed,
+            r::what_was_erased_behind_the_checkpoint_is_erased_behind_a_crash,
+        ),
+        (
+            P::ErasureUnnoticed,
+            r::a_condition_notices_that_its_key_was_erased,
         ),
     ];
     let mutants = mutants.into_iter();

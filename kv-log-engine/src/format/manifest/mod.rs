@@ -62,7 +62,7 @@ pub(crate) struct Features {
 /// What an image takes at most: beside its items, and for each of them with its head.
 const IMAGE_HEAD_BYTES: usize = 512;
 const SEGMENT_ITEM_BYTES: usize = SEGMENT_BODY_BYTES + 16;
-const RUN_ITEM_BYTES: usize = 160;
+const RUN_ITEM_BYTES: usize = 168;
 /// A segment that a run refers to: three short numbers.
 const REFERRED_BYTES: usize = 20;
 

@@ -1,6 +1,7 @@
 //! Runs, the checkpoint and the merges under way, as the manifest names them. FORMAT.md, "Manifest".
 
 use crate::format::cursor::Cursor;
+use crate::format::erasures::Covered;
 use crate::format::ids::{LevelId, SegmentId, Seqno};
 use crate::format::run::footer::{Expiring, Referred};
 use crate::format::run::{FULL_KEY_BYTES_MAX, RunId, push_varint};
@@ -12,7 +13,7 @@ pub(crate) const SEPARATOR_BYTES_MAX: usize = 256;
 /// The longest that is read: above the longest key.
 const BOUND_BYTES_MAX: usize = FULL_KEY_BYTES_MAX + 1;
 /// A run's item without its head, and without the segments that it refers to.
-pub(super) const RUN_BODY_BYTES_MAX: usize = 112 + 2 * (4 + SEPARATOR_BYTES_MAX);
+pub(super) const RUN_BODY_BYTES_MAX: usize = 120 + 2 * (4 + SEPARATOR_BYTES_MAX);
 /// The interval ends before the last key of all.
 const FLAG_BOUNDED: u32 = 1;
 /// Entries of the run expire.
@@ -80,10 +81,22 @@ pub(crate) struct RunEntry {
     pub(crate) lowest: Seqno,
     pub(crate) highest: Seqno,
     pub(crate) expiring: Option<Expiring>,
+    /// What is erased at this seqno or a lower one was left out when it was written.
+    pub(crate) erased_to: Seqno,
     pub(crate) referred: BTreeMap<SegmentId, Referred>,
 }
 
 impl RunEntry {
+    /// The run as far as erasures are concerned.
+    pub(crate) fn covered(&self) -> Covered<'_> {
+        Covered {
+            from: &self.from,
+            to: self.to.as_deref(),
+            lowest: self.lowest,
+            erased_to: self.erased_to,
+        }
+    }
+
     pub(super) fn encode(&self, body: &mut Vec<u8>) {
         push_numbers(body, &[self.id.get()]);
         body.extend_from_slice(&self.salt.0);
@@ -101,6 +114,7 @@ impl RunEntry {
         ];
         push_numbers(body, &numbers);
         Expiring::encode(self.expiring, body);
+        push_numbers(body, &[self.erased_to.get()]);
         push_key(body, &self.from);
         if let Some(to) = &self.to {
             push_key(body, to);
@@ -137,6 +151,7 @@ impl RunEntry {
             lowest: Seqno::new(cursor.u64()?),
             highest: Seqno::new(cursor.u64()?),
             expiring: Expiring::decode(cursor, flags & FLAG_EXPIRES != 0)?,
+            erased_to: Seqno::new(cursor.u64()?),
             from: take_key(cursor)?,
             to: if flags & FLAG_BOUNDED == 0 {
                 None

@@ -43,6 +43,7 @@ fn run(id: u64, level: u64, from: &str, to: Option<&str>, referred: &[u64]) -> R
         lowest: Seqno::new(2),
         highest: Seqno::new(30),
         expiring: None,
+        erased_to: Seqno::ZERO,
         referred: referred.collect(),
     }
 }
@@ -112,7 +113,7 @@ prop_compose! {
         expiring in option::of((1..u64::MAX, any::<u64>(), any::<u64>())),
         referred in btree_map(1_u64.., any::<(u64, u64)>(), 0..5),
     ) -> RunEntry {
-        let [id, level, taken, file_bytes, entries, tombstones, lowest, highest, _] = numbers;
+        let [id, level, taken, file_bytes, entries, tombstones, lowest, highest, erased_to] = numbers;
         let referred = referred.into_iter().map(|(id, (records, bytes))| {
             (SegmentId::new(id), Referred { records, bytes })
         });
@@ -133,6 +134,7 @@ prop_compose! {
                 earliest_ms: one.min(other),
                 latest_ms: one.max(other),
             }),
+            erased_to: Seqno::new(erased_to),
             referred: referred.collect(),
         }
     }

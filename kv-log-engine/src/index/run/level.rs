@@ -3,7 +3,8 @@
 use super::named::Run;
 use super::range::RunRange;
 use super::reader::{RunReader, hides};
-use crate::format::ids::LevelId;
+use crate::format::erasures::{Covered, Erasures};
+use crate::format::ids::{LevelId, Seqno};
 use crate::format::run::KEYS_END;
 use crate::format::run::block::Version;
 use crate::format::run::filter::KeyHash;
@@ -38,6 +39,17 @@ impl LiveRun {
         Interval {
             lower: Bound::Included(self.from.to_vec()),
             upper: to.map_or(Bound::Unbounded, Bound::Excluded),
+        }
+    }
+
+    /// The run as far as erasures are concerned.
+    pub(crate) fn covered(&self) -> Covered<'_> {
+        let entry = self.run.entry();
+        Covered {
+            from: &self.from,
+            to: self.to.as_deref(),
+            lowest: entry.lowest,
+            erased_to: entry.erased_to,
         }
     }
 
@@ -97,12 +109,19 @@ impl Level {
         (!candidate.ends_at_or_before(key)).then_some(candidate)
     }
 
-    /// What this level says of a key.
+    /// What this level says of a key, of which what has this seqno or a lower one is erased: a run that has nothing newer
+    /// is not read.
     ///
     /// # Errors
     /// As [`RunReader::get`]; what cannot be opened says which keys it hides.
-    pub(crate) fn get(&self, key: &[u8], hash: KeyHash) -> Result<Option<Version<Shared>>> {
-        match self.run_of(key) {
+    pub(crate) fn get(
+        &self,
+        key: &[u8],
+        hash: KeyHash,
+        floor: Seqno,
+    ) -> Result<Option<Version<Shared>>> {
+        let is_erased = |live: &&LiveRun| floor > Seqno::ZERO && live.run.entry().highest <= floor;
+        match self.run_of(key).filter(|live| !is_erased(live)) {
             Some(live) => live.reader()?.get(key, hash),
             None => Ok(None),
         }
@@ -123,6 +142,7 @@ impl Level {
             left: begin..end,
             interval: interval.clone(),
             direction,
+            erasures: Erasures::default(),
             current: None,
         }
     }
@@ -136,10 +156,34 @@ pub(crate) struct LevelRange {
     left: Range<usize>,
     interval: Interval,
     direction: Direction,
+    /// What need not be read.
+    erasures: Erasures,
     current: Option<(Interval, RunRange)>,
 }
 
 impl LevelRange {
+    /// The same around what these erasures cover of whole runs, and of the beginnings of runs.
+    pub(crate) fn around(mut self, erasures: Erasures) -> Self {
+        self.erasures = erasures;
+        self
+    }
+
+    /// Where what is left of a run begins, if that is not where it did. `None`: nothing is left.
+    fn behind_erased(&self, live: &LiveRun, mut wanted: Interval) -> Option<Interval> {
+        let from = match &wanted.lower {
+            Bound::Included(from) | Bound::Excluded(from) => from,
+            Bound::Unbounded => return Some(wanted),
+        };
+        let highest = live.run.entry().highest;
+        if let Some(behind) = self.erasures.erased_front(from, highest) {
+            if wanted.is_below(behind) || live.ends_at_or_before(behind) {
+                return None;
+            }
+            wanted.lower = Bound::Included(behind.to_vec());
+        }
+        Some(wanted)
+    }
+
     /// Goes on to the next run. `Some`: there is none, or it cannot be opened, which is a hole of all keys that are wanted of
     /// it.
     fn enter(&mut self) -> Result<Option<Filled>> {
@@ -151,6 +195,14 @@ impl LevelRange {
         let next = &self.runs[at];
         let live = next.interval();
         let wanted = self.interval.within(&live);
+        let wanted = match self.erasures.is_empty() {
+            true => Some(wanted),
+            false => self.behind_erased(next, wanted),
+        };
+        let Some(wanted) = wanted else {
+            self.left = behind;
+            return Ok(None);
+        };
         let hole = match next.reader() {
             Ok(reader) => {
                 self.current = Some((live, reader.range(wanted, self.direction)));

@@ -109,6 +109,7 @@ impl Written {
             lowest: facts.lowest,
             highest: facts.highest,
             expiring: facts.expiring,
+            erased_to: Seqno::ZERO,
             referred: facts.referred.clone(),
         }
     }
