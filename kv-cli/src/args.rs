@@ -79,39 +79,6 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// What has to be known before the command line is understood: how to say that it is not.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Manner {
-    pub(crate) json: bool,
-    pub(crate) color: ColorChoice,
-}
-
-impl Manner {
-    pub(crate) fn of(given: &[OsString]) -> Self {
-        let mut manner = Self {
-            json: false,
-            color: ColorChoice::Auto,
-        };
-        let mut words = given.iter().skip(1).map(|word| word.to_string_lossy());
-        while let Some(word) = words.next() {
-            let color = match word.as_ref() {
-                "--" => break,
-                "--json" => {
-                    manner.json = true;
-                    continue;
-                }
-                "--color" => words.next(),
-                word => word.strip_prefix("--color=").map(|it| it.to_owned().into()),
-            };
-            // A word that is no colour is about to be refused by the parser.
-            if let Some(Ok(color)) = color.map(|word| word.parse()) {
-                manner.color = color;
-            }
-        }
-        manner
-    }
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create an empty store.
@@ -175,7 +142,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         among: Among,
     },
-    /// List and create keyspaces: keys of their own beside each other, in one store.
+    /// List, create, drop and clear keyspaces: keys of their own beside each other, in one store.
     ///
     /// A keyspace is named with --keyspace in front of or behind every other command. Keyspaces have types of their own; one
     /// that is created here holds plain bytes.
@@ -418,6 +385,25 @@ pub(crate) enum Keyspaces {
         #[arg(required = true)]
         names: Vec<String>,
     },
+    /// Remove keyspaces, and everything in them. Asks on a terminal whether it shall.
+    ///
+    /// A keyspace that is created with the same name later is another one, and empty.
+    ///
+    /// With --json, for each: `{"keyspace": NAME, "dropped": true}`
+    Drop(Removal),
+    /// Remove all keys of keyspaces, which stay. Asks on a terminal whether it shall.
+    ///
+    /// With --json, for each: `{"keyspace": NAME, "cleared": true}`
+    Clear(Removal),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Removal {
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+    /// Remove without asking.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 /// For the commands that are given keys.
@@ -446,21 +432,5 @@ mod tests {
             let needs_no_store = matches!(command.get_name(), "completions" | "man");
             assert_ne!(says, needs_no_store, "{}", command.get_name());
         }
-    }
-
-    #[test]
-    fn the_manner_of_an_answer_is_known_without_understanding_the_question() {
-        let manner = |words: &[&str]| {
-            let given: Vec<OsString> = words.iter().map(Into::into).collect();
-            let Manner { json, color } = Manner::of(&given);
-            (json, color)
-        };
-        let (auto, never) = (ColorChoice::Auto, ColorChoice::Never);
-        assert_eq!(manner(&["--json", "get"]), (false, auto), "the program");
-        assert_eq!(manner(&["kvlog", "bogus", "--json"]), (true, auto));
-        assert_eq!(manner(&["kvlog", "get", "--", "--json"]), (false, auto));
-        assert_eq!(manner(&["kvlog", "--color", "never"]), (false, never));
-        assert_eq!(manner(&["kvlog", "--color=never", "x"]), (false, never));
-        assert_eq!(manner(&["kvlog", "--color", "pink"]), (false, auto));
     }
 }

@@ -1,13 +1,15 @@
 //! `kvlog`: a durable key-value store on the command line, at the level of bytes.
 //!
-//! `args` says what can be asked, `parse` what its sizes and times are, `spelling` and `typed` what a key is, `commands` does it, `input` and `output` turn JSON lines into bytes and back,
-//! `terminal` and `progress` speak to people, `failure` turns errors into one line and an exit code, `startup` looks at what
-//! was handed to the process, `stop` at whether it is to end.
+//! `args` says what can be asked, `manner` how to answer what cannot, `parse` what sizes and times are, `spelling` and `typed`
+//! what a key is, `commands` does it, `input` and `output` turn JSON lines into bytes and back, `terminal` and `progress` speak
+//! to people, `failure` turns errors into one line and an exit code, `startup` looks at what was handed to the process, `stop`
+//! at whether it is to end.
 
 mod args;
 mod commands;
 mod failure;
 mod input;
+mod manner;
 mod output;
 mod parse;
 mod progress;
@@ -18,10 +20,11 @@ mod terminal;
 mod text;
 mod typed;
 
-use args::{Args, Manner};
+use args::Args;
 use clap::Parser;
 use clap::error::ErrorKind;
 use failure::Failure;
+use manner::Manner;
 use std::ffi::OsString;
 use std::process::ExitCode;
 

@@ -89,21 +89,11 @@ fn del_together(args: &Args, asked: &Del, store: &Engine, keys: &Keys) -> Outcom
         if !confirm(asked.yes, &question)? {
             return end(args, store, 0, "nothing was removed");
         }
-        erase(store, &edges)?;
+        // One record, however many there are: all of them or none.
+        store.delete_range(edges.range())?;
     }
     let said = format!("removed {}", counted(found, "key"));
     end(args, store, found, &said)
-}
-
-/// All of them or none.
-fn erase(store: &Engine, edges: &Edges) -> Result<(), Failure> {
-    let mut batch = store.batch();
-    let mut scan = start_scan(store, edges)?;
-    while let Some(key) = scan.next_key().transpose()? {
-        batch.delete(&key)?;
-    }
-    store.write(batch)?;
-    Ok(())
 }
 
 fn end(args: &Args, store: &Engine, removed: u64, said: &str) -> Outcome {

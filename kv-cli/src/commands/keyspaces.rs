@@ -1,9 +1,11 @@
 //! Keyspaces: what a command is about, and `keyspaces`.
 
-use super::{Outcome, close, open};
-use crate::args::Args;
+use super::confirm::{confirm, refuse_unasked};
+use super::{NO, Outcome, close, note, open};
+use crate::args::{Args, Removal};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::text::counted;
 use kv_log_engine::{Create, Engine, KeyspaceInfo};
 use kv_trait::{Error, ErrorKind, Fingerprint};
 use serde_json::{Value, json};
@@ -118,36 +120,95 @@ pub(super) fn create(args: &Args, names: &[String]) -> Outcome {
             return Err(Failure::input(message, "give another name"));
         }
     }
-    let mut made = 0;
-    let outcome = create_all(&store, names, &mut made);
-    let reported = outcome
-        .and_then(|()| close(&store))
-        .and_then(|()| report(args, names));
-    reported.map_err(|cause| match made {
-        0 => cause,
-        _ => cause.after(
-            format!("created: {}", names[..made].join(", ")),
-            Some(("created", made as u64)),
-        ),
-    })?;
+    each(args, &store, names, "created", |name| {
+        store.keyspace(name, &Fingerprint::raw()).map(drop)
+    })
+}
+
+/// What becomes of a keyspace.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Removed {
+    Dropped,
+    Cleared,
+}
+
+pub(super) fn remove(args: &Args, removal: &Removal, removed: Removed) -> Outcome {
+    refuse_unasked(removal.yes)?;
+    let store = open(args, Create::Never)?;
+    let mut handles = Vec::new();
+    for name in &removal.names {
+        handles.push(find(&store, name, false)?);
+    }
+    let mut keys = 0;
+    for handle in &handles {
+        keys += count(handle)?;
+    }
+    let names = removal.names.join(", ");
+    let path = store.path().display();
+    let keys = counted(keys, "key");
+    let (word, question) = match removed {
+        Removed::Dropped => ("dropped", format!("drop {names} with {keys} from {path}?")),
+        Removed::Cleared => ("cleared", format!("remove {keys} of {names} from {path}?")),
+    };
+    if !confirm(removal.yes, &question)? {
+        close(&store)?;
+        note(args, "nothing was removed");
+        return Ok(ExitCode::from(NO));
+    }
+    each(args, &store, &removal.names, word, |name| match removed {
+        // One that stands there twice is gone already.
+        Removed::Dropped => store.drop_keyspace(name).map(drop),
+        Removed::Cleared => handles
+            .iter()
+            .zip(&removal.names)
+            .filter(|(_, known)| *known == name)
+            .try_for_each(|(handle, _)| handle.clear()),
+    })
+}
+
+fn count(keyspace: &Engine) -> Result<u64, Failure> {
+    let mut scan = keyspace.scan(..)?;
+    let mut count = 0;
+    while scan.next_key().transpose()?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Does it to one after the other, closes the store, and says what is done: also where something fails after it.
+fn each(
+    args: &Args,
+    store: &Engine,
+    names: &[String],
+    word: &'static str,
+    mut one: impl FnMut(&String) -> Result<(), Error>,
+) -> Outcome {
+    let mut done = 0;
+    let outcome = names.iter().try_for_each(|name| {
+        one(name)?;
+        done += 1;
+        Ok::<_, Failure>(())
+    });
+    outcome
+        .and_then(|()| close(store))
+        .and_then(|()| report(args, names, word))
+        .map_err(|cause| match done {
+            0 => cause,
+            _ => cause.after(
+                format!("{word}: {}", names[..done].join(", ")),
+                Some((word, done as u64)),
+            ),
+        })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn create_all(store: &Engine, names: &[String], made: &mut usize) -> Result<(), Failure> {
-    for name in names {
-        store.keyspace(name, &Fingerprint::raw())?;
-        *made += 1;
-    }
-    Ok(())
-}
-
-fn report(args: &Args, names: &[String]) -> Result<(), Failure> {
+fn report(args: &Args, names: &[String], word: &str) -> Result<(), Failure> {
     let mut output = Output::new();
     for name in names {
         if args.json {
-            output.json(&json!({ "keyspace": name, "created": true }))?;
+            output.json(&json!({ "keyspace": name, word: true }))?;
         } else if !args.quiet {
-            output.line(&format!("created keyspace {name}"))?;
+            output.line(&format!("{word} keyspace {name}"))?;
         }
     }
     output.finish()

@@ -20,6 +20,7 @@ use crate::spelling::{KeyAs, Keys};
 use crate::terminal;
 use crate::text::counted;
 use edges::Edges;
+use keyspaces::Removed;
 use kv_log_engine::{Create, Engine, Options, Scan, TornTail};
 use kv_trait::{Error, ErrorKind};
 use std::error::Error as _;
@@ -67,6 +68,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
             match asked {
                 Keyspaces::List => keyspaces::list(args),
                 Keyspaces::Create { names } => keyspaces::create(args, names),
+                Keyspaces::Drop(removal) => keyspaces::remove(args, removal, Removed::Dropped),
+                Keyspaces::Clear(removal) => keyspaces::remove(args, removal, Removed::Cleared),
             }
         }
         Command::Import {

@@ -67,3 +67,42 @@ fn keys_and_ranges_do_not_mix() {
     }
     assert_eq!(bench.good(&["count"]), b"4\n");
 }
+
+#[test]
+fn a_keyspace_is_dropped_or_cleared_with_all_that_is_in_it() {
+    let bench = filled();
+    bench.good(&["keyspaces", "create", "a", "b", "c"]);
+    for keyspace in ["a", "b", "c"] {
+        bench.good(&["set", "k", "v", "--keyspace", keyspace]);
+    }
+    assert_eq!(
+        bench.good(&["keyspaces", "clear", "a", "--yes"]),
+        b"cleared keyspace a\n"
+    );
+    assert_eq!(bench.good(&["count", "--keyspace", "a"]), b"0\n");
+    assert_eq!(
+        bench.good(&["keyspaces", "drop", "a", "b", "-y", "--json"]),
+        b"{\"dropped\":true,\"keyspace\":\"a\"}\n{\"dropped\":true,\"keyspace\":\"b\"}\n"
+    );
+    bench.bad(4, &["get", "k", "--keyspace", "a"]);
+    assert_eq!(bench.good(&["get", "k", "--keyspace", "c"]), b"v");
+    assert_eq!(bench.good(&["count"]), b"4\n", "the store's own are others");
+    bench.good(&["keyspaces", "create", "a"]);
+    assert_eq!(bench.good(&["count", "--keyspace", "a"]), b"0\n");
+    bench.good(&["verify"]);
+}
+
+#[test]
+fn keyspaces_are_removed_when_all_are_there_and_somebody_said_yes() {
+    let bench = filled();
+    bench.good(&["keyspaces", "create", "a"]);
+    bench.good(&["set", "k", "v", "--keyspace", "a"]);
+    for command in ["drop", "clear"] {
+        let said = bench.bad(2, &["keyspaces", command, "a"]);
+        assert!(said.contains("(pass --yes)"), "{said}");
+        let said = bench.bad(4, &["keyspaces", command, "a", "absent", "-y"]);
+        assert!(said.contains("there is no keyspace \"absent\""), "{said}");
+        bench.bad(4, &["keyspaces", command, "", "-y"]);
+    }
+    assert_eq!(bench.good(&["count", "--keyspace", "a"]), b"1\n");
+}
