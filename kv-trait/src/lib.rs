@@ -38,9 +38,9 @@ mod store;
 mod version;
 
 pub use capability::{
-    Batches, Capability, Change, Changes, Closing, Condition, Event, Expiry, Items, KeyRange,
-    Keyspaces, Query, RangeDeletes, Scans, Snapshot, Snapshots, Transaction, Transactions, Update,
-    Updates, Versions, Watches, Written,
+    Batches, Capability, Change, Changes, Closing, Condition, Event, EventKind, Expiry, Items,
+    KeyRange, Keyspaces, Query, RangeDeletes, Scans, Snapshot, Snapshots, Transaction,
+    Transactions, Update, Updates, Versions, Watches, Written,
 };
 pub use codec::{Codec, Json, Postcard, Probed, Raw};
 pub use error::{Effect, Error, ErrorKind, Result};

@@ -87,7 +87,8 @@ impl Reference {
 
     /// The state, if this handle can be used.
     fn open(&self) -> Result<MutexGuard<'_, State>> {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.batch += 1;
         if state.closed {
             return Err(Error::new(ErrorKind::Closed, "the store is closed"));
         }

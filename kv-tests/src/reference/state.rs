@@ -52,6 +52,8 @@ pub(super) struct Told {
     pub(super) key: Key,
     pub(super) value: Option<Value>,
     pub(super) version: u64,
+    /// The same for all that are written as one.
+    pub(super) batch: u64,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +63,8 @@ pub(super) struct State {
     pub(super) now: Duration,
     pub(super) written: BTreeMap<(u32, Key), Vec<(u64, Put)>>,
     pub(super) log: Vec<Told>,
+    /// One for each operation.
+    pub(super) batch: u64,
     pub(super) names: BTreeMap<String, u32>,
     pub(super) spaces: u32,
     pub(super) dropped: BTreeSet<u32>,
@@ -120,6 +124,7 @@ impl State {
             key: key.clone(),
             value: put.value.clone(),
             version: self.last,
+            batch: self.batch,
         });
         let entries = self.written.entry((keyspace, key.clone())).or_default();
         entries.push((self.last, put));

@@ -1,8 +1,9 @@
 //! Watchers: a place in the list of all writes.
 
+use super::state::Told;
 use super::{Lie, Reference};
 use crate::fixture::{Key, Value};
-use kv_trait::{Event, Items, KeyRange, Result, Stream, Version, Watches, async_trait};
+use kv_trait::{Event, EventKind, Items, KeyRange, Result, Stream, Version, Watches, async_trait};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -38,10 +39,18 @@ impl Stream for Watcher {
             }
         };
         this.next = Some(next);
+        let same_batch = |later: &&Told| later.batch == told.batch;
+        let mut later = state.log.iter().skip(next).take_while(same_batch);
+        let is_own =
+            |later: &Told| later.keyspace == store.keyspace && this.range.contains(&later.key);
+        let key = told.key.clone();
         Poll::Ready(Some(Ok(Event {
-            key: told.key.clone(),
-            value: told.value.clone(),
+            kind: match told.value.clone() {
+                Some(value) => EventKind::put(key, value),
+                None => EventKind::Remove { key },
+            },
             version: Version::from_u64(told.version),
+            ends_batch: !later.any(is_own),
         })))
     }
 }
@@ -57,7 +66,7 @@ impl Watches<Key, Value> for Reference {
         let next = match after.map(Version::to_u64) {
             Some(after) => {
                 let again = u64::from(self.lies(Lie::AfterIsIncluded));
-                let place = |told: &super::state::Told| told.version + again <= after;
+                let place = |told: &Told| told.version + again <= after;
                 Some(state.log.iter().take_while(|told| place(told)).count())
             }
             None if self.lies(Lie::WatchBeginsLate) => None,

@@ -40,7 +40,7 @@ pub use snapshots::{Snapshot, Snapshots};
 pub use transactions::{Transaction, Transactions};
 pub use updates::{Update, Updates};
 pub use versions::Versions;
-pub use watches::{Event, Watches};
+pub use watches::{Event, EventKind, Watches};
 
 use std::fmt;
 
