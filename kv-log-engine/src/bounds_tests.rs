@@ -3,7 +3,7 @@
 use crate::batch::CONDITIONS_BYTES_MAX;
 use crate::budgets::{
     CHORE_BYTES_PER_SECOND_MIN, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, SEPARATION_BYTES_DEFAULT,
-    SEPARATION_BYTES_MAX,
+    SEPARATION_BYTES_MAX, WATCH_BYTES_MAX_DEFAULT,
 };
 use crate::commit::Limits;
 use crate::commit::rotate::NAMES_LOOKED_AT;
@@ -70,6 +70,10 @@ fn the_table_of_bounds_is_true() {
         (
             "rate of chores, bytes a second, smallest choice",
             CHORE_BYTES_PER_SECOND_MIN.into(),
+        ),
+        (
+            "log that watches keep, bytes, unless chosen otherwise",
+            WATCH_BYTES_MAX_DEFAULT.into(),
         ),
         (
             "space zero-filled ahead, smallest step, bytes",

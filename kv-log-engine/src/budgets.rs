@@ -15,6 +15,8 @@ pub const MEMORY_BYTES_MIN: u64 = MIB;
 pub const SEPARATION_BYTES_DEFAULT: u32 = 1024;
 /// The longest choice: a value of this length never moves into a run.
 pub const SEPARATION_BYTES_MAX: u32 = 64 * 1024;
+/// What watches keep of the log beyond the store's own need, in bytes, unless another amount is chosen.
+pub const WATCH_BYTES_MAX_DEFAULT: u64 = 256 * MIB;
 /// The lowest rate at which chores may be told to write, in bytes a second.
 pub const CHORE_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 
@@ -82,6 +84,7 @@ pub(crate) struct Asked {
     pub(crate) chore_bytes_per_second: Option<u64>,
     pub(crate) view_age_max: Option<Duration>,
     pub(crate) pinned_bytes_max: Option<u64>,
+    pub(crate) watch_bytes_max: Option<u64>,
     pub(crate) tuning: Tuning,
 }
 
@@ -94,6 +97,7 @@ impl Default for Asked {
             chore_bytes_per_second: None,
             view_age_max: None,
             pinned_bytes_max: None,
+            watch_bytes_max: None,
             tuning: Tuning::default(),
         }
     }
@@ -114,6 +118,8 @@ pub(crate) struct Budgets {
     pub(crate) chore_bytes_per_second: Option<u64>,
     /// A scan or snapshot that is older ends.
     pub(crate) view_age_max: Option<Duration>,
+    /// What watches may keep of the log that nobody else needs.
+    pub(crate) watch_bytes_max: u64,
     pub(crate) block_bytes: u32,
     pub(crate) compress: bool,
     /// A run that a merge writes ends at this length.
@@ -170,6 +176,10 @@ impl Budgets {
             disk_bytes_max: asked.disk_bytes_max,
             chore_bytes_per_second: asked.chore_bytes_per_second,
             view_age_max: asked.view_age_max,
+            watch_bytes_max: asked
+                .watch_bytes_max
+                .unwrap_or(WATCH_BYTES_MAX_DEFAULT)
+                .min(share),
             block_bytes: tuning.block_bytes.unwrap_or(BLOCK_BYTES),
             compress: tuning.compress.unwrap_or(true),
             run_bytes: tuning.run_bytes.unwrap_or(unit),

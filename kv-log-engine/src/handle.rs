@@ -23,6 +23,7 @@ use crate::index::cache::PieceCache;
 use crate::index::levels::Levels;
 use crate::index::views::Views;
 use crate::log::files::SegmentFiles;
+use crate::log::followers::{Followers, Known};
 use crate::log::writer::SegmentWriter;
 use crate::open::Opened;
 use crate::options::Options;
@@ -54,6 +55,7 @@ pub(crate) struct Handle {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) tail: Arc<LogTail>,
+    pub(crate) followers: Arc<Followers>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) poison: Poison,
     pub(crate) fingerprint: Fingerprint,
@@ -137,6 +139,15 @@ impl Handle {
         if recovered.memtable.expires() || manifest.runs.iter().any(expires) {
             clock.note_use();
         }
+        let log = manifest.segments.iter().filter(|entry| entry.is_log());
+        let log = log.filter_map(|entry| {
+            Some(Known {
+                segment: Arc::clone(recovered.segments.get(&entry.id)?),
+                base_seqno: entry.base_seqno,
+                end: entry.end,
+            })
+        });
+        let followers = Followers::new(log, active.end);
         let published = Arc::new(Published::new(
             recovered.memtable,
             covered,
@@ -156,6 +167,7 @@ impl Handle {
             layers: Arc::new(Visible {
                 published: Arc::clone(&published),
                 tail: Arc::clone(&tail),
+                followers: Arc::clone(&followers),
             }),
             views: Arc::clone(&views),
             reserve: Arc::clone(&reserve),
@@ -180,6 +192,7 @@ impl Handle {
             Active::new(
                 segment,
                 Arc::clone(&counters),
+                Arc::clone(&followers),
                 poison.clone(),
                 Arc::clone(&options.host),
                 attempt,
@@ -217,6 +230,7 @@ impl Handle {
             host: options.host,
             clock,
             tail,
+            followers,
             counters,
             poison,
             fingerprint,

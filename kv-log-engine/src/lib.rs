@@ -73,13 +73,14 @@ mod store;
 mod sync;
 mod transaction;
 mod verify;
+mod watch;
 
 pub use batch::{Batch, Receipt};
 #[doc(hidden)]
 pub use budgets::Tuning;
 pub use budgets::{
     CHORE_BYTES_PER_SECOND_MIN, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, SEPARATION_BYTES_DEFAULT,
-    SEPARATION_BYTES_MAX,
+    SEPARATION_BYTES_MAX, WATCH_BYTES_MAX_DEFAULT,
 };
 pub use compact::{CompactProgress, CompactReport};
 pub use engine::{Engine, Submitted};
@@ -92,7 +93,9 @@ pub use recovery::{RecoveryReport, TornTail};
 pub use scan::Scan;
 pub use snapshot::Snapshot;
 pub use stats::{
-    ChoreKind, LevelStats, Pressure, SegmentKind, SegmentStats, Stats, ViewStats, Written,
+    ChoreKind, LevelStats, Pressure, SegmentKind, SegmentStats, Stats, ViewStats, WatchStats,
+    Written,
 };
 pub use transaction::{Transaction, TransactionScan};
 pub use verify::{Damage, VerifyReport, verify};
+pub use watch::{Change, Missed, Watch};

@@ -243,6 +243,16 @@ impl Options {
         self
     }
 
+    /// How many bytes of log watches may keep on disk that the store itself does not need any more, all together, because
+    /// they have not read it yet. Beyond, the oldest of it goes, and whoever has not read that is told what it missed; no
+    /// writer waits. [`crate::WATCH_BYTES_MAX_DEFAULT`] unless set; with [`Options::disk_bytes_max`] at most a sixteenth of
+    /// that. Zero: a watch sees what the store keeps for itself, which is the log since the last checkpoint. On a full disk it
+    /// is as if it were zero.
+    pub const fn watch_bytes_max(mut self, bytes: u64) -> Self {
+        self.asked.watch_bytes_max = Some(bytes);
+        self
+    }
+
     /// Sizes for tests and benchmarks of this workspace. No promises.
     #[doc(hidden)]
     pub const fn tuning(mut self, tuning: Tuning) -> Self {

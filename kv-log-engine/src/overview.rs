@@ -4,7 +4,9 @@ use crate::format::manifest::RunEntry;
 use crate::handle::Handle;
 use crate::index::View;
 use crate::index::run::level::Level;
-use crate::stats::{DAMAGES_MAX, LevelStats, SegmentStats, Stats, ViewStats, Written, read};
+use crate::stats::{
+    DAMAGES_MAX, LevelStats, SegmentStats, Stats, ViewStats, WatchStats, Written, read,
+};
 
 /// Counters and sizes now. Waits for nobody: what the manifest would say is taken from the view.
 pub(crate) fn stats(handle: &Handle) -> Stats {
@@ -72,6 +74,7 @@ pub(crate) fn stats(handle: &Handle) -> Stats {
             age: handle.host.now().saturating_sub(since),
             pinned_bytes: standing.pinned_bytes,
         }),
+        slowest_watch: slowest_watch(handle, counted.last_seqno.get()),
         open_segment_files: handle.files.open_count() as u64,
         poisoned: handle.poison.is_set(),
         read_only: handle
@@ -81,6 +84,17 @@ pub(crate) fn stats(handle: &Handle) -> Stats {
             .filter(|_| !chores.is_settled()),
         ..counted
     }
+}
+
+fn slowest_watch(handle: &Handle, last: u64) -> Option<WatchStats> {
+    let slowest = handle.followers.slowest()?;
+    Some(WatchStats {
+        age: handle.host.now().saturating_sub(slowest.since),
+        next: slowest.next,
+        behind: (last + 1).saturating_sub(slowest.next.get()),
+        kept_bytes: slowest.kept_bytes,
+        watches: slowest.count as u64,
+    })
 }
 
 fn level(level: &Level) -> LevelStats {

@@ -158,6 +158,12 @@ faults! {
     ErasureNotReplayed,
     /// A condition does not notice that a key was erased.
     ErasureUnnoticed,
+    /// Watches show a group that is written and not synced.
+    WatchedBeforeSync,
+    /// A watch that comes to the end of a segment leaves out the next one.
+    RotationSkipped,
+    /// A watch goes on behind what it has missed without a word.
+    MissedUntold,
 }
 
 /// 0: none; otherwise one above the fault.

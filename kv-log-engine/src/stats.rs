@@ -54,6 +54,8 @@ pub struct Stats {
     pub last_chore_error: Option<Error>,
     /// The oldest scan or snapshot, if there is one.
     pub oldest_view: Option<ViewStats>,
+    /// The watch that is furthest behind, if there is one.
+    pub slowest_watch: Option<WatchStats>,
     /// Bytes written, by whom.
     pub written: Written,
     /// What merges and lookups could not read so far, and went around: keys that are lost, filters that are of no use. A
@@ -212,6 +214,22 @@ pub struct ViewStats {
     pub age: Duration,
     /// Bytes of files that are kept only because it, or a younger one, may read them.
     pub pinned_bytes: u64,
+}
+
+/// The watch that is furthest behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WatchStats {
+    /// Since it was made.
+    pub age: Duration,
+    /// The version that it reads next.
+    pub next: Seqno,
+    /// Records that it has not read yet, whatever their keys are.
+    pub behind: u64,
+    /// Bytes of log that are kept only because it, or another one, has not read them.
+    pub kept_bytes: u64,
+    /// How many watches there are.
+    pub watches: u64,
 }
 
 /// Bytes written since the open, by whom. Space that is filled with zeros ahead of the log counts for nobody.

@@ -40,6 +40,7 @@ const LAYERS: &[&[&str]] = &[
         "snapshot",
         "transaction",
         "verify",
+        "watch",
     ],
 ];
 

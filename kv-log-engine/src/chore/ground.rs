@@ -55,6 +55,14 @@ pub(crate) trait Layers: Debug + Send + Sync {
     fn replace(&self, levels: Levels, added: Vec<Arc<Segment>>);
     /// The manifest has let these segments go; they are handed out of the view.
     fn release(&self, ids: &[SegmentId]) -> Vec<Arc<Segment>>;
+    /// Bytes of segments that were let go, and that only watches keep.
+    fn watched_bytes(&self) -> u64 {
+        0
+    }
+    /// Lets watches keep no more than this. Whether any had to let go.
+    fn limit_watched(&self, _bytes: u64) -> bool {
+        false
+    }
 }
 
 /// All that a step needs.

@@ -650,11 +650,21 @@ impl Machine {
         }
     }
 
-    /// Ends the oldest scan where it is open for too long, or where scans keep too much of the disk: one in a slice, for
-    /// what they keep is counted anew behind it. Whether one was ended.
+    /// Takes from watches what they may not keep, and ends the oldest scan where it is open for too long, or where scans keep
+    /// too much of the disk: one in a slice, for what they keep is counted anew behind it. Whether anything was.
     fn limit_views(&mut self, ground: &Ground, now: Duration) -> bool {
         let tuning = &ground.tuning;
-        self.standing.pinned_bytes = self.graveyard.pinned_bytes();
+        // Whoever watches must not be the reason that somebody else finds no room.
+        let watched_max = if self.is_full(ground) {
+            0
+        } else {
+            tuning.watch_bytes_max
+        };
+        let watched = ground.layers.watched_bytes();
+        if watched > watched_max && ground.layers.limit_watched(watched_max) {
+            return true;
+        }
+        self.standing.pinned_bytes = self.graveyard.pinned_bytes().saturating_sub(watched);
         let aged = tuning.view_age_max.and_then(|max| now.checked_sub(max));
         if aged.is_some_and(|before| ground.views.expire_oldest(before)) {
             return true;

@@ -55,6 +55,7 @@ pub(super) const TINY_TUNING: Tuning = Tuning {
     },
     disk_bytes_max: None,
     by_hand: false,
+    watch_bytes_max: 256 * 1024 * 1024,
     view_age_max: None,
     pinned_bytes_max: None,
     bytes_per_second: None,

@@ -1,5 +1,6 @@
 //! The thresholds that chores keep to.
 
+use crate::budgets::WATCH_BYTES_MAX_DEFAULT;
 use crate::index::run::writer::RunLayout;
 use crate::log::values::ValueLayout;
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub(crate) struct Tuning {
     pub(crate) view_age_max: Option<Duration>,
     /// What scans may keep on disk that nobody else needs; `None`: what is live decides.
     pub(crate) pinned_bytes_max: Option<u64>,
+    /// What watches may keep of the log that nobody else needs.
+    pub(crate) watch_bytes_max: u64,
     /// Chores write no more than this where nobody waits for them.
     pub(crate) bytes_per_second: Option<u64>,
 }
@@ -61,6 +64,7 @@ impl Default for Tuning {
             by_hand: false,
             view_age_max: None,
             pinned_bytes_max: None,
+            watch_bytes_max: WATCH_BYTES_MAX_DEFAULT,
             bytes_per_second: None,
         }
     }
@@ -92,6 +96,7 @@ impl Tuning {
             by_hand: budgets.by_hand,
             view_age_max: budgets.view_age_max,
             pinned_bytes_max: budgets.pinned_bytes_set(),
+            watch_bytes_max: budgets.watch_bytes_max,
             bytes_per_second: budgets.chore_bytes_per_second,
         }
     }

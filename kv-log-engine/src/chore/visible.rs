@@ -9,6 +9,7 @@ use crate::index::levels::Levels;
 use crate::index::source::Source;
 use crate::index::{Frozen as FrozenMemtable, Published};
 use crate::log::files::Segment;
+use crate::log::followers::Followers;
 use std::sync::Arc;
 
 /// What readers see, and how much log runs do not have.
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub(crate) struct Visible {
     pub(crate) published: Arc<Published>,
     pub(crate) tail: Arc<LogTail>,
+    pub(crate) followers: Arc<Followers>,
 }
 
 impl Frozen for FrozenMemtable {
@@ -78,6 +80,16 @@ impl Layers for Visible {
     }
 
     fn release(&self, ids: &[SegmentId]) -> Vec<Arc<Segment>> {
-        self.published.replace(None, &[], ids)
+        let released = self.published.replace(None, &[], ids);
+        self.followers.release(ids);
+        released
+    }
+
+    fn watched_bytes(&self) -> u64 {
+        self.followers.kept_bytes()
+    }
+
+    fn limit_watched(&self, bytes: u64) -> bool {
+        self.followers.limit(bytes)
     }
 }

@@ -3,6 +3,7 @@
 
 use super::poison::Poison;
 use crate::host::Host;
+use crate::log::followers::Followers;
 use crate::log::scan::Boundary;
 use crate::log::writer::{Failed, SegmentWriter};
 use crate::stats::Counters;
@@ -16,6 +17,8 @@ pub(crate) struct Active {
     pub(super) segment: SegmentWriter,
     pub(super) counters: Arc<Counters>,
     pub(super) host: Arc<dyn Host>,
+    /// Who reads the log as it grows.
+    pub(super) followers: Arc<Followers>,
     poison: Poison,
     /// Two tries at one place differ in this. Random at open, one higher with each write.
     attempt: u64,
@@ -26,6 +29,7 @@ impl Active {
     pub(crate) fn new(
         segment: SegmentWriter,
         counters: Arc<Counters>,
+        followers: Arc<Followers>,
         poison: Poison,
         host: Arc<dyn Host>,
         attempt: u64,
@@ -33,6 +37,7 @@ impl Active {
         let active = Self {
             segment,
             counters,
+            followers,
             poison,
             attempt,
             process_id: host.process_id(),

@@ -7,7 +7,7 @@
 //! | append: room, no byte of a frame | nothing; the store goes on |
 //! | append: frames | undone (zeros, sync): nothing; if that fails too: poison, unknown |
 //! | sync; a look at the names | poison, unknown; never synced or written again |
-//! | advance, publish | cannot fail: memory only |
+//! | advance, publish, show | cannot fail: memory only |
 //!
 //! What the disk may hold: before the append, nothing of the group; between append and sync any part of it, above the
 //! mark that all its frames carry; after the sync all of it. END, chain and next seqno move only after the sync, so a
@@ -22,6 +22,7 @@ use super::upkeep::{LogTail, Relief, Upkeep};
 use crate::batch::{Answer, Batch};
 use crate::format::manifest::Checkpoint;
 use crate::index::{Lookup, Published};
+use crate::log::followers::Told;
 use crate::log::scan::Boundary;
 use crate::log::writer::SegmentWriter;
 use crate::stats::add;
@@ -51,7 +52,7 @@ pub(crate) struct LogWriter {
 }
 
 impl LogWriter {
-    /// All of it: plan, append, sync, advance, publish, resolve. [`GroupWriter::prepare`] has come before.
+    /// All of it: plan, append, sync, advance, publish, show, resolve. [`GroupWriter::prepare`] has come before.
     fn commit_group(
         &mut self,
         batches: Vec<Batch>,
@@ -97,17 +98,27 @@ impl LogWriter {
         if appended.is_ok() && admission.puts() {
             self.rotation.keeping.reserve.note_short(false);
         }
+        if planted!(WatchedBeforeSync)
+            && let Ok(end) = &appended
+        {
+            self.active.followers.show(*end).wake();
+        }
         let durable = appended.and_then(|end| self.sync(end));
+        let mut told = None;
         let outcomes = match durable {
             Ok(end) => {
                 self.advance(&group, end);
                 let replaced = self.publish(&group);
+                told = self.show(&group, end);
                 self.freeze_if_due(group.freezes());
                 group.answers(replaced, end)
             }
             Err(error) => self.failures(&group, &error),
         };
         resolve(admission.with_refused(outcomes), self.group_end());
+        if let Some(told) = told {
+            told.wake();
+        }
     }
 
     /// Whether batches that only delete go on where their group found no room: without the others, or in room that was kept
@@ -212,6 +223,11 @@ impl LogWriter {
         self.published.publish(steps, group.now_ms())
     }
 
+    /// Whoever follows the log may read the group: readers see it, so a read behind a change finds that change or a later one.
+    fn show(&self, group: &Group, end: Boundary) -> Option<Told> {
+        (!group.added().is_empty()).then(|| self.active.followers.show(end))
+    }
+
     /// Freezes the memtable at this group's end, if it is time and the one before is written: what it holds, how far the
     /// log has come and the check that the next frame has to chain to are taken in one step, and nobody else is at them.
     fn freeze_if_due(&mut self, asked: bool) {
@@ -291,6 +307,13 @@ impl LogWriter {
             keeping.trim_at_end(&self.active, &self.published);
         }
         self.rotation.close(&mut self.active)
+    }
+}
+
+/// No group comes any more, whichever way the store ended: whoever follows the log has seen all of it, or reads it to its end.
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        self.active.followers.end();
     }
 }
 

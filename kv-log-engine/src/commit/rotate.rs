@@ -237,6 +237,10 @@ impl Rotation {
             return Err(error);
         }
         published.add_segment(next.segment());
+        let sealed = active.segment.end().offset;
+        active
+            .followers
+            .rotate(sealed, next.segment(), next.base_seqno(), next.end());
         active.segment = next;
         active.show_end();
         add(&active.counters.rotations, 1);

@@ -197,6 +197,14 @@ impl Segment {
         self.files.path(self.id)
     }
 
+    /// Its file, for reading, opened if it is not open.
+    ///
+    /// # Errors
+    /// What opening the file says.
+    pub(crate) fn file(&self) -> Result<Arc<dyn StorageFile>> {
+        self.files.file(self.id)
+    }
+
     pub(crate) fn sealed_bytes(&self) -> u64 {
         self.sealed_bytes.load(Ordering::Relaxed)
     }

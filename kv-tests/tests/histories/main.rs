@@ -106,4 +106,5 @@ mod space;
 mod transactions;
 mod types;
 mod views;
+mod watches;
 mod writes;

@@ -28,3 +28,6 @@ pub(crate) mod transactions;
 #[path = "../histories/views.rs"]
 #[expect(dead_code, reason = "not every history has a fault of its own")]
 pub(crate) mod views;
+#[path = "../histories/watches.rs"]
+#[expect(dead_code, reason = "not every history has a fault of its own")]
+pub(crate) mod watches;

@@ -163,7 +163,7 @@ fn chore_mutants() -> Vec<(PlantedFault, By)> {
     use PlantedFault as P;
     use histories::{
         checkpoints as c, erasures as r, expiry as e, merges as m, snapshots as s,
-        transactions as t, views as v,
+        transactions as t, views as v, watches as w,
     };
     let mutants: [(PlantedFault, fn()); _] = [
         (
@@ -310,6 +310,15 @@ fn chore_mutants() -> Vec<(PlantedFault, By)> {
         (
             P::ErasureUnnoticed,
             r::a_condition_notices_that_its_key_was_erased,
+        ),
+        (P::WatchedBeforeSync, w::nothing_is_watched_before_its_sync),
+        (
+            P::RotationSkipped,
+            w::a_watch_shows_every_change_once_in_the_order_of_writes,
+        ),
+        (
+            P::MissedUntold,
+            w::a_watch_that_is_too_slow_is_told_what_it_missed_and_holds_nobody,
         ),
     ];
     let mutants = mutants.into_iter();
