@@ -21,10 +21,12 @@ mod scan;
 mod store;
 mod stream;
 mod update;
+mod watch;
 
 pub use batch::{KVBatch, KVBatchOf};
 pub use records::Records;
 pub use stream::{RecordIter, RecordStream};
+pub use watch::WatchStream;
 
 use crate::batch::{Answer, Batch, Committed};
 use crate::engine::{Engine, LOOKS_MAX, looked_too_often};

@@ -2,7 +2,9 @@
 
 use super::KVLog;
 use kv_trait::key::Key;
-use kv_trait::{Batches, Closing, Codec, Expiry, KVStore, Result, Runtime, Scans, async_trait};
+use kv_trait::{
+    Batches, Closing, Codec, Expiry, KVStore, Result, Runtime, Scans, Watches, async_trait,
+};
 
 #[async_trait]
 impl<K, V, R, C> KVStore<K, V> for KVLog<K, V, R, C>
@@ -45,6 +47,10 @@ where
     }
 
     fn expiry(&self) -> Option<&dyn Expiry<K, V>> {
+        Some(self)
+    }
+
+    fn watches(&self) -> Option<&dyn Watches<K, V>> {
         Some(self)
     }
 }

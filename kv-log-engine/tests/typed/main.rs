@@ -11,6 +11,7 @@ mod keyspaces;
 mod points;
 mod scans;
 mod updates;
+mod watches;
 
 /// The runtime of the documentation's examples.
 #[expect(dead_code, unreachable_pub, reason = "the examples need all of it")]
