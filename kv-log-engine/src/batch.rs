@@ -9,8 +9,10 @@ use crate::format::record::{Head, KEYSPACE_DEFAULT, RecordKind};
 use crate::format::run::split_key;
 use crate::index::source::Interval;
 use crate::index::{Known, Lookup};
+use crate::turns::Turn;
 use kv_trait::{Effect, Error, ErrorKind, KEY_BYTES_MAX, Result, VALUE_BYTES_MAX};
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
 /// The conditions of one batch take at most this much memory: the leader looks each of them up while everybody waits.
 pub(crate) const CONDITIONS_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -56,6 +58,8 @@ pub struct Batch {
     condition_bytes: u64,
     /// What its submitter found.
     pub(crate) looked: Option<Looked>,
+    /// Ends with it.
+    pub(crate) turn: Option<Arc<Turn>>,
     pub(crate) wants_priors: bool,
     /// The memtable is to be frozen behind it, if that may be.
     pub(crate) freezes: bool,
@@ -134,6 +138,7 @@ impl Batch {
             ranges: Vec::new(),
             condition_bytes: 0,
             looked: None,
+            turn: None,
             wants_priors: false,
             freezes: false,
             puts: false,

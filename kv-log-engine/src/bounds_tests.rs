@@ -10,6 +10,7 @@ use crate::commit::rotate::NAMES_LOOKED_AT;
 use crate::format::edit::ENTRY_CONTENT_BYTES_MAX;
 use crate::format::frame::FRAME_BODY_BYTES_MAX;
 use crate::format::manifest::{RUNS_MAX, SEGMENTS_MAX, SEPARATOR_BYTES_MAX};
+use crate::kvlog::ATTEMPTS_MAX;
 use crate::log::kept::OPEN_SEGMENTS_MAX;
 use crate::log::writer::{DIRECT_BYTES, GROW_BYTES_MAX, GROW_BYTES_MIN, RESERVED_BYTES};
 use crate::options::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
@@ -91,6 +92,10 @@ fn the_table_of_bounds_is_true() {
         (
             "names of a store that is written looked at, at least every, ms",
             NAMES_LOOKED_AT.as_millis(),
+        ),
+        (
+            "attempts of a transaction that is run for its caller",
+            ATTEMPTS_MAX.into(),
         ),
         ("segment files open for readers", OPEN_SEGMENTS_MAX as u128),
         ("quarantine, files", QUARANTINE_FILES_MAX as u128),

@@ -33,6 +33,7 @@ use crate::stats::{Counters, read};
 use crate::store::catalog::Catalog;
 use crate::store::lock::{self, OpeningId};
 use crate::store::reserve::Reserve;
+use crate::turns::Turns;
 use kv_trait::{Effect, Error, ErrorKind, Fingerprint, Result};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +52,7 @@ pub(crate) struct Handle {
     pub(crate) cache: Arc<PieceCache>,
     pub(crate) background: Arc<Background>,
     pub(crate) views: Arc<Views>,
+    pub(crate) turns: Arc<Turns>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) clock: Arc<Clock>,
@@ -226,6 +228,7 @@ impl Handle {
             cache,
             background,
             views,
+            turns: Arc::default(),
             catalog,
             host: options.host,
             clock,

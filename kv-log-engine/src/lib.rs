@@ -72,6 +72,7 @@ pub mod storage;
 mod store;
 mod sync;
 mod transaction;
+mod turns;
 mod verify;
 mod watch;
 
@@ -87,7 +88,10 @@ pub use engine::{Engine, Submitted};
 pub use format::ids::{SegmentId, Seqno};
 pub use host::{Host, OsHost, SimHost};
 pub use keyspaces::KeyspaceInfo;
-pub use kvlog::{KVBatch, KVBatchOf, KVLog, RecordIter, RecordStream, Records, WatchStream};
+pub use kvlog::{
+    KVBatch, KVBatchOf, KVLog, KVSnapshot, KVTransaction, RecordIter, RecordStream, Records,
+    WatchStream,
+};
 pub use options::{Create, Options, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use recovery::{RecoveryReport, TornTail};
 pub use scan::Scan;

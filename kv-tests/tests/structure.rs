@@ -13,7 +13,7 @@ use std::path::Path;
 /// Folders and files of the crate's root, from the bottom up: each uses its own row and those above it here.
 const LAYERS: &[&[&str]] = &[
     &[
-        "format", "budgets", "clock", "fault", "host", "planted", "stats", "sync",
+        "format", "budgets", "clock", "fault", "host", "planted", "stats", "sync", "turns",
     ],
     &["storage"],
     &["store"],

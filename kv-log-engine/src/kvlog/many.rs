@@ -54,13 +54,8 @@ where
         resumed(hop(&self.runtime, read).await?)
     }
 
-    /// Reads, checks and decodes: here what is small, in memory and not much, and otherwise all of it on one blocking thread.
     pub(super) async fn read_all(&self, found: Vec<Lookup>) -> Result<Vec<Option<V>>> {
-        if found.len() <= HERE_MAX && found.iter().all(Lookup::is_here) {
-            return decode_all::<V, C>(&found);
-        }
-        let read = move || Ok(caught(|| decode_all::<V, C>(&found)));
-        resumed(hop(&self.runtime, read).await?)
+        read_all_on::<V, C>(&self.runtime, found).await
     }
 
     /// Stores many values, as one [batch](KVLog::batch): all of them or none. Of two values for one key the later counts.
@@ -102,7 +97,23 @@ where
     }
 }
 
-fn encoded<'a, K: Key, Q: KeyOf<K> + ?Sized + 'a>(
+/// Reads, checks and decodes: here what is small, in memory and not much, and otherwise all of it on one blocking thread.
+pub(super) async fn read_all_on<V, C>(
+    runtime: &impl Runtime,
+    found: Vec<Lookup>,
+) -> Result<Vec<Option<V>>>
+where
+    V: Send + Sync + 'static,
+    C: Codec<V>,
+{
+    if found.len() <= HERE_MAX && found.iter().all(Lookup::is_here) {
+        return decode_all::<V, C>(&found);
+    }
+    let read = move || Ok(caught(|| decode_all::<V, C>(&found)));
+    resumed(hop(runtime, read).await?)
+}
+
+pub(super) fn encoded<'a, K: Key, Q: KeyOf<K> + ?Sized + 'a>(
     keys: impl IntoIterator<Item = &'a Q>,
 ) -> Result<Vec<Vec<u8>>> {
     let keys = keys.into_iter();

@@ -18,14 +18,20 @@ mod piece;
 mod point;
 mod records;
 mod scan;
+mod snapshot;
 mod store;
 mod stream;
+mod transaction;
 mod update;
 mod watch;
 
 pub use batch::{KVBatch, KVBatchOf};
 pub use records::Records;
+pub use snapshot::KVSnapshot;
 pub use stream::{RecordIter, RecordStream};
+#[cfg(test)]
+pub(crate) use transaction::ATTEMPTS_MAX;
+pub use transaction::KVTransaction;
 pub use watch::WatchStream;
 
 use crate::batch::{Answer, Batch, Committed};
@@ -278,18 +284,8 @@ where
         self.handle()
     }
 
-    /// Gives way once if the runtime asks for it, and then goes on: a budget that only comes back when the task is polled
-    /// anew never comes back inside a `block_on` of somebody else's.
     async fn proceed(&self) {
-        let mut gave_way = false;
-        poll_fn(|cx| {
-            if gave_way {
-                return Poll::Ready(());
-            }
-            gave_way = true;
-            self.runtime.poll_proceed(cx)
-        })
-        .await;
+        proceed_on(&self.runtime).await;
     }
 
     /// A batch for this store's keyspace.
@@ -331,25 +327,50 @@ where
         Ok(found.map(|found| found.value))
     }
 
-    /// Reads, checks and decodes: here what is small and in memory, and on a blocking thread all else.
     async fn read_versioned(&self, found: Lookup) -> Result<Option<Versioned<V>>> {
-        let (seqno, value) = match found {
-            Lookup::Absent => return Ok(None),
-            Lookup::Value(seqno, value) => (seqno, C::decode(&value)?),
-            found => {
-                let decode = |bytes: &[u8]| caught(|| C::decode(bytes));
-                let read = move || found.read_versioned_with(decode);
-                match hop(&self.runtime, read).await? {
-                    None => return Ok(None),
-                    Some((seqno, decoded)) => (seqno, resumed(decoded)?),
-                }
-            }
-        };
-        Ok(Some(Versioned {
-            value,
-            version: version_of(seqno),
-        }))
+        read_versioned_on::<V, C>(&self.runtime, found).await
     }
+}
+
+/// Gives way once if the runtime asks for it, and then goes on: a budget that only comes back when the task is polled
+/// anew never comes back inside a `block_on` of somebody else's.
+async fn proceed_on(runtime: &impl Runtime) {
+    let mut gave_way = false;
+    poll_fn(|cx| {
+        if gave_way {
+            return Poll::Ready(());
+        }
+        gave_way = true;
+        runtime.poll_proceed(cx)
+    })
+    .await;
+}
+
+/// Reads, checks and decodes: here what is small and in memory, and on a blocking thread all else.
+async fn read_versioned_on<V, C>(
+    runtime: &impl Runtime,
+    found: Lookup,
+) -> Result<Option<Versioned<V>>>
+where
+    V: Send + Sync + 'static,
+    C: Codec<V>,
+{
+    let (seqno, value) = match found {
+        Lookup::Absent => return Ok(None),
+        Lookup::Value(seqno, value) => (seqno, C::decode(&value)?),
+        found => {
+            let decode = |bytes: &[u8]| caught(|| C::decode(bytes));
+            let read = move || found.read_versioned_with(decode);
+            match hop(runtime, read).await? {
+                None => return Ok(None),
+                Some((seqno, decoded)) => (seqno, resumed(decoded)?),
+            }
+        }
+    };
+    Ok(Some(Versioned {
+        value,
+        version: version_of(seqno),
+    }))
 }
 
 /// The place of a write in the order, as callers have it.

@@ -49,11 +49,7 @@ where
     where
         P: PrefixOf<K> + ?Sized,
     {
-        self.records(encode_prefix::<K, P>(prefix).map(|prefix| {
-            let end = prefix_end(&prefix);
-            let upper = end.map_or(Bound::Unbounded, Bound::Excluded);
-            (Bound::Included(prefix), upper)
-        }))
+        self.records(prefix_bounds::<K, P>(prefix))
     }
 
     /// The record with the first key of the store.
@@ -121,4 +117,12 @@ where
             Ok(Box::new(store.handle().scan(bounds)?))
         })
     }
+}
+
+/// The keys that begin with a prefix.
+pub(super) fn prefix_bounds<K: Key, P: PrefixOf<K> + ?Sized>(prefix: &P) -> Result<EncodedBounds> {
+    let prefix = encode_prefix::<K, P>(prefix)?;
+    let end = prefix_end(&prefix);
+    let upper = end.map_or(Bound::Unbounded, Bound::Excluded);
+    Ok((Bound::Included(prefix), upper))
 }

@@ -158,6 +158,11 @@ impl Transaction {
         self.write(key, Some(value.into()), None)
     }
 
+    pub(crate) fn put_owned(&self, key: &[u8], value: Vec<u8>) -> Result<()> {
+        check_length("value", value.len(), VALUE_BYTES_MAX)?;
+        self.write(key, Some(value.into()), None)
+    }
+
     /// The same until a moment, in milliseconds since 1970: see [`Batch::put_until`]. The transaction sees it by the clock of
     /// its start.
     ///
@@ -209,6 +214,11 @@ impl Transaction {
             return Ok(Seen::Own(written.value.filter(|_| value)));
         }
         self.snapshot.lookup(key).map(Seen::Below)
+    }
+
+    /// What a reading below came to.
+    pub(crate) fn settle<T>(&self, read: Result<T>) -> Result<T> {
+        self.snapshot.settle(read)
     }
 
     /// A key was read below at this version.

@@ -1,8 +1,9 @@
 //! Walking a range as a transaction sees it: its snapshot, with its own writes over it.
 
 use super::state::{Shared, Writes};
+use crate::format::ids::Seqno;
 use crate::format::run::{full_key, split_key, successor};
-use crate::scan::Scan;
+use crate::scan::{End, Scan};
 use kv_trait::Result;
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -26,26 +27,6 @@ pub struct TransactionScan {
     whole: (Vec<u8>, Vec<u8>),
     now_ms: u64,
     ended: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Front = 0,
-    Back = 1,
-}
-
-impl End {
-    const fn other(self) -> usize {
-        1 - self as usize
-    }
-
-    /// Which of two keys this end comes to first.
-    fn order(self, a: &[u8], b: &[u8]) -> Ordering {
-        match self {
-            Self::Front => a.cmp(b),
-            Self::Back => b.cmp(a),
-        }
-    }
 }
 
 type Pair = (Vec<u8>, Vec<u8>);
@@ -72,17 +53,23 @@ impl TransactionScan {
         }
     }
 
-    fn step(&mut self, end: End) -> Option<Result<Pair>> {
+    /// The point that it shows, but for the own writes.
+    pub(crate) fn at(&self) -> Seqno {
+        self.shared.at
+    }
+
+    /// The next at one end. Values that lie elsewhere are read if `reads_values`, which stays the same.
+    pub(crate) fn step(&mut self, end: End, reads_values: bool) -> Option<Result<Pair>> {
         if self.ended {
             return None;
         }
         loop {
-            if let Err(error) = self.look_ahead(end) {
+            if let Err(error) = self.look_ahead(end, reads_values) {
                 return Some(Err(error));
             }
             let own = self.own_next(end);
             let below = self.ahead[end as usize].as_ref().map(|(key, _)| &**key);
-            let order = match (&own, below) {
+            let first = match (&own, below) {
                 (None, None) => {
                     self.ended = true;
                     let (from, to) = &self.whole;
@@ -91,12 +78,12 @@ impl TransactionScan {
                 }
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some((own, _)), Some(below)) => end.order(raw(own), below),
+                (Some((own, _)), Some(below)) => order(end, raw(own), below),
             };
-            let found = match own.filter(|_| order.is_le()) {
+            let found = match own.filter(|_| first.is_le()) {
                 None => self.ahead[end as usize].take(),
                 Some((key, value)) => {
-                    if order.is_eq() {
+                    if first.is_eq() {
                         self.ahead[end as usize] = None;
                     }
                     let found = value.map(|value| (raw(&key).to_vec(), value.to_vec()));
@@ -114,15 +101,11 @@ impl TransactionScan {
     }
 
     /// The next of the snapshot at one end: what was looked at from the other end is the last of it.
-    fn look_ahead(&mut self, end: End) -> Result<()> {
+    fn look_ahead(&mut self, end: End, reads_values: bool) -> Result<()> {
         if self.ahead[end as usize].is_none() {
-            let next = match end {
-                End::Front => self.below.next(),
-                End::Back => self.below.next_back(),
-            };
-            self.ahead[end as usize] = match next {
-                Some(next) => Some(next?),
-                None => self.ahead[end.other()].take(),
+            self.ahead[end as usize] = match self.below.record(end, reads_values) {
+                Some(next) => next.map(|next| Some((next.key, next.value)))?,
+                None => self.ahead[other(end) as usize].take(),
             };
         }
         Ok(())
@@ -163,6 +146,21 @@ impl TransactionScan {
     }
 }
 
+const fn other(end: End) -> End {
+    match end {
+        End::Front => End::Back,
+        End::Back => End::Front,
+    }
+}
+
+/// Which of two keys an end comes to first.
+fn order(end: End, a: &[u8], b: &[u8]) -> Ordering {
+    match end {
+        End::Front => a.cmp(b),
+        End::Back => b.cmp(a),
+    }
+}
+
 fn raw(full_key: &[u8]) -> &[u8] {
     split_key(full_key).map_or(full_key, |(_, key)| key)
 }
@@ -171,12 +169,12 @@ impl Iterator for TransactionScan {
     type Item = Result<Pair>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.step(End::Front)
+        self.step(End::Front, true)
     }
 }
 
 impl DoubleEndedIterator for TransactionScan {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.step(End::Back)
+        self.step(End::Back, true)
     }
 }

@@ -10,6 +10,7 @@ mod conditions;
 mod keyspaces;
 mod points;
 mod scans;
+mod transactions;
 mod updates;
 mod watches;
 
