@@ -8,6 +8,7 @@ use kv_trait::key::{self, Key, KeyOf};
 use kv_trait::{Codec, Effect, Error, ErrorKind, Result, Runtime, Version, Written};
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 /// Changes that become durable and visible together or not at all, in the order they were added. Made by
 /// [`KVLog::batch`], written by [`KVBatch::commit`].
@@ -80,6 +81,22 @@ impl Changes {
         });
     }
 
+    fn put_with_ttl<V, C: Codec<V>>(
+        &mut self,
+        to: &Engine,
+        key: Result<Vec<u8>>,
+        value: &V,
+        probed: Probed,
+        ttl: Duration,
+    ) {
+        self.add(to, |batch| {
+            let expiry_ms = to.expiry_after(ttl)?;
+            batch.put_until_with(&key?, expiry_ms, |out| {
+                encode_checked::<V, C>(value, probed, out)
+            })
+        });
+    }
+
     fn remove(&mut self, from: &Engine, key: Result<Vec<u8>>) {
         self.add(from, |batch| batch.delete(&key?));
     }
@@ -141,6 +158,18 @@ where
         let key = key::encode_borrowed::<K, Q>(key);
         let (store, probed) = (self.store.handle(), self.store.probed);
         self.changes.put::<V, C>(store, key, value, probed);
+        self
+    }
+
+    /// Adds: `key` holds `value` for so long from this call, as [`KVLog::put_with_ttl`] does.
+    pub fn put_with_ttl<Q>(&mut self, key: &Q, value: &V, ttl: Duration) -> &mut Self
+    where
+        Q: KeyOf<K> + ?Sized,
+    {
+        let key = key::encode_borrowed::<K, Q>(key);
+        let (store, probed) = (self.store.handle(), self.store.probed);
+        self.changes
+            .put_with_ttl::<V, C>(store, key, value, probed, ttl);
         self
     }
 
@@ -223,8 +252,8 @@ where
     ///
     /// # Errors
     /// `Conflict`, effect *nothing*: a condition did not hold. `Codec`, `TooLarge`, effect *nothing*: a key or value cannot be
-    /// encoded, or all of it is longer than 1 GiB; `InvalidInput`, effect *nothing*: a keyspace of another store. Otherwise as
-    /// for [`KVLog::set`].
+    /// encoded, or all of it is longer than 1 GiB; `InvalidInput`, effect *nothing*: a keyspace of another store, or a moment
+    /// of expiry beyond what can be said. Otherwise as for [`KVLog::set`].
     pub fn commit(
         &mut self,
     ) -> impl Future<Output = Result<Written<V>>> + Send + 'static + use<K, V, R, C> {
@@ -289,6 +318,17 @@ impl<K: Key, V, C: Codec<V>> KVBatchOf<'_, K, V, C> {
         let key = key::encode_borrowed::<K, Q>(key);
         self.changes
             .put::<V, C>(self.engine, key, value, self.probed);
+        self
+    }
+
+    /// Adds: `key` of this keyspace holds `value` for so long from this call, as [`KVLog::put_with_ttl`] does.
+    pub fn put_with_ttl<Q>(&mut self, key: &Q, value: &V, ttl: Duration) -> &mut Self
+    where
+        Q: KeyOf<K> + ?Sized,
+    {
+        let key = key::encode_borrowed::<K, Q>(key);
+        self.changes
+            .put_with_ttl::<V, C>(self.engine, key, value, self.probed, ttl);
         self
     }
 
