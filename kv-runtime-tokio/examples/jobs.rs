@@ -128,7 +128,8 @@ impl Queue {
 
 /// Some jobs fail at first, and those that 13 divides always.
 fn square(job: &Job) -> Option<u64> {
-    let fails = job.number % 13 == 0 || (job.number % 5 == 0 && job.attempts == 1);
+    let fails =
+        job.number.is_multiple_of(13) || (job.number.is_multiple_of(5) && job.attempts == 1);
     (!fails).then_some(job.number * job.number)
 }
 

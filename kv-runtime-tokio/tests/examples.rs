@@ -1,8 +1,4 @@
 //! The examples do what they say, a second time on what the first left, too, and README.md has the line that runs each.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "reads the README and the examples where they lie"
-)]
 
 use std::path::Path;
 

@@ -41,7 +41,7 @@ proptest! {
         prop_assert_eq!(body.len(), 4 + erasures.bytes());
         prop_assert_eq!(Erasures::decode(&mut Cursor::new(&body)).unwrap(), erasures.clone());
         let behind = erasures.erased_front(&key(from), Seqno::new(highest));
-        let reached = behind.map_or(key(from), <[u8]>::to_vec);
+        let reached = behind.map_or_else(|| key(from), <[u8]>::to_vec);
         for (number, floor) in model.iter().enumerate().skip(from) {
             let passed = key(number) < reached;
             prop_assert!(!passed || (*floor > Seqno::ZERO && floor.get() >= highest));

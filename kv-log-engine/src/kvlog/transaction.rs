@@ -128,6 +128,10 @@ where
     /// # Errors
     /// What `work` says. `Conflict`, `TooOld`: the last attempt was refused as those before; effect *nothing*. Otherwise as for
     /// [`KVTransaction::commit`].
+    #[expect(
+        clippy::future_not_send,
+        reason = "it is Send where the future of the work is"
+    )]
     pub async fn transaction<T>(
         &self,
         work: impl AsyncFn(KVTransaction<K, V, R, C>) -> Result<T>,
@@ -150,6 +154,10 @@ where
     }
 
     /// `Err`: it may be tried again, if that is what the error is about; otherwise what the work says.
+    #[expect(
+        clippy::future_not_send,
+        reason = "it is Send where the future of the work is"
+    )]
     async fn attempt<T>(
         &self,
         work: &impl AsyncFn(KVTransaction<K, V, R, C>) -> Result<T>,
