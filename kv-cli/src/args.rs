@@ -23,7 +23,7 @@ use std::time::Duration;
 /// 0: done. Also when what changed the store is done, and whoever was to read the report went away.
 ///
 /// 1: no. A key of `get` is absent, without --or, or one of `contains`; the condition of a `set` does not hold, and nothing
-/// was stored; `del` found none of its keys; `scan` found no record, or `export` none that begins with its prefix. A count,
+/// was stored; `del` found none of its keys; `scan` found no record, `watch` no change, or `export` none that begins with its prefix. A count,
 /// and a limit of 0, are answered with 0.
 ///
 /// 2: what was given is wrong: the command line, a key or value that is too long, a line of an import; or `init` found a
@@ -150,6 +150,17 @@ pub(crate) enum Command {
     /// With --json: what the help of each shows.
     #[command(subcommand)]
     Keyspaces(Keyspaces),
+    /// What was written behind a version, in the order of writes, as far as the log still has it.
+    ///
+    /// A store has one owner: while this has it nobody writes, and the command ends when everything is shown. A program that
+    /// wants to be told of what it writes itself calls `watch`. A note says which versions the log does not have any more.
+    ///
+    /// Each line has the version, the word put, remove, erase or drop, and the key, behind a put with its value; an erasure has
+    /// the key from which on and the one up to which everything went, empty where there is no end.
+    ///
+    /// With --json, for each: `{"version": NUMBER, "change": WORD, "ends_batch": BOOL}`, with `"key": KEY`, `"value": VALUE` and
+    /// `"expires_at_ms": NUMBER`, or with `"from": KEY` and `"to": KEY`, null where there is no end.
+    Watch(Watch),
     /// Store the records of a file of JSON lines: `{"key": "...", "value": ...}`.
     ///
     /// A value that is a string is stored as its text, any other as its JSON; `key_b64` and `value_b64` have bytes in base64.
@@ -352,6 +363,20 @@ pub(crate) struct Scan {
     /// End keys and values with a zero byte instead of tab and newline. Escape nothing, except on a terminal.
     #[arg(short = '0')]
     pub(crate) null: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Watch {
+    /// Only keys that begin with this.
+    pub(crate) prefix: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) spelling: Spelling,
+    /// Behind this version, as `get --versioned` or an earlier answer has it.
+    #[arg(long, value_name = "VERSION", default_value_t = 0)]
+    pub(crate) after: u64,
+    /// At most so many.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
 }
 
 /// For the commands that are about keys which lie together.

@@ -13,6 +13,7 @@ mod read;
 mod set;
 mod stats;
 mod verify;
+mod watch;
 
 use crate::args::{Among, Args, Command, Keyspaces};
 use crate::failure::Failure;
@@ -63,6 +64,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
             read::scan(args, asked)
         }
         Command::Count { among } => read::count(args, among),
+        Command::Watch(asked) => watch::watch(args, asked),
         Command::Keyspaces(asked) => {
             keyspaces::refuse_named(args, "keyspaces")?;
             match asked {

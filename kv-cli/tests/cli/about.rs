@@ -3,7 +3,7 @@
 use super::bench::{kvlog, text};
 use std::process::Command;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "init",
     "get",
     "contains",
@@ -12,6 +12,7 @@ const COMMANDS: [&str; 15] = [
     "scan",
     "count",
     "keyspaces",
+    "watch",
     "import",
     "export",
     "stats",

@@ -21,3 +21,4 @@ mod terminal;
 mod transcripts;
 mod transfer;
 mod typed;
+mod watch;

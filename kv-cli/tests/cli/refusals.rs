@@ -31,6 +31,7 @@ fn without_a_path_nothing_is_opened() {
         &["del", "k"],
         &["scan"],
         &["count"],
+        &["watch"],
         &["keyspaces", "list"],
         &["keyspaces", "create", "k"],
         &["import"],
