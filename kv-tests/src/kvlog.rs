@@ -127,7 +127,6 @@ pub const SKIPPED_ON_SIM_DISK: &[&str] = &[
     "persistence_verification",
     "a_killed_process_loses_nothing_it_acknowledged",
     "a_snapshot_keeps_the_time_of_its_beginning",
-    "a_batch_is_refused_where_a_condition_does_not_hold",
 ];
 
 /// What an [`OnFiles`] skips: real files neither lose power nor fail on demand.
@@ -160,7 +159,6 @@ pub const SKIPPED_ON_FILES: &[&str] = &[
     "a_prior_value_that_cannot_be_read_is_no_refusal",
     "a_read_error_while_opening_loses_nothing",
     "a_snapshot_keeps_the_time_of_its_beginning",
-    "a_batch_is_refused_where_a_condition_does_not_hold",
 ];
 
 /// What both skip besides on an executor that cannot be dropped.
@@ -304,6 +302,8 @@ impl<E: Executor, B: Between> Fixture for OnSimDisk<E, B> {
             Capability::OtherTypes,
             Capability::Closing,
             Capability::Batches,
+            Capability::Versions,
+            Capability::Updates,
             Capability::Scans,
             Capability::Expiry,
             Capability::Clock,
@@ -325,6 +325,8 @@ impl<E: Executor, B: Between> Fixture for OnSimDisk<E, B> {
             Capability::OtherTypes,
             Capability::Closing,
             Capability::Batches,
+            Capability::Versions,
+            Capability::Updates,
             Capability::Scans,
             Capability::Expiry,
             Capability::Clock,
@@ -476,6 +478,8 @@ impl<E: Executor> Fixture for OnFiles<E> {
         Capability::OtherTypes,
         Capability::Closing,
         Capability::Batches,
+        Capability::Versions,
+        Capability::Updates,
         Capability::Scans,
         Capability::Expiry,
         Capability::Clock,

@@ -26,7 +26,6 @@ kv_tests::conformance!(OnSimDisk<Stepped>, skipping [
     "a_killed_process_loses_nothing_it_acknowledged",
     "nothing_is_visible_before_it_is_durable",
     "a_snapshot_keeps_the_time_of_its_beginning",
-    "a_batch_is_refused_where_a_condition_does_not_hold",
 ]);
 
 type Store = KVLog<Key, Value, Stepped>;

@@ -4,8 +4,8 @@ use super::KVLog;
 use super::records::Records;
 use kv_trait::key::Key;
 use kv_trait::{
-    Batches, Changes, Closing, Codec, Items, KeyRange, Query, Result, Runtime, Scans, Written,
-    async_trait,
+    Batches, Changes, Closing, Codec, Items, KeyRange, Query, Result, Runtime, Scans, Update,
+    Updates, Version, Versioned, Versions, Written, async_trait,
 };
 use std::ops::Bound;
 
@@ -104,5 +104,39 @@ where
 
     async fn last(&self, range: &KeyRange) -> Result<Option<(K, V)>> {
         self.within(range).last().await
+    }
+}
+
+#[async_trait]
+impl<K, V, R, C> Versions<K, V> for KVLog<K, V, R, C>
+where
+    K: Key,
+    V: Send + Sync + 'static,
+    R: Runtime,
+    C: Codec<V>,
+{
+    async fn get_versioned(&self, key: &K) -> Result<Option<Versioned<V>>> {
+        Self::get_versioned(self, key).await
+    }
+
+    async fn set_if(&self, key: &K, value: &V, expected: Option<Version>) -> Result<Version> {
+        Self::set_if(self, key, value, expected).await
+    }
+
+    async fn delete_if(&self, key: &K, expected: Version) -> Result<()> {
+        Self::delete_if(self, key, expected).await
+    }
+}
+
+#[async_trait]
+impl<K, V, R, C> Updates<K, V> for KVLog<K, V, R, C>
+where
+    K: Key,
+    V: Send + Sync + 'static,
+    R: Runtime,
+    C: Codec<V>,
+{
+    async fn update(&self, key: &K, update: Update<V>) -> Result<Option<V>> {
+        Self::update(self, key, update).await
     }
 }

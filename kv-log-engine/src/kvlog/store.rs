@@ -3,7 +3,8 @@
 use super::KVLog;
 use kv_trait::key::Key;
 use kv_trait::{
-    Batches, Closing, Codec, Expiry, KVStore, Result, Runtime, Scans, Watches, async_trait,
+    Batches, Closing, Codec, Expiry, KVStore, Result, Runtime, Scans, Updates, Versions, Watches,
+    async_trait,
 };
 
 #[async_trait]
@@ -43,6 +44,14 @@ where
     }
 
     fn scans(&self) -> Option<&dyn Scans<K, V>> {
+        Some(self)
+    }
+
+    fn versions(&self) -> Option<&dyn Versions<K, V>> {
+        Some(self)
+    }
+
+    fn updates(&self) -> Option<&dyn Updates<K, V>> {
         Some(self)
     }
 

@@ -24,6 +24,7 @@ pub mod recorded;
 pub mod restarts;
 pub mod scans;
 pub mod values;
+pub mod versions;
 pub mod wakers;
 
 use crate::any::Place;
@@ -339,6 +340,11 @@ properties! { ($)
     batches::a_batch_tells_what_its_changes_replaced [Batches];
     batches::a_batch_is_refused_where_a_condition_does_not_hold [Batches, Versions];
     batches::a_dropped_batch_is_whole_or_nothing [Batches];
+    versions::a_version_belongs_to_one_write [Versions];
+    versions::a_conditional_write_is_done_only_where_the_key_is_as_expected [Versions];
+    versions::of_inserts_at_once_one_is_done [Versions];
+    versions::updates_at_once_lose_none [Updates];
+    versions::an_update_makes_of_a_value_the_next_one [Updates];
     scans::a_scan_of_an_interval_finds_what_a_map_finds [Scans];
     scans::a_scan_goes_both_ways_and_ends_at_its_limit [Scans];
     scans::a_scan_of_a_prefix_finds_what_begins_with_it [Scans];

@@ -90,6 +90,13 @@ unordered! {
 broken! {
     LostUpdate "a_history_of_single_calls_is_linearizable";
     WriteSkew "a_history_of_all_calls_is_serializable";
+    VersionOfAnother "a_version_belongs_to_one_write";
+    SameValueSameVersion "a_version_belongs_to_one_write";
+    SetIfAlwaysSets "a_conditional_write_is_done_only_where_the_key_is_as_expected";
+    InsertReplaces "of_inserts_at_once_one_is_done";
+    DeleteIfAlwaysDeletes "a_conditional_write_is_done_only_where_the_key_is_as_expected";
+    LostUpdate "updates_at_once_lose_none";
+    UpdateNeverRemoves "an_update_makes_of_a_value_the_next_one";
     TornBatch "a_dropped_batch_is_whole_or_nothing";
     FirstChangeWins "a_batch_tells_what_its_changes_replaced";
     PriorOfAnother "a_batch_tells_what_its_changes_replaced";
