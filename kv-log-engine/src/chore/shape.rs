@@ -97,7 +97,8 @@ fn run_shape(run: &RunEntry, now_ms: u64) -> RunShape {
         file_bytes: run.file_bytes,
         live_bytes: share(run.file_bytes),
         entries: left,
-        tombstones: share(run.tombstones),
+        // One at least: a rest that is taken for none would never be merged away.
+        tombstones: share(run.tombstones).max(run.tombstones.min(left).min(1)),
         expired: share(run.expiring.map_or(0, |expiring| expiring.expired(now_ms))),
         earliest_expiry_ms: run.expiring.map(|expiring| expiring.earliest_ms),
         // Which of them a cut took is not known; a segment that nothing is left of is still named by its run.

@@ -152,3 +152,30 @@ fn a_failed_sync_of_a_rotation_poisons_with_effect_nothing() {
     ];
     run(None, &steps).unwrap();
 }
+
+// A unit that ends between a put and a tombstone leaves a run of which only the tombstone is left.
+#[test]
+fn a_tombstone_that_is_all_a_cut_left_goes_too() {
+    use Step::{Burst, Expect};
+    let sizes = Sizes {
+        segment_bytes: 1024,
+        separation_bytes: 1024,
+        memtable_bytes: 3000,
+        log_bytes: 20_000,
+        block_bytes: 64,
+        run_bytes: 300,
+        unit_bytes: 1,
+        slice_bytes: 1,
+        levels_max: 4,
+        compress: false,
+        by_hand: true,
+    };
+    let steps = [
+        Burst(vec![(0, Some(0))]),
+        Expect {
+            write: (1, None),
+            right: true,
+        },
+    ];
+    run(Some(sizes), &steps).unwrap();
+}
