@@ -11,6 +11,7 @@ mod batch;
 mod capabilities;
 mod combine;
 mod conditional;
+mod erase;
 mod expiry;
 mod keyspace;
 mod many;

@@ -3,8 +3,8 @@
 use super::KVLog;
 use kv_trait::key::Key;
 use kv_trait::{
-    Batches, Closing, Codec, Expiry, KVStore, Result, Runtime, Scans, Updates, Versions, Watches,
-    async_trait,
+    Batches, Closing, Codec, Expiry, KVStore, RangeDeletes, Result, Runtime, Scans, Updates,
+    Versions, Watches, async_trait,
 };
 
 #[async_trait]
@@ -44,6 +44,10 @@ where
     }
 
     fn scans(&self) -> Option<&dyn Scans<K, V>> {
+        Some(self)
+    }
+
+    fn range_deletes(&self) -> Option<&dyn RangeDeletes> {
         Some(self)
     }
 
