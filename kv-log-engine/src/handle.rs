@@ -304,8 +304,12 @@ impl Handle {
         self.background.join();
         let mut closed = writer.close();
         if let (Err(error), false, true) = (chores, was_poisoned, self.poison.is_set()) {
-            // The first cause is the one to tell.
-            closed = Err(error.with_effect(Effect::Unknown));
+            // The first cause is the one to tell. Everything acknowledged is safe, unless the store was taken away.
+            let effect = match error.kind() {
+                ErrorKind::Locked => Effect::Unknown,
+                _ => Effect::Nothing,
+            };
+            closed = Err(error.with_effect(effect));
         }
         drop(writer);
         self.published.close(); // on this thread, which may block; drops of handles have nothing left to free
