@@ -110,3 +110,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
     );
     Error::new(ErrorKind::Unavailable, message)
 }
+/// The value's own code, on a thread that is not its caller's. What it touches is not looked at after a panic.
+pub(crate) fn caught<T>(code: impl FnOnce() -> T) -> std::thread::Result<T> {
+    catch_unwind(AssertUnwindSafe(code))
+}

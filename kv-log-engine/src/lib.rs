@@ -43,6 +43,7 @@ mod batch;
 mod budgets;
 mod chore;
 mod clock;
+mod combine;
 mod commit;
 mod compact;
 mod engine;

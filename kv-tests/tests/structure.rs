@@ -24,6 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["chore"],
     &[
         "background",
+        "combine",
         "compact",
         "engine",
         "expiry",

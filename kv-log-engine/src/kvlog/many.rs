@@ -1,7 +1,8 @@
 //! Many keys with one call.
 
-use super::{KVLog, caught, resumed};
+use super::{KVLog, resumed};
 use crate::batch::Batch;
+use crate::hop::caught;
 use crate::hop::hop;
 use crate::index::Lookup;
 use kv_trait::codec::encode_checked;

@@ -9,7 +9,6 @@
 
 mod batch;
 mod capabilities;
-mod combine;
 mod conditional;
 mod erase;
 mod expiry;
@@ -38,7 +37,7 @@ pub use watch::WatchStream;
 use crate::batch::{Answer, Batch, Committed};
 use crate::engine::{Engine, LOOKS_MAX, looked_too_often};
 use crate::format::ids::Seqno;
-use crate::hop::hop;
+use crate::hop::{caught, hop};
 use crate::index::{Lookup, Published};
 use crate::options::Options;
 use crate::recovery::RecoveryReport;
@@ -49,7 +48,7 @@ use kv_trait::{Codec, Effect, Fingerprint, Postcard, Result, Runtime, Version, V
 use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
@@ -85,7 +84,7 @@ pub struct KVLog<K, V, R, C = Postcard> {
     free: fn(&R, Published),
     /// Whether values must be read back before they are taken.
     probed: Probed,
-    updates: update::Shared<V>,
+    updates: Arc<crate::combine::Updates<V>>,
     types: PhantomData<fn(K, V, C)>,
 }
 
@@ -377,11 +376,6 @@ where
 /// The place of a write in the order, as callers have it.
 const fn version_of(seqno: Seqno) -> Version {
     Version::from_u64(seqno.get())
-}
-
-/// The value's own code, on a thread that is not its caller's. What it touches is not looked at after a panic.
-fn caught<T>(code: impl FnOnce() -> T) -> std::thread::Result<T> {
-    catch_unwind(AssertUnwindSafe(code))
 }
 
 /// A panic in it is for the caller who brought the value or asked for it.

@@ -1,8 +1,8 @@
 //! Reading a scan piece by piece: so many records that a hop to a blocking thread is worth it, and so few bytes that two
 //! pieces are no burden.
 
-use super::caught;
 use crate::fault::shown_key;
+use crate::hop::caught;
 use crate::scan::{End, Record, Scan};
 use kv_trait::{Error, Result};
 use std::any::Any;

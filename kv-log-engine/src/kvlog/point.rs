@@ -1,7 +1,8 @@
 //! Single keys: get, set, put, delete and remove.
 
-use super::{KVLog, caught, resumed};
+use super::{KVLog, resumed};
 use crate::batch::Batch;
+use crate::hop::caught;
 use crate::hop::hop;
 use kv_trait::codec::{Probed, encode_checked};
 use kv_trait::key::{self, Key, KeyOf};

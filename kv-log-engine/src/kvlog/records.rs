@@ -2,7 +2,8 @@
 
 use super::piece::{Reader, Shape, Source, StopOnDrop};
 use super::stream::{RecordIter, RecordStream};
-use super::{caught, resumed, version_of};
+use super::{resumed, version_of};
+use crate::hop::caught;
 use crate::hop::hop;
 use crate::scan::{End, Record};
 use kv_trait::key::{self, EncodedBounds, Key, KeyOf};

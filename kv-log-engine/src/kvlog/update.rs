@@ -1,11 +1,10 @@
 //! Reading a value, deciding and writing as one step.
 
-use super::combine::{Runner, Waiting};
 use super::{KVLog, resumed};
+use crate::combine::{Runner, Waiting};
 use kv_trait::key::{self, Key, KeyOf};
 use kv_trait::{Codec, Error, ErrorKind, Result, Runtime};
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::Poll;
 
 impl<K, V, R, C> KVLog<K, V, R, C>
@@ -97,6 +96,3 @@ fn dropped() -> Error {
     let message = "the runtime shut down before the update began";
     Error::new(ErrorKind::Unavailable, message)
 }
-
-/// What the handles of a keyspace share.
-pub(super) type Shared<V> = Arc<super::combine::Updates<V>>;

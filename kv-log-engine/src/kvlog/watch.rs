@@ -2,9 +2,10 @@
 //! threads.
 
 use super::piece::{Item, StopOnDrop};
-use super::{KVLog, caught, resumed, version_of};
+use super::{KVLog, resumed, version_of};
 use crate::fault::shown_key;
 use crate::format::ids::Seqno;
+use crate::hop::caught;
 use crate::hop::hop;
 use crate::watch::{Change, Watch};
 use futures_core::Stream;

@@ -8,11 +8,10 @@
 //! The runner is a closure on a blocking thread. It holds no lock while it reads, runs closures or waits. The lock of a queue
 //! is the only one, held for moments, and no other is taken under it.
 
-use super::caught;
 use crate::batch::Batch;
 use crate::engine::{Engine, Submitted};
 use crate::format::run::full_key;
-use crate::hop::{Promise, Promised, promise};
+use crate::hop::{Promise, Promised, caught, promise};
 use crate::sync::lock_std as lock;
 use kv_trait::codec::{Probed, encode_checked};
 use kv_trait::{Codec, Effect, Error, ErrorKind, PoolId, Result};
@@ -35,11 +34,11 @@ const TERM_ROUNDS: u32 = 64;
 const TRIES_MAX: u32 = 100;
 
 /// What a key holds, or the panic of the closure.
-pub(super) type Outcome<V> = std::thread::Result<Option<V>>;
+pub(crate) type Outcome<V> = std::thread::Result<Option<V>>;
 type Update<V> = Box<dyn FnMut(Option<V>) -> Option<V> + Send>;
 
 /// The updates of one keyspace's handles that wait.
-pub(super) struct Updates<V> {
+pub(crate) struct Updates<V> {
     queues: [Mutex<Queue<V>>; QUEUES],
 }
 
@@ -99,7 +98,7 @@ impl<V> Request<V> {
 }
 
 /// One update, as its future sees it. Dropped before a runner took it, it takes it back.
-pub(super) struct Waiting<V> {
+pub(crate) struct Waiting<V> {
     updates: Arc<Updates<V>>,
     queue: usize,
     number: u64,
@@ -110,7 +109,7 @@ pub(super) struct Waiting<V> {
 }
 
 impl<V> Waiting<V> {
-    pub(super) fn enter(updates: &Arc<Updates<V>>, key: Vec<u8>, update: Update<V>) -> Self {
+    pub(crate) fn enter(updates: &Arc<Updates<V>>, key: Vec<u8>, update: Update<V>) -> Self {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let queue = usize::try_from(hasher.finish() % QUEUES as u64).unwrap_or_default();
@@ -141,24 +140,24 @@ impl<V> Waiting<V> {
     }
 
     /// What the key holds now, or why not; then, at the latest, it waits no more.
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<Outcome<V>>> {
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<Outcome<V>>> {
         let promised = self.promised.as_ref();
         promised.map_or(Poll::Pending, |promised| promised.poll(cx))
     }
 
     /// Whether it waits, and nobody runs.
-    pub(super) fn needs_runner(&self) -> bool {
+    pub(crate) fn needs_runner(&self) -> bool {
         let queue = lock(self.queue());
         !queue.running && queue.waiting.contains_key(&self.number)
     }
 
     /// Whether a runtime has dropped what it was handed for this one.
-    pub(super) fn was_dropped(&self) -> bool {
+    pub(crate) fn was_dropped(&self) -> bool {
         self.dropped.load(Ordering::Acquire)
     }
 
     /// Notes that this pool holds a runner; `false`: it does already, or none is needed any more.
-    pub(super) fn hand_to(&self, pool: PoolId) -> bool {
+    pub(crate) fn hand_to(&self, pool: PoolId) -> bool {
         let mut queue = lock(self.queue());
         let needed = !queue.running && !queue.handed.contains(&pool);
         if needed {
@@ -168,7 +167,7 @@ impl<V> Waiting<V> {
     }
 
     /// Takes it back, unless a runner has it.
-    pub(super) fn withdraw(&self) -> bool {
+    pub(crate) fn withdraw(&self) -> bool {
         let withdrawn = lock(self.queue()).waiting.remove(&self.number);
         // The closure is dropped here, without the lock.
         withdrawn.is_some()
@@ -184,7 +183,7 @@ impl<V> Drop for Waiting<V> {
 }
 
 /// Runs what is queued, on the thread that it is started on.
-pub(super) struct Runner<V, C> {
+pub(crate) struct Runner<V, C> {
     updates: Arc<Updates<V>>,
     queue: usize,
     pool: PoolId,
@@ -211,7 +210,7 @@ struct Chain<V> {
 }
 
 impl<V, C> Runner<V, C> {
-    pub(super) fn new(waiting: &Waiting<V>, pool: PoolId, engine: Engine, probed: Probed) -> Self {
+    pub(crate) fn new(waiting: &Waiting<V>, pool: PoolId, engine: Engine, probed: Probed) -> Self {
         Self {
             updates: Arc::clone(&waiting.updates),
             queue: waiting.queue,
@@ -246,7 +245,7 @@ impl<V, C> Drop for Runner<V, C> {
 }
 
 impl<V: Send + Sync + 'static, C: Codec<V>> Runner<V, C> {
-    pub(super) fn run(mut self) {
+    pub(crate) fn run(mut self) {
         let mut queue = lock(self.queue());
         queue.handed.retain(|other| *other != self.pool);
         let others = std::mem::replace(&mut queue.running, true);
