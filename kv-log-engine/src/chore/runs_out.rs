@@ -26,8 +26,8 @@ pub(super) struct RunsOut {
 
 impl RunsOut {
     /// Runs of a level, of the keys from `from` on.
-    pub(super) const fn of(level: LevelId, from: Vec<u8>) -> Self {
-        Self::new(Some(level), from)
+    pub(super) fn of(level: LevelId, from: Vec<u8>) -> Self {
+        Self::new(Some(level).filter(|_| !planted!(OutputTooNew)), from)
     }
 
     /// Runs of a level of their own, which is newer than all that there are.
@@ -136,8 +136,7 @@ impl RunsOut {
             files.discard(ground, run.id());
             return Ok(());
         }
-        let level = self.level.filter(|_| !planted!(OutputTooNew));
-        let entry = run.finish(to, level)?;
+        let entry = run.finish(to, self.level)?;
         self.done_bytes += entry.file_bytes;
         self.done.push(entry);
         Ok(())
