@@ -8,7 +8,7 @@ use kv_trait::{KEY_BYTES_MAX, Result};
 use std::time::Duration;
 
 impl Engine {
-    /// Stores `value` under `key` until this moment, in milliseconds since 1970: see [`Batch::put_until`].
+    /// Stores `value` under `key` until this moment, in milliseconds since 1970: see [`crate::Batch::put_until`].
     ///
     /// # Errors
     /// As for [`Engine::put`]; `InvalidInput`: 2^64 - 1, effect *nothing*.
@@ -42,7 +42,7 @@ impl Engine {
         self.put_until(key, value, self.expiry_after(ttl)?)
     }
 
-    /// The moment so long from now by the store's clock, which does not go back: for [`Batch::put_until`].
+    /// The moment so long from now by the store's clock, which does not go back: for [`crate::Batch::put_until`].
     ///
     /// # Errors
     /// `InvalidInput`: it is beyond what can be said.
