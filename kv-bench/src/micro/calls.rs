@@ -69,8 +69,12 @@ fn bursts(options: &MicroOptions, path: &Path) -> Outcome<Vec<Row>> {
     Ok(vec![
         Row::new(name, "ms", batches.clone()).beside("as many puts", puts.clone()),
         Row::new("batches: times what puts take", "", ratios(&batches, &puts)).at_most(BATCH_MAX),
-        Row::new("batches: p99 of gets beside them", "ms", beside_batches.clone())
-            .beside("beside puts", beside_puts.clone()),
+        Row::new(
+            "batches: p99 of gets beside them",
+            "ms",
+            beside_batches.clone(),
+        )
+        .beside("beside puts", beside_puts.clone()),
         Row::new(
             "batches: gets, times what they take beside puts",
             "",
