@@ -1,4 +1,8 @@
 //! What users reach for, beside what it stands in place of: batches at once, the last key, a short range.
+#![expect(
+    clippy::big_endian_bytes,
+    reason = "the keys of a log are in the order of its numbers"
+)]
 
 use super::{Row, milliseconds, timed};
 use crate::args::MicroOptions;
