@@ -24,8 +24,13 @@ pub(crate) enum Failure {
     Input { message: String, hint: String },
     /// The command line was not understood, in the parser's words.
     Usage(String),
-    /// An import ended early; what it wrote before stays.
-    Import { durable: u64, cause: Box<Self> },
+    /// What writes one thing after the other ended early; what it wrote before stays.
+    Partly {
+        done: String,
+        /// How many, and what the report would have called them.
+        count: (&'static str, u64),
+        cause: Box<Self>,
+    },
     /// Everything was written and is durable; the close or the report after it failed.
     Done {
         what: String,
@@ -42,6 +47,15 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
+    /// The failure of an import that had written so many records.
+    pub(crate) fn of_import(durable: u64, cause: Self) -> Self {
+        Self::Partly {
+            done: counted(durable, "record"),
+            count: ("imported", durable),
+            cause: Box::new(cause),
+        }
+    }
+
     pub(crate) fn stream(what: impl Into<String>, source: io::Error) -> Self {
         Self::Stream {
             what: what.into(),
@@ -86,7 +100,7 @@ impl Failure {
         match self {
             Self::Store { error, .. } => error.effect(),
             Self::Stream { .. } | Self::Input { .. } | Self::Usage(_) => Effect::Nothing,
-            Self::Import { cause, .. } => cause.effect(),
+            Self::Partly { cause, .. } => cause.effect(),
             Self::Done { .. } => Effect::Applied,
         }
     }
@@ -107,14 +121,14 @@ impl Failure {
                 let first = text.split("\n\n").next().unwrap_or_default();
                 on_one_line(first.strip_prefix("error:").unwrap_or(first))
             }
-            Self::Import { durable, cause } => {
-                let (wrong, before) = (cause.message(), counted(*durable, "record"));
+            Self::Partly { done, cause, .. } => {
+                let wrong = cause.message();
                 if cause.lost_the_store() {
                     format!(
-                        "{wrong}; what came before it, {before}, went with the store that was there"
+                        "{wrong}; what came before it, {done}, went with the store that was there"
                     )
                 } else {
-                    format!("{wrong}; what came before it is durable: {before}")
+                    format!("{wrong}; what came before it is durable: {done}")
                 }
             }
             Self::Done { what, cause, .. } => format!("{}; {what}", cause.message()),
@@ -156,7 +170,7 @@ impl Failure {
             Self::Usage(text) => text
                 .split_once("\n\n")
                 .map_or_else(String::new, |(_, rest)| on_one_line(rest)),
-            Self::Import { cause, .. } => cause.hint(),
+            Self::Partly { cause, .. } => cause.hint(),
             Self::Done { .. } => DO_NOT_REPEAT.to_owned(),
         }
     }
@@ -166,7 +180,7 @@ impl Failure {
             Self::Store { error, .. } => error.kind().as_str(),
             Self::Stream { .. } => ErrorKind::Io.as_str(),
             Self::Input { .. } | Self::Usage(_) => ErrorKind::InvalidInput.as_str(),
-            Self::Import { cause, .. } | Self::Done { cause, .. } => cause.kind(),
+            Self::Partly { cause, .. } | Self::Done { cause, .. } => cause.kind(),
         }
     }
 
@@ -180,7 +194,7 @@ impl Failure {
             },
             Self::Stream { .. } => 4,
             Self::Input { .. } | Self::Usage(_) => 2,
-            Self::Import { cause, .. } | Self::Done { cause, .. } => cause.code(),
+            Self::Partly { cause, .. } | Self::Done { cause, .. } => cause.code(),
         }
     }
 
@@ -197,7 +211,7 @@ impl Failure {
             "hint": self.hint(),
         });
         let count = match self {
-            Self::Import { durable, .. } => Some(("imported", *durable)),
+            Self::Partly { count, .. } => Some(*count),
             Self::Done { count, .. } => *count,
             _ => None,
         };
@@ -236,10 +250,7 @@ mod tests {
         let failed = Error::new(ErrorKind::Io, "cannot sync 00000001.seg");
         let unknown = Failure::from(failed.clone().with_effect(Effect::Unknown));
         assert_eq!((Failure::from(failed).code(), unknown.code()), (4, 5));
-        let import = Failure::Import {
-            durable: 7,
-            cause: Box::new(unknown),
-        };
+        let import = Failure::of_import(7, unknown);
         assert_eq!(import.code(), 5);
         assert!(
             import
@@ -252,10 +263,7 @@ mod tests {
     fn what_became_of_a_write_is_told_in_words_and_in_json() {
         let failed = |effect| {
             let error = Error::new(ErrorKind::Io, "cannot read 00000001.seg").with_effect(effect);
-            let import = Failure::Import {
-                durable: 7,
-                cause: Box::new(Failure::from(error.clone())),
-            };
+            let import = Failure::of_import(7, Failure::from(error.clone()));
             [Failure::from(error), import].map(|failure| {
                 let json: serde_json::Value = serde_json::from_str(&failure.to_json()).unwrap();
                 assert_eq!(json["error"]["message"], failure.message());

@@ -302,8 +302,10 @@ impl Handle {
         let chores = self.background.chores().finish_for_close();
         self.background.stop();
         self.background.join();
+        // Asked before the close, which poisons for reasons of its own, and tells them.
+        let by_chores = !was_poisoned && self.poison.is_set();
         let mut closed = writer.close();
-        if let (Err(error), false, true) = (chores, was_poisoned, self.poison.is_set()) {
+        if let (Err(error), true) = (chores, by_chores) {
             // The first cause is the one to tell. Everything acknowledged is safe, unless the store was taken away.
             let effect = match error.kind() {
                 ErrorKind::Locked => Effect::Unknown,

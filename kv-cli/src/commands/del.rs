@@ -2,6 +2,7 @@
 
 use super::confirm::{confirm, refuse_unasked};
 use super::edges::Edges;
+use super::keyspaces::{called, named};
 use super::{NO, Outcome, close, is_there, note, start_scan};
 use crate::args::{Args, Del};
 use crate::failure::Failure;
@@ -82,8 +83,9 @@ fn del_together(args: &Args, asked: &Del, store: &Engine, keys: &Keys) -> Outcom
     drop(scan);
     if found > 0 {
         let question = format!(
-            "remove {} from {}?",
+            "remove {}{} from {}?",
             counted(found, "key"),
+            named(args).map_or_else(String::new, |name| format!(" of {}", called(name))),
             store.path().display()
         );
         if !confirm(asked.yes, &question)? {

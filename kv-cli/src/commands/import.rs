@@ -58,10 +58,7 @@ pub(super) fn import(args: &Args, file: &Path, asked: Asked) -> Outcome {
     // Opened and tried first: a wrong name, or a file that is something else, must not leave a new store behind.
     let (input, total) = open_input(file)?;
     let mut records = Records::new(input);
-    let first = first(&mut records).map_err(|cause| Failure::Import {
-        durable: 0,
-        cause: Box::new(cause),
-    })?;
+    let first = first(&mut records).map_err(|cause| Failure::of_import(0, cause))?;
     let store = open_to_write(args, asked.create, asked.force_raw)?;
     let progress = Progress::new(args, total);
     let mut import = Import {
@@ -83,10 +80,7 @@ pub(super) fn import(args: &Args, file: &Path, asked: Asked) -> Outcome {
         {
             note(args, &format!("closing failed too: {}", second.message()));
         }
-        return Err(Failure::Import {
-            durable,
-            cause: Box::new(cause),
-        });
+        return Err(Failure::of_import(durable, cause));
     }
     closed
         .and_then(|()| report(args, &store, durable))

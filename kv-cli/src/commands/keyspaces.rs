@@ -139,22 +139,29 @@ pub(super) fn remove(args: &Args, removal: &Removal, removed: Removed) -> Outcom
     for name in &removal.names {
         handles.push(find(&store, name, false)?);
     }
-    let mut keys = 0;
-    for handle in &handles {
-        keys += count(handle)?;
+    // Nobody is asked: nothing need be read, and what cannot be read can go.
+    if !removal.yes {
+        let mut keys = 0;
+        for handle in &handles {
+            keys += count(handle)?;
+        }
+        let names = removal.names.join(", ");
+        let path = store.path().display();
+        let keys = counted(keys, "key");
+        let question = match removed {
+            Removed::Dropped => format!("drop {names} with {keys} from {path}?"),
+            Removed::Cleared => format!("remove {keys} of {names} from {path}?"),
+        };
+        if !confirm(removal.yes, &question)? {
+            close(&store)?;
+            note(args, "nothing was removed");
+            return Ok(ExitCode::from(NO));
+        }
     }
-    let names = removal.names.join(", ");
-    let path = store.path().display();
-    let keys = counted(keys, "key");
-    let (word, question) = match removed {
-        Removed::Dropped => ("dropped", format!("drop {names} with {keys} from {path}?")),
-        Removed::Cleared => ("cleared", format!("remove {keys} of {names} from {path}?")),
+    let word = match removed {
+        Removed::Dropped => "dropped",
+        Removed::Cleared => "cleared",
     };
-    if !confirm(removal.yes, &question)? {
-        close(&store)?;
-        note(args, "nothing was removed");
-        return Ok(ExitCode::from(NO));
-    }
     each(args, &store, &removal.names, word, |name| match removed {
         // One that stands there twice is gone already.
         Removed::Dropped => store.drop_keyspace(name).map(drop),
@@ -183,22 +190,24 @@ fn each(
     word: &'static str,
     mut one: impl FnMut(&String) -> Result<(), Error>,
 ) -> Outcome {
-    let mut done = 0;
-    let outcome = names.iter().try_for_each(|name| {
-        one(name)?;
-        done += 1;
-        Ok::<_, Failure>(())
-    });
-    outcome
-        .and_then(|()| close(store))
-        .and_then(|()| report(args, names, word))
-        .map_err(|cause| match done {
-            0 => cause,
-            _ => cause.after(
-                format!("{word}: {}", names[..done].join(", ")),
-                Some((word, done as u64)),
-            ),
+    for (at, name) in names.iter().enumerate() {
+        one(name).map_err(|error| {
+            let cause = Failure::from(error);
+            match at {
+                0 => cause,
+                _ => Failure::Partly {
+                    done: format!("{word}: {}", names[..at].join(", ")),
+                    count: (word, at as u64),
+                    cause: Box::new(cause),
+                },
+            }
         })?;
+    }
+    let reported = close(store).and_then(|()| report(args, names, word));
+    reported.map_err(|cause| {
+        let done = format!("{word}: {}", names.join(", "));
+        cause.after(done, Some((word, names.len() as u64)))
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

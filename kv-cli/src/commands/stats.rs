@@ -33,9 +33,9 @@ pub(super) fn keys(stats: &Stats) -> String {
     about.to_owned() + &counted(stats.live_keys, "key")
 }
 
-/// Without runs every key is in memory.
+/// Without runs every key is in memory. What was erased, or has expired, is counted until a merge drops it.
 fn is_exact(stats: &Stats) -> bool {
-    stats.levels.is_empty()
+    stats.levels.is_empty() && stats.erased_ranges == 0
 }
 
 /// The bytes of all segments, and those of them that the index points at.

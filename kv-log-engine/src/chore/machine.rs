@@ -606,25 +606,11 @@ impl Machine {
         if self.unlink_trouble.waits(now) {
             return Ok(ended.then_some(Progress::Worked));
         }
-        if self.policy.passes().is_empty() && self.merging.is_none() {
-            let erased = release::release_erased(ground, &mut self.graveyard);
-            match erased {
-                Ok(true) => {
-                    self.look(ground);
-                    return Ok(Some(Progress::Worked));
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    self.unlink_trouble.failed(now, error.clone());
-                    return Err(error);
-                }
-            }
-        }
-        let mut released = release::release(ground, &mut self.graveyard);
+        let mut released = self.release(ground);
         if let Err(error) = &released
             && self.is_worth_again(ground, error)
         {
-            released = release::release(ground, &mut self.graveyard);
+            released = self.release(ground);
         }
         // On a full disk the edit may find no room, and removing names is what makes some; in doubt none is removed.
         let unlinked = if ground.is_poisoned() {
@@ -648,6 +634,16 @@ impl Machine {
                 Err(error)
             }
         }
+    }
+
+    /// Runs that are wholly erased, beside no merge, and then segments. Says whether anything went.
+    fn release(&mut self, ground: &Ground) -> Result<bool> {
+        let is_idle = self.policy.passes().is_empty() && self.merging.is_none();
+        let erased = is_idle && release::release_erased(ground, &mut self.graveyard)?;
+        if erased {
+            self.look(ground);
+        }
+        Ok(release::release(ground, &mut self.graveyard)? || erased)
     }
 
     /// Takes from watches what they may not keep, and ends the oldest scan where it is open for too long, or where scans keep

@@ -302,11 +302,7 @@ impl LogWriter {
     /// Everything acknowledged is safe: effect *nothing*. `Poisoned`: nothing was written. Effect *unknown*: somebody
     /// removed or replaced the store.
     pub(crate) fn close(&mut self) -> Result<()> {
-        if self.active.refusal().is_none() && self.rotation.is_settled() {
-            let keeping = &mut self.rotation.keeping;
-            keeping.trim_at_end(&self.active, &self.published);
-        }
-        self.rotation.close(&mut self.active)
+        self.rotation.close(&mut self.active, &self.published)
     }
 }
 

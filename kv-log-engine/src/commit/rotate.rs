@@ -341,12 +341,15 @@ impl Rotation {
     /// # Errors
     /// Everything acknowledged is safe: effect *nothing*. `Poisoned`: nothing was written. Effect *unknown*: somebody
     /// removed or replaced the store.
-    pub(super) fn close(&mut self, active: &mut Active) -> Result<()> {
+    pub(super) fn close(&mut self, active: &mut Active, published: &Published) -> Result<()> {
         if let Some(refusal) = active.refusal() {
             return Err(refusal);
         }
         self.names_seen = None;
         self.look_at_names(active)?;
+        if self.is_settled() {
+            self.keeping.trim_at_end(active, published);
+        }
         self.close_steps(active)
             .map_err(|error| error.with_effect(Effect::Nothing))
     }
